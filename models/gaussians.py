@@ -1,0 +1,61 @@
+"""The `Gaussians` container: what every part of the program hands to the next."""
+
+from dataclasses import dataclass, fields
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+SH_DEGREE_0 = 0.28209479177387814  # the constant spherical harmonic: color = 0.5 + SH_DEGREE_0 * c
+
+
+@dataclass(frozen=True)
+class Gaussians:
+    """3D Gaussians of one scene, in the units that a renderer wants.
+
+    World axes are those of the first camera: +x right, +y down, +z into the scene. Scales are
+    lengths (standard deviations), not logarithms; opacities are probabilities, not logits;
+    rotations are unit quaternions, wxyz, that take the Gaussian's axes to the world's. Harmonics
+    follow 3DGS: color = max(0, 0.5 + sum of basis * coefficient), basis functions in its order.
+    """
+
+    means: Float[Tensor, "gaussian 3"]
+    scales: Float[Tensor, "gaussian 3"]
+    rotations: Float[Tensor, "gaussian 4"]
+    harmonics: Float[Tensor, "gaussian 3 sh"]
+    opacities: Float[Tensor, " gaussian"]
+
+    def __len__(self) -> int:
+        """How many Gaussians there are."""
+        return self.means.shape[0]
+
+    @property
+    def sh_degree(self) -> int:
+        """Degree of the spherical harmonics."""
+        return round(self.harmonics.shape[-1] ** 0.5) - 1
+
+    def to(self, device: torch.device) -> "Gaussians":
+        """Copy to a device; the original is untouched."""
+        return Gaussians(*(getattr(self, field.name).to(device) for field in fields(self)))
+
+    def select(self, keep: Bool[Tensor, " gaussian"]) -> "Gaussians":
+        """The Gaussians where `keep` is true, in the same order."""
+        return Gaussians(*(getattr(self, field.name)[keep] for field in fields(self)))
+
+
+def join(parts: list[Gaussians]) -> Gaussians:
+    """Concatenate scenes that share a world and an SH degree."""
+    return Gaussians(
+        *(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Gaussians))
+    )
+
+
+def rescale(gaussians: Gaussians, factor: float) -> Gaussians:
+    """The same scene, `factor` times as large about the world's origin."""
+    return Gaussians(
+        means=gaussians.means * factor,
+        scales=gaussians.scales * factor,
+        rotations=gaussians.rotations,
+        harmonics=gaussians.harmonics,
+        opacities=gaussians.opacities,
+    )

@@ -1,0 +1,59 @@
+"""The `Views` container, and resampling that changes images and intrinsics together."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Views:
+    """Photos of one scene as the network takes them: same size, each with its own intrinsics.
+
+    Images are RGB in [0, 1]; intrinsics are normalized, so resizing leaves them as they are.
+    """
+
+    images: Float[Tensor, "batch view 3 height width"]
+    intrinsics: Float[Tensor, "batch view 3 3"]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self.images.shape[-2], self.images.shape[-1]
+
+    def to(self, device: torch.device) -> "Views":
+        """Copy to a device; the original is untouched."""
+        return Views(self.images.to(device), self.intrinsics.to(device))
+
+
+def resize(
+    images: Float[Tensor, "*batch 3 height width"], size: tuple[int, int]
+) -> Float[Tensor, "*batch 3 new_height new_width"]:
+    """Resize by area-weighted averaging (antialiased); normalized intrinsics do not change."""
+    flat = images.reshape(-1, *images.shape[-3:])
+    resized = torch.nn.functional.interpolate(
+        flat, size=size, mode="bilinear", align_corners=False, antialias=True
+    )
+    return resized.reshape(*images.shape[:-2], *size)
+
+
+def crop_to_aspect(
+    image: Float[Tensor, "3 height width"],
+    intrinsics: Float[Tensor, "3 3"],
+    aspect: float,
+) -> tuple[Float[Tensor, "3 new_height new_width"], Float[Tensor, "3 3"]]:
+    """Cut the central part with this width / height, and move the intrinsics along.
+
+    The crop's borders fall on whole pixels; the intrinsics are exact for the pixels kept.
+    """
+    height, width = image.shape[-2:]
+    new_height = min(height, max(1, round(width / aspect)))
+    new_width = min(width, max(1, round(height * aspect)))
+    top, left = (height - new_height) // 2, (width - new_width) // 2
+    moved = intrinsics.clone()
+    moved[0] *= width / new_width
+    moved[1] *= height / new_height
+    moved[0, 2] -= left / new_width
+    moved[1, 2] -= top / new_height
+    return image[:, top : top + new_height, left : left + new_width], moved
