@@ -1,0 +1,53 @@
+"""Registers the commands; turns `NpsError` into a message and an exit code."""
+
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Annotated
+
+import typer
+
+from nps_cli import __version__, console
+from nps_cli.errors import NpsError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        console.emit(f"nps {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _nps(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, help="Show the version.")
+    ] = False,
+) -> None:
+    """3D Gaussian scenes and camera poses from two or three phone photos.
+
+    Start with: nps reconstruct a.jpg b.jpg -o scene.ply
+    """
+
+
+for _name in ("reconstruct", "pose", "render", "inspect", "evaluate", "train", "doctor"):
+    # TEMPORARY while commands land; becomes plain imports
+    if find_spec(f"nps_cli.commands.{_name}"):
+        app.command()(getattr(import_module(f"nps_cli.commands.{_name}"), _name))
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run `nps`. A wrong command line exits with 2, an error a person can fix with 1."""
+    console.set_verbosity()
+    try:
+        app(argv, prog_name="nps")
+    except NpsError as error:
+        console.fail(str(error), error.hint)
+        sys.exit(1)

@@ -1,0 +1,107 @@
+"""Options used by more than one command: each is spelled, and explained, once."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def _device(value: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
+        raise typer.BadParameter(f"{value!r} is none of auto, cpu, cuda, cuda:N.")
+    return value
+
+
+def _positive(values: list[float] | None) -> list[float] | None:
+    for value in values or []:
+        if not 0 < value < float("inf"):
+            raise typer.BadParameter(f"{value:g} is not a positive number.")
+    return values
+
+
+def _degrees(values: list[float] | None) -> list[float] | None:
+    for value in values or []:
+        if not 1 <= value <= 170:
+            raise typer.BadParameter(f"{value:g} is not between 1 and 170 degrees.")
+    return values
+
+
+def two_or_three(photos: list[Path]) -> list[Path]:
+    """Refuse any other number of photos."""
+    if len(photos) not in (2, 3):
+        raise typer.BadParameter(f"takes 2 or 3 photos of one place, not {len(photos)}.")
+    return photos
+
+
+Photos = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="PHOTO PHOTO [PHOTO]",
+        callback=two_or_three,
+        show_default=False,
+        help="Two or three photos of one place, each from its own spot.",
+    ),
+]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|FILE",
+        show_default=False,
+        help="Network weights: a name from `nps weights list`, or a .safetensors file. "
+        "Default: the best on this machine.",
+    ),
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|cpu|cuda[:N]", callback=_device, help="Where to compute; auto prefers CUDA."
+    ),
+]
+Focal35mm = Annotated[
+    list[float] | None,
+    typer.Option(
+        "--focal-35mm",
+        metavar="MM",
+        callback=_positive,
+        show_default=False,
+        help="Focal length as its 35 mm equivalent, instead of EXIF. Repeat for one per photo.",
+    ),
+]
+Fov = Annotated[
+    list[float] | None,
+    typer.Option(
+        metavar="DEG",
+        callback=_degrees,
+        show_default=False,
+        help="Horizontal field of view of the upright photo, instead of EXIF. "
+        "Repeat for one per photo.",
+    ),
+]
+Intrinsics = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        show_default=False,
+        help="JSON with `intrinsics_px`, `width`, `height`, one for all photos or a list with one "
+        "per photo; a pose document works too.",
+    ),
+]
+Refine = Annotated[
+    bool,
+    typer.Option(help="Refine the network's answer with what the photos themselves show."),
+]
+Resolution = Annotated[
+    int,
+    typer.Option(
+        metavar="PIXELS",
+        min=64,
+        max=2048,
+        help="Long side of the depth maps; a Gaussian a pixel.",
+    ),
+]
+Seed = Annotated[int, typer.Option(min=0, help="For the few random choices.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")]
+Json = Annotated[bool, typer.Option("--json", help="Report on stdout as JSON.")]
