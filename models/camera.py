@@ -144,3 +144,30 @@ def look_at(
     cam2world[..., :3, 3] = eye
     cam2world[..., 3, 3] = 1
     return cam2world
+
+
+def to_wxyz(rotation: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 4"]:
+    """The unit quaternion of a rotation, w >= 0; accurate for every angle.
+
+    The quaternion is the eigenvector, to the largest eigenvalue, of a symmetric matrix that is
+    linear in the rotation: no case distinctions, and a slightly wrong rotation gets the nearest.
+    """
+    (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = (row.unbind(-1) for row in rotation.unbind(-2))
+    rows = [
+        [xx + yy + zz, zy - yz, xz - zx, yx - xy],
+        [zy - yz, xx - yy - zz, xy + yx, xz + zx],
+        [xz - zx, xy + yx, yy - xx - zz, yz + zy],
+        [yx - xy, xz + zx, yz + zy, zz - xx - yy],
+    ]
+    symmetric = torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
+    wxyz = torch.linalg.eigh(symmetric).eigenvectors[..., -1]
+    return torch.where(wxyz[..., :1] < 0, -wxyz, wxyz)
+
+
+def from_wxyz(wxyz: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 3 3"]:
+    """The rotation of a quaternion, which need not be unit."""
+    w, x, y, z = torch.nn.functional.normalize(wxyz, dim=-1).unbind(-1)
+    vector = torch.stack([x, y, z], dim=-1)
+    cross = cross_matrix(vector)
+    identity = torch.eye(3, device=wxyz.device, dtype=wxyz.dtype)
+    return identity + 2 * w[..., None, None] * cross + 2 * cross @ cross
