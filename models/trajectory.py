@@ -17,7 +17,7 @@ from models.gaussians import Gaussians
 ORBIT_DEG = 15.0  # a scene seen from two photos has no back: swing this far to each side
 WIGGLE_DEG = 2.5
 FOREIGN_FOV_DEG = 60.0  # horizontal field of view for scenes that name no camera
-FOREIGN_ASPECT = 4 / 3
+FOREIGN_SIZE = 576, 768  # (height, width) of their pictures
 
 
 @dataclass(frozen=True)
@@ -116,8 +116,9 @@ def guess_camera(gaussians: Gaussians) -> tuple[Float[Tensor, "4 4"], Float[Tens
     The first camera of our own convention, at the origin looking along +z, where it has at least
     half of the scene in view; else one that looks along +z at the scene from outside.
     """
+    height, width = FOREIGN_SIZE
     focal = 0.5 / math.tan(math.radians(FOREIGN_FOV_DEG) / 2)
-    intrinsics = torch.tensor([[focal, 0, 0.5], [0, focal * FOREIGN_ASPECT, 0.5], [0, 0, 1]])
+    intrinsics = torch.tensor([[focal, 0, 0.5], [0, focal * width / height, 0.5], [0, 0, 1]])
     world2cam = torch.eye(4)
     means = gaussians.means.detach().float().cpu()
     if len(means) == 0:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from nps_cli import __version__, console
+from nps_cli.commands.weights import weights
 from nps_cli.errors import NpsError
 
 app = typer.Typer(
@@ -41,6 +42,7 @@ for _name in ("reconstruct", "pose", "render", "inspect", "evaluate", "train", "
     # TEMPORARY while commands land; becomes plain imports
     if find_spec(f"nps_cli.commands.{_name}"):
         app.command()(getattr(import_module(f"nps_cli.commands.{_name}"), _name))
+app.add_typer(weights, name="weights")
 
 
 def main(argv: list[str] | None = None) -> None:

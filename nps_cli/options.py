@@ -1,10 +1,14 @@
 """Options used by more than one command: each is spelled, and explained, once."""
 
 import re
+import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from nps_cli.intrinsics import GivenIntrinsics
 
 
 def _device(value: str) -> str:
@@ -37,7 +41,7 @@ def two_or_three(photos: list[Path]) -> list[Path]:
 Photos = Annotated[
     list[Path],
     typer.Argument(
-        metavar="PHOTO PHOTO [PHOTO]",
+        metavar="PHOTO",
         callback=two_or_three,
         show_default=False,
         help="Two or three photos of one place, each from its own spot.",
@@ -100,8 +104,23 @@ Resolution = Annotated[
         help="Long side of the depth maps; a Gaussian a pixel.",
     ),
 ]
-Seed = Annotated[int, typer.Option(min=0, help="For the few random choices.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")]
 Json = Annotated[bool, typer.Option("--json", help="Report on stdout as JSON.")]
+
+
+def given_intrinsics(
+    focal_35mm: list[float] | None, fov: list[float] | None, file: Path | None
+) -> "GivenIntrinsics":
+    """What a person said about the cameras; more than one way at a time is a wrong usage."""
+    from nps_cli.intrinsics import GivenIntrinsics
+
+    if bool(focal_35mm) + bool(fov) + bool(file) > 1:
+        raise typer.BadParameter("Use only one of --focal-35mm, --fov and --intrinsics.")
+    return GivenIntrinsics(tuple(focal_35mm or ()), tuple(fov or ()), file)
+
+
+def quoted(*paths: Path) -> str:
+    """Paths as a shell takes them, for the commands that are suggested next."""
+    return shlex.join(str(path) for path in paths)

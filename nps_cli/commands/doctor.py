@@ -1,0 +1,141 @@
+"""`nps doctor`: what works on this machine, and how to get the rest."""
+
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import typer
+
+from nps_cli import __version__, console, options
+from nps_cli.errors import NpsError
+
+PACKAGES = {  # as Python imports them, and as pip calls them
+    "torch": "torch",
+    "numpy": "numpy",
+    "scipy": "scipy",
+    "numba": "numba",
+    "cv2": "opencv-python",
+    "poselib": "poselib",
+    "PIL": "pillow",
+    "safetensors": "safetensors",
+}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing of interest: whether it works, what was found, what to do if it does not."""
+
+    name: str
+    works: bool
+    found: str
+    hint: str = ""
+    needed: bool = True  # for the main job: photos in, a scene out
+
+
+def doctor(json: options.Json = False) -> None:
+    """Show what works on this machine, and how to get the rest."""
+    checks = [check for group in GROUPS for check in group()]
+    broken = [check for check in checks if check.needed and not check.works]
+    if json:
+        console.emit_json({"works": not broken, "checks": [asdict(check) for check in checks]})
+    else:
+        rows = [("yes" if check.works else "no", check.name, check.found) for check in checks]
+        console.print_table("", ("works", "what", "found"), rows)
+    for check in checks:
+        if not check.works and check.hint:
+            console.say(f"{check.name}: {check.hint}")
+    if broken:
+        console.say(f"nps cannot do its main job here: see {broken[0].name}")
+        raise typer.Exit(1)
+    console.say("nps can turn photos into a scene here; try: nps reconstruct a.jpg b.jpg -o s.ply")
+
+
+def _packages() -> Iterator[Check]:
+    python = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    yield Check("nps", True, f"{__version__}, Python {python}")
+    for package, distribution in PACKAGES.items():
+        try:
+            import_module(package)
+            yield Check(distribution, True, version(distribution))
+        except (ImportError, OSError, PackageNotFoundError) as error:
+            hint = f"try: {sys.executable} -m pip install --force-reinstall {distribution}"
+            yield Check(distribution, False, str(error).splitlines()[0], hint)
+
+
+def _own_models() -> Iterator[Check]:
+    import models
+    import nps_cli
+
+    found = Path(models.__file__ or "?").resolve()
+    ours = Path(nps_cli.__file__).resolve().parent.parent / "models" / "__init__.py"
+    hint = f"another package called `models` hides ours ({ours}): remove it from PYTHONPATH"
+    yield Check("models", found == ours, str(found), hint)
+
+
+def _weights() -> Iterator[Check]:
+    from models.weights import embedded_path
+    from nps_cli.loading import describe_weights
+
+    for name in ("network", "stereo"):
+        path, found, works = embedded_path(name), "missing", False
+        if path.is_file():
+            try:
+                found, works = f"sha256 {describe_weights(path).sha256[:12]}, {path}", True
+            except NpsError as error:
+                found = str(error)
+        yield Check(f"weights: {name}", works, found, "install nps again", needed=name == "network")
+
+
+def _device() -> Iterator[Check]:
+    import torch
+
+    threads = f"CPU, {torch.get_num_threads()} threads"
+    if not torch.cuda.is_available():
+        hint = "not needed; with an NVIDIA card, see https://pytorch.org/get-started"
+        yield Check("GPU", False, f"PyTorch sees none; {threads}", hint, needed=False)
+        return
+    yield Check("GPU", True, f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}")
+    try:
+        import_module("gsplat.cuda._backend")
+        works, found = True, f"gsplat {version('gsplat')}"
+    except Exception as error:  # it compiles on first import, and says anything when it cannot
+        works, found = False, f"gsplat: {str(error).splitlines()[0]}"
+    hint = "install the CUDA toolkit (nvcc) and ninja, or use --device cpu"
+    yield Check("rendering on the GPU", works, found, hint, needed=False)
+
+
+def _codecs() -> Iterator[Check]:
+    try:
+        import pillow_heif
+
+        yield Check("HEIC photos", True, f"pillow-heif {pillow_heif.__version__}", needed=False)
+    except (ImportError, OSError) as error:
+        hint = "try: pip install pillow-heif; or export photos as JPEG"
+        yield Check("HEIC photos", False, str(error), hint, needed=False)
+    try:
+        import av
+
+        av.Codec("libx264", "w")
+        yield Check("H.264 videos", True, f"PyAV {av.__version__}", needed=False)
+    except (ImportError, OSError, ValueError) as error:
+        hint = "try: pip install --force-reinstall av; or write .gif"
+        yield Check("H.264 videos", False, str(error), hint, needed=False)
+
+
+def _kernel_cache() -> Iterator[Check]:
+    """Compiled kernels are kept, so that only the first run waits for the compiler."""
+    import models.render
+
+    beside = Path(models.render.__file__).parent
+    folder = Path(os.environ.get("NUMBA_CACHE_DIR") or beside)
+    works = os.access(folder, os.W_OK)
+    hint = "each run compiles its kernels again; set NUMBA_CACHE_DIR to a folder you may write to"
+    yield Check("cache for compiled kernels", works, str(folder), hint, needed=False)
+
+
+GROUPS = (_packages, _own_models, _weights, _device, _codecs, _kernel_cache)

@@ -1,0 +1,119 @@
+"""`nps reconstruct`: photos to a scene file, and more from the same run."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nps_cli import console, options
+from nps_cli.errors import EXIT_UNTRUSTED
+
+if TYPE_CHECKING:
+    from nps_cli.loading import Result
+
+STDOUT = Path("-")
+
+
+def reconstruct(
+    photos: options.Photos,
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", metavar="FILE", help="The scene: a .ply file, - for stdout."),
+    ],
+    video: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", show_default=False, help="Also an orbit: .mp4 or .gif."),
+    ] = None,
+    poses: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", show_default=False, help="Also the photos' poses: .json."),
+    ] = None,
+    depth: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", show_default=False, help="Also each photo's depth: .npy and .png."
+        ),
+    ] = None,
+    weights: options.Weights = None,
+    device: options.Device = "auto",
+    focal_35mm: options.Focal35mm = None,
+    fov: options.Fov = None,
+    intrinsics: options.Intrinsics = None,
+    refine: options.Refine = True,
+    resolution: options.Resolution = 512,
+    force: options.Force = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    json: options.Json = False,
+) -> None:
+    """Turn two or three photos into a scene of 3D Gaussians."""
+    console.set_verbosity(quiet=quiet, verbose=verbose)
+    _check_usage(out, video, json)
+    from nps_cli.formats import check_format
+    from nps_cli.loading import check_outputs, reconstruct_photos
+
+    check_format(out)
+    check_outputs(None if out == STDOUT else out, video, poses, folder=depth, force=force)
+    given = options.given_intrinsics(focal_35mm, fov, intrinsics)
+    result = reconstruct_photos(photos, given, weights, device, refine, resolution)
+    outputs = {"scene": out, "poses": poses, "depth": depth, "video": video}
+    written = {kind: path for kind, path in outputs.items() if path is not None}
+    _write(result, written, force)
+    if json:
+        console.emit_json(_report(result, written))
+    _say_what_next(result, written)
+    if result.reconstruction.problems:
+        raise typer.Exit(EXIT_UNTRUSTED)
+
+
+def _check_usage(out: Path, video: Path | None, json: bool) -> None:
+    if out == STDOUT and json:
+        raise typer.BadParameter("stdout cannot take both the scene and the report of --json.")
+    if video is not None and video.suffix.lower() not in (".mp4", ".gif"):
+        raise typer.BadParameter(f"{video} does not end in .mp4 or .gif.", param_hint="--video")
+
+
+def _write(result: "Result", written: dict[str, Path], force: bool) -> None:
+    from models.trajectory import video_size
+    from nps_cli.film import FRAMES, Motion, film, plan
+    from nps_cli.formats import save_scene
+    from nps_cli.formats.depths import write_depths
+    from nps_cli.formats.poses import pose_document, write_poses
+
+    reconstruction, gaussians = result.reconstruction, result.reconstruction.gaussians
+    if "poses" in written:
+        document = pose_document(result.photos, reconstruction, result.weights)
+        write_poses(document, written["poses"], force=force)
+    if "depth" in written:
+        write_depths(reconstruction.depths, written["depth"], force=force)
+    if "video" in written:
+        size = video_size((result.photos[0].height, result.photos[0].width))
+        path = plan(gaussians, result.cameras, Motion.orbit, size, FRAMES)
+        film(gaussians, path, size, written["video"], force=force)
+    save_scene(gaussians, written["scene"], result.cameras, result.weights, force=force)
+
+
+def _report(result: "Result", written: dict[str, Path]) -> dict[str, Any]:
+    from nps_cli.formats.poses import pose_document
+
+    document = pose_document(result.photos, result.reconstruction, result.weights)
+    return {
+        "outputs": {kind: str(path) for kind, path in written.items()},
+        "gaussians": len(result.reconstruction.gaussians),
+        "seconds": round(result.seconds, 3),
+        **{key: document[key] for key in ("weights", "views", "pairs", "problems")},
+    }
+
+
+def _say_what_next(result: "Result", written: dict[str, Path]) -> None:
+    count = f"{len(result.reconstruction.gaussians):,} Gaussians"
+    for kind, path in written.items():
+        if path != STDOUT:
+            console.say(f"wrote {path}" + (f" ({count})" if kind == "scene" else ""))
+    scene = options.quoted(written["scene"])
+    if written["scene"] == STDOUT:
+        return
+    if "video" in written:
+        console.say(f"next: nps render {scene} --path interpolate -o between.mp4")
+    else:
+        console.say(f"next: nps render {scene} --path orbit -o orbit.mp4")

@@ -1,0 +1,151 @@
+"""The pose document: where the photos were taken, with its convention written into the file."""
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nps_cli.errors import NpsError
+from nps_cli.formats.provenance import SceneCamera
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from models.reconstruct import PairEvidence, Reconstruction
+    from models.weights import WeightsInfo
+    from nps_cli.photos import Photo
+
+CONVENTION = "OpenCV camera axes (+x right, +y down, +z forward); world = first view's camera"
+SHAPE = (
+    'A pose file is {"views": [{"world2cam" or "cam2world": 4x4, "intrinsics_px": 3x3, "width": '
+    'pixels, "height": pixels}, ...]}, as `nps pose` writes it.'
+)
+
+
+def pose_document(
+    photos: "list[Photo]", reconstruction: "Reconstruction", weights: "WeightsInfo"
+) -> dict[str, Any]:
+    """The document, ready for JSON.
+
+    `intrinsics_px` are for the full-size upright photo; `quaternion_wxyz` and `translation` are
+    those of `world2cam`; a pair's `baseline_direction` is the unit vector from camera `from` to
+    camera `to` in the axes of camera `from`, zero where the two are at one place.
+    """
+    world2cam = reconstruction.world2cam.detach().double().cpu()
+    return {
+        "format": "nps-pose",
+        "version": 1,
+        "convention": CONVENTION,
+        "translation_scale": "model",
+        "weights": {"name": weights.name, "sha256": weights.sha256},
+        "views": [_view(photo, pose) for photo, pose in zip(photos, world2cam, strict=True)],
+        "pairs": [_pair(pair, world2cam) for pair in reconstruction.pairs],
+        "problems": list(reconstruction.problems),
+    }
+
+
+def write_poses(document: dict[str, Any], path: Path, *, force: bool) -> None:
+    """Write a pose document, whole or not at all."""
+    from nps_cli.output import whole_file
+
+    with whole_file(path, force=force) as file:
+        file.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_poses(path: Path) -> list[SceneCamera]:
+    """Read the cameras of a pose document, or of any file with such `views`."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or f"not JSON: {error}"
+        raise NpsError(f"{path} cannot be read ({reason}).", hint=SHAPE) from error
+    views = document.get("views") if isinstance(document, dict) else document
+    if not isinstance(views, list) or not views:
+        raise NpsError(f"{path} holds no views.", hint=SHAPE)
+    cameras = []
+    for index, view in enumerate(views):
+        try:
+            cameras.append(_camera(view))
+        except (KeyError, TypeError, ValueError) as error:
+            reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+            raise NpsError(
+                f"{path}: view {index} is not a camera ({reason}).", hint=SHAPE
+            ) from error
+    return cameras
+
+
+def _view(photo: "Photo", world2cam: "Tensor") -> dict[str, Any]:
+    from models.camera import invert, to_pixels, to_wxyz
+
+    intrinsics_px = to_pixels(photo.intrinsics.double().cpu(), (photo.height, photo.width))
+    return {
+        "photo": photo.name,
+        "width": photo.width,
+        "height": photo.height,
+        "intrinsics_px": [[round(value, 6) for value in row] for row in intrinsics_px.tolist()],
+        "intrinsics_source": photo.intrinsics_source,
+        "world2cam": world2cam.tolist(),
+        "cam2world": invert(world2cam).tolist(),
+        "quaternion_wxyz": to_wxyz(world2cam[:3, :3]).tolist(),
+        "translation": world2cam[:3, 3].tolist(),
+    }
+
+
+def _pair(pair: "PairEvidence", world2cam: "Tensor") -> dict[str, Any]:
+    from torch.nn.functional import normalize
+
+    from models.camera import invert, rotation_angle
+
+    first, second = world2cam[pair.first], world2cam[pair.second]
+    rotation = rotation_angle(first[:3, :3], second[:3, :3])
+    return {
+        "from": pair.first,
+        "to": pair.second,
+        "rotation_deg": rotation.rad2deg().item(),
+        "baseline_direction": normalize((first @ invert(second))[:3, 3], dim=0).tolist(),
+        "inliers": pair.inliers,
+        "inlier_ratio": pair.inlier_ratio,
+        "photometric_error": pair.photometric_error,
+        "overlap": pair.overlap,
+        "confidence": pair.confidence,
+        "method": pair.method,
+    }
+
+
+def _camera(view: Any) -> SceneCamera:
+    import torch
+
+    from models.camera import from_pixels, invert
+
+    size = int(view["height"]), int(view["width"])
+    if not all(1 <= side <= 1 << 16 for side in size):
+        raise ValueError(f"its size is {size[1]} x {size[0]}")
+    intrinsics_px = torch.tensor(view["intrinsics_px"], dtype=torch.float64)
+    if intrinsics_px.shape != (3, 3) or not intrinsics_px.isfinite().all():
+        raise ValueError("intrinsics_px is not a finite 3x3 matrix")
+    if not (intrinsics_px[0, 0] > 0 and intrinsics_px[1, 1] > 0):
+        raise ValueError("its focal length is not positive")
+    direction = "world2cam" if "world2cam" in view else "cam2world"
+    pose = torch.tensor(view[direction], dtype=torch.float64)
+    if pose.shape != (4, 4) or not _is_rigid(pose):
+        raise ValueError(f"{direction} is not a rigid 4x4 motion")
+    world2cam = pose if direction == "world2cam" else invert(pose)
+    return SceneCamera(
+        photo=str(view.get("photo", "")),
+        width=size[1],
+        height=size[0],
+        intrinsics=from_pixels(intrinsics_px, size).float(),
+        world2cam=world2cam.float(),
+    )
+
+
+def _is_rigid(pose: "Tensor") -> bool:
+    import torch
+
+    rotation = pose[:3, :3]
+    return (
+        bool(pose.isfinite().all())
+        and math.isclose(torch.linalg.det(rotation).item(), 1, abs_tol=1e-3)
+        and torch.allclose(rotation @ rotation.mT, torch.eye(3).to(pose), atol=1e-3)
+        and torch.allclose(pose[3], pose.new_tensor([0, 0, 0, 1]), atol=1e-6)
+    )

@@ -1,0 +1,85 @@
+"""Frames to .mp4, .gif or .png files, one at a time: a long video needs no more memory."""
+
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CRF = 18  # visually lossless
+BT709 = 1  # the number of these primaries, this transfer and this matrix in H.264's own tables
+LIMITED_RANGE = 1
+
+
+def write_mp4(frames: "Iterable[Tensor]", path: Path, fps: float) -> None:
+    """Write H.264 that plays everywhere: 4:2:0, tagged BT.709, its index at the start.
+
+    Args:
+        frames: RGB in [0, 1], [3, height, width], all of one size with even sides.
+        path: Written whatever its suffix.
+        fps: Frames per second.
+    """
+    import av
+    from av.video.reformatter import ColorRange, Colorspace
+
+    with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+        stream: Any = None
+        for pixels in _to_pixels(frames):
+            if stream is None:
+                rate = Fraction(fps).limit_denominator(1001)
+                stream = container.add_stream("libx264", rate=rate, options={"crf": str(CRF)})
+                stream.height, stream.width = pixels.shape[:2]
+                stream.pix_fmt = "yuv420p"
+                context = stream.codec_context
+                context.color_primaries = context.color_trc = context.colorspace = BT709
+                context.color_range = LIMITED_RANGE
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(
+                format="yuv420p",
+                dst_colorspace=Colorspace.ITU709,
+                dst_color_range=ColorRange.MPEG,
+            )
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+def write_gif(frames: "Iterable[Tensor]", path: Path, fps: float) -> None:
+    """Write an endless GIF; one palette, the first frame's, for all, so that nothing flickers.
+
+    GIF counts hundredths of a second: 30 frames per second become 33.
+    """
+    from PIL import Image
+
+    pictures = (Image.fromarray(pixels) for pixels in _to_pixels(frames))
+    first = next(pictures)
+    palette = first.quantize(256, method=Image.Quantize.MEDIANCUT)
+    dither = Image.Dither.FLOYDSTEINBERG
+    first.quantize(palette=palette, dither=dither).save(
+        path,
+        format="GIF",
+        save_all=True,
+        append_images=(picture.quantize(palette=palette, dither=dither) for picture in pictures),
+        duration=max(20, 10 * round(100 / fps)),
+        loop=0,
+        optimize=False,
+    )
+
+
+def write_pngs(frames: "Iterable[Tensor]", folder: Path) -> None:
+    """Write 00000.png, 00001.png, ... into a folder that exists."""
+    for index, frame in enumerate(frames):
+        write_png(frame, folder / f"{index:05d}.png")
+
+
+def write_png(frame: "Tensor", path: Path) -> None:
+    """Write one picture, [3, height, width] in [0, 1], whatever the path's suffix."""
+    from PIL import Image
+
+    (pixels,) = _to_pixels([frame])
+    Image.fromarray(pixels).save(path, format="PNG")
+
+
+def _to_pixels(frames: "Iterable[Tensor]") -> Iterator[Any]:
+    for frame in frames:
+        yield (frame.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).contiguous().cpu().numpy()

@@ -1,0 +1,173 @@
+"""From photos and weights to a reconstruction: what `reconstruct` and `pose` share."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nps_cli import console
+from nps_cli.errors import NpsError
+
+if TYPE_CHECKING:
+    import torch
+
+    from models.network.noposplat import NoPoSplat
+    from models.reconstruct import Reconstruction
+    from models.stereo.network import StereoNetwork
+    from models.weights import WeightsInfo
+    from nps_cli.formats.provenance import SceneCamera
+    from nps_cli.intrinsics import GivenIntrinsics
+    from nps_cli.photos import Photo
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run made, and from what."""
+
+    photos: "list[Photo]"
+    reconstruction: "Reconstruction"
+    weights: "WeightsInfo"
+    seconds: float
+
+    @property
+    def cameras(self) -> "list[SceneCamera]":
+        """The photos' cameras, as a scene file records them."""
+        from nps_cli.formats.provenance import SceneCamera
+
+        return [
+            SceneCamera(photo.name, photo.width, photo.height, photo.intrinsics, pose.cpu())
+            for photo, pose in zip(self.photos, self.reconstruction.world2cam, strict=True)
+        ]
+
+
+def reconstruct_photos(
+    paths: list[Path],
+    given: "GivenIntrinsics",
+    weights: str | None,
+    device: str,
+    refine: bool,
+    resolution: int,
+) -> Result:
+    """Load photos and weights, reconstruct, and say on stderr what was assumed."""
+    began = time.perf_counter()
+    with console.stages() as stage:
+        stage("loading photos")
+        from nps_cli.photos import load_photos
+
+        photos = load_photos(paths, given)
+        _check_differ(photos)
+        for photo in photos:
+            console.say(_provenance(photo))
+        stage("loading weights")
+        import torch
+
+        from models.reconstruct import reconstruct
+        from nps_cli.device import pick_device
+
+        where = pick_device(device)
+        network, info = open_network(weights, where)
+        reconstruction = reconstruct(
+            [photo.image.to(where) for photo in photos],
+            torch.stack([photo.intrinsics for photo in photos]).to(where),
+            network,
+            open_stereo(where) if refine else None,
+            resolution=resolution,
+            on_stage=stage,
+        )
+    for problem in reconstruction.problems:
+        console.warn(problem)
+    return Result(photos, reconstruction, info, time.perf_counter() - began)
+
+
+def check_outputs(*files: Path | None, folder: Path | None = None, force: bool) -> None:
+    """Refuse outputs that could not be written, or that name one place twice, before any work."""
+    from nps_cli.output import check_target
+
+    wanted = [file for file in files if file is not None]
+    for file in wanted:
+        check_target(file, force=force)
+        if file.is_dir():
+            raise NpsError(
+                f"{file} is a folder.", hint="Give the name of a file, perhaps inside it."
+            )
+    if folder is not None:
+        check_target(folder, force=force)
+        wanted.append(folder)
+    places = [path.resolve() for path in wanted]
+    twice = next((path for path in wanted if places.count(path.resolve()) > 1), None)
+    if twice is not None:
+        raise NpsError(f"{twice} is named for two outputs.", hint="Choose another name for one.")
+
+
+def open_network(weights: str | None, device: "torch.device") -> "tuple[NoPoSplat, WeightsInfo]":
+    """Load the network that --weights names: embedded weights by name, or a file."""
+    from models.weights import embedded_path, load_network
+
+    path = embedded_path() if weights is None else embedded_path(weights)
+    if weights is not None and not path.is_file():
+        path = Path(weights)
+    if not path.is_file():
+        raise NpsError(
+            f"There are no weights {path}.",
+            hint="`nps weights list` shows what is on this machine; a file's name works too.",
+        )
+    try:
+        network, info = load_network(path)
+    except ValueError as error:
+        raise NpsError(str(error), hint="`nps weights list` shows weights that work.") from error
+    return network.to(device), info
+
+
+def open_stereo(device: "torch.device") -> "StereoNetwork | None":
+    """Load the stereo part that refinement uses; None, with a warning, where it is missing."""
+    from models.weights import embedded_path, load_stereo
+
+    path = embedded_path("stereo")
+    if not path.is_file():
+        console.warn("no refinement: its weights are missing (see `nps doctor`)")
+        return None
+    network, _ = load_stereo(path)
+    return network.to(device)
+
+
+def describe_weights(path: Path) -> "WeightsInfo":
+    """What a .safetensors file of ours says about itself, without loading the weights."""
+    import hashlib
+
+    from safetensors import SafetensorError, safe_open
+
+    from models.weights import WeightsInfo
+
+    try:
+        with safe_open(path, "pt") as file:
+            about = dict(file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise NpsError(f"{path} is broken ({error}).", hint="Install nps again.") from error
+    with path.open("rb") as stream:
+        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    return WeightsInfo(
+        name=about.pop("name", path.stem),
+        sha256=sha256,
+        license=about.pop("license", "not stated"),
+        description=about.pop("description", "not stated"),
+        metadata=about,
+    )
+
+
+def _provenance(photo: "Photo") -> str:
+    line = f"{photo.name}: {photo.width} x {photo.height}, focal length {photo.intrinsics_note}"
+    if photo.intrinsics_source == "guessed":
+        line += "; if you know better, use --focal-35mm or --fov"
+    return line
+
+
+def _check_differ(photos: "list[Photo]") -> None:
+    import torch
+
+    for index, photo in enumerate(photos):
+        for other in photos[:index]:
+            if torch.equal(photo.image, other.image):
+                raise NpsError(
+                    f"{other.name} and {photo.name} are the same picture.",
+                    hint="Take the second photo from another spot, a step to the side.",
+                )
