@@ -1,0 +1,172 @@
+"""Photos whose cameras are known, in twos and threes, with further photos to predict."""
+
+import json
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from models.camera import from_pixels, invert
+
+_RIGID_TOLERANCE = 1e-3  # on the entries of R Rᵀ: files carry six decimals
+
+
+@dataclass(frozen=True)
+class PosedPhoto:
+    """A photo on disk and its true camera, in the frame of its group's first view."""
+
+    path: Path
+    size: tuple[int, int]
+    intrinsics: Float[Tensor, "3 3"]
+    world2cam: Float[Tensor, "4 4"]
+
+    def load(self) -> Float[Tensor, "3 _height _width"]:
+        """Read the photo: RGB in [0, 1].
+
+        Raises:
+            ValueError: If it cannot be read, or is not of the stated size.
+        """
+        try:
+            with Image.open(self.path) as image:
+                pixels = np.array(image.convert("RGB"))
+        except OSError as error:
+            raise ValueError(f"{self.path} cannot be read: {error}") from error
+        if pixels.shape[:2] != self.size:
+            stated, found = f"{self.size[1]}x{self.size[0]}", f"{pixels.shape[1]}x{pixels.shape[0]}"
+            raise ValueError(f"{self.path} is {found}, but the list says {stated}")
+        return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
+
+
+@dataclass(frozen=True)
+class PhotoPair:
+    """Two or three input photos of one place, and target photos that were not shown."""
+
+    id: str
+    scene: str
+    difficulty: str
+    low_parallax: (
+        bool  # the direction of the baseline is ill-conditioned: not to be scored strictly
+    )
+    views: tuple[PosedPhoto, ...]  # the first one's camera is the identity
+    targets: tuple[PosedPhoto, ...]
+
+
+def load_pairs(path: Path) -> list[PhotoPair]:
+    """Read a list of pairs from a JSON file; photos lie relative to it and are not read yet.
+
+    Every entry has `id`, `images`, `size` ([width, height] each), `K` (in pixels) and `w2c`, and
+    may have `scene`, `difficulty`, `low_parallax` and `targets` (a list of `image`, `size`, `K`,
+    `w2c`). Everything else is ignored.
+
+    Raises:
+        ValueError: If the file is not such a list; says which entry and what is wrong with it.
+    """
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    if not isinstance(entries, list) or not entries:
+        raise ValueError(f"{path} does not hold a list of pairs")
+    pairs = []
+    for index, entry in enumerate(entries):
+        try:
+            pairs.append(_parse_pair(entry, path.parent))
+        except (KeyError, TypeError, ValueError) as error:
+            name = entry.get("id") if isinstance(entry, dict) else None
+            what = f"has no {error}" if isinstance(error, KeyError) else f"is wrong: {error}"
+            raise ValueError(f"{path}: entry {index} ({name}) {what}") from error
+    twice = [name for name, count in Counter(pair.id for pair in pairs).items() if count > 1]
+    if twice:
+        raise ValueError(f"{path}: more than one entry has the id {twice[0]}")
+    return pairs
+
+
+def spread_over_scenes(pairs: list[PhotoPair], limit: int) -> list[PhotoPair]:
+    """Choose at most `limit` pairs, in their order, as evenly over scenes as they allow."""
+    scenes = defaultdict(list)
+    for pair in pairs:
+        scenes[pair.scene].append(pair)
+    shares = Counter[str]()
+    while sum(shares.values()) < min(limit, len(pairs)):
+        open_scenes = [scene for scene in scenes if shares[scene] < len(scenes[scene])]
+        missing = limit - sum(shares.values())
+        shares.update(_evenly(open_scenes, missing))
+    chosen = {pair.id for scene in scenes for pair in _evenly(scenes[scene], shares[scene])}
+    return [pair for pair in pairs if pair.id in chosen]
+
+
+def _evenly(things: list[Any], count: int) -> list[Any]:
+    """At most `count` of the things, evenly spaced."""
+    count = min(count, len(things))
+    return [things[int((index + 0.5) * len(things) / count)] for index in range(count)]
+
+
+def _parse_pair(entry: Any, folder: Path) -> PhotoPair:
+    images = entry["images"]
+    if len(images) not in (2, 3):
+        raise ValueError(f"it lists {len(images)} images, not 2 or 3")
+    for key in ("size", "K", "w2c"):
+        if len(entry[key]) != len(images):
+            raise ValueError(f"it has {len(images)} images but {len(entry[key])} of {key}")
+    cameras = zip(images, entry["size"], entry["K"], entry["w2c"], strict=True)
+    first = _rigid(entry["w2c"][0])
+    views = tuple(_parse_photo(folder, first, *camera) for camera in cameras)
+    rounding = 1e-6 * first[:3, 3].norm()
+    if not all(view.world2cam[:3, 3].norm() > rounding for view in views[1:]):
+        raise ValueError("its cameras stand on one point")
+    return PhotoPair(
+        id=str(entry["id"]),
+        scene=str(entry.get("scene", "unnamed")),
+        difficulty=str(entry.get("difficulty", "unrated")),
+        low_parallax=bool(entry.get("low_parallax", False)),
+        views=views,
+        targets=tuple(
+            _parse_photo(folder, first, target["image"], target["size"], target["K"], target["w2c"])
+            for target in entry.get("targets", [])
+        ),
+    )
+
+
+def _parse_photo(
+    folder: Path,
+    first: Float[Tensor, "4 4"],
+    image: Any,
+    width_height: Any,
+    intrinsics_px: Any,
+    world2cam: Any,
+) -> PosedPhoto:
+    width, height = (int(side) for side in width_height)
+    if min(width, height) < 1:
+        raise ValueError(f"{image} has the size {width}x{height}")
+    matrix = _matrix(intrinsics_px, 3)
+    if min(matrix[0, 0], matrix[1, 1]) <= 0 or matrix[2].tolist() != [0, 0, 1]:
+        raise ValueError(f"K of {image} is not a pinhole camera's: {intrinsics_px}")
+    return PosedPhoto(
+        path=folder / image,
+        size=(height, width),
+        intrinsics=from_pixels(matrix, (height, width)).float(),
+        world2cam=(_rigid(world2cam) @ invert(first)).float(),
+    )
+
+
+def _rigid(rows: Any) -> Float[Tensor, "4 4"]:
+    motion = _matrix(rows, 4)
+    rotation = motion[:3, :3]
+    off = (rotation @ rotation.mT - torch.eye(3)).abs().max()
+    bottom = motion[3].tolist() == [0, 0, 0, 1]
+    if off > _RIGID_TOLERANCE or torch.linalg.det(rotation) < 0 or not bottom:
+        raise ValueError(f"w2c is not a rigid motion (a rotation is off by {off:.2g}): {rows}")
+    return motion
+
+
+def _matrix(rows: Any, side: int) -> Float[Tensor, "side side"]:
+    matrix = torch.tensor(rows, dtype=torch.float64)
+    if matrix.shape != (side, side) or not matrix.isfinite().all():
+        raise ValueError(f"this is not a finite {side}x{side} matrix: {rows}")
+    return matrix

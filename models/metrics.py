@@ -1,0 +1,120 @@
+"""How far a picture is from a photo, and a pose from the truth."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import skimage.metrics
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from models.camera import invert, rotation_angle
+
+FAILED_DEG = 180.0  # the error of a pose that was not found
+_WINDOW, _SIGMA = 11, 1.5  # of the Gaussian that SSIM weighs its neighborhoods with
+_STABILIZER = 0.03**2 / 2  # C3 of SSIM for colors in [0, 1]
+_STRUCTURE_CEILING = 0.98  # above it, only noise is left to agree
+
+
+@dataclass(frozen=True)
+class PoseError:
+    """Angles between a relative pose and the true one; no length enters, as none is known."""
+
+    rotation_deg: float
+    translation_deg: float  # between the directions of the baselines, 0 to 180
+    translation_folded_deg: float  # the same for directions without a sign, 0 to 90
+
+    @property
+    def pose_deg(self) -> float:
+        """The larger of rotation and translation error, sign kept: what the AUC is made of."""
+        return max(self.rotation_deg, self.translation_deg)
+
+    @property
+    def pose_folded_deg(self) -> float:
+        """The same with the translation's sign ignored, as the paper's evaluation does."""
+        return max(self.rotation_deg, self.translation_folded_deg)
+
+
+FAILED_POSE = PoseError(FAILED_DEG, FAILED_DEG, FAILED_DEG)
+
+
+def pose_error(
+    predicted_world2cam: Float[Tensor, "4 4"], true_world2cam: Float[Tensor, "4 4"]
+) -> PoseError:
+    """Compare a camera with the true one, both in the first view's frame.
+
+    The translation is judged by where the camera stands as the first view sees it. A camera that
+    is said not to have moved at all has no direction and gets the largest error.
+    """
+    predicted, true = invert(predicted_world2cam.double()), invert(true_world2cam.double())
+    rotation = rotation_angle(predicted[:3, :3], true[:3, :3])
+    direction = _angle(predicted[:3, 3], true[:3, 3])
+    moved = bool(predicted[:3, 3].norm() > 0)
+    translation_deg = float(torch.rad2deg(direction)) if moved else FAILED_DEG
+    folded_deg = min(translation_deg, 180 - translation_deg) if moved else FAILED_DEG
+    return PoseError(float(torch.rad2deg(rotation)), translation_deg, folded_deg)
+
+
+def pose_auc(errors_deg: Sequence[float], threshold_deg: float) -> float:
+    """Area under the curve of recall over error, up to a threshold, as a share of the whole.
+
+    The curve runs straight from (0, 0) through every (sorted error, recall), and level from the
+    last error below the threshold to the threshold.
+    """
+    if not errors_deg:
+        raise ValueError("an AUC needs at least one error; there is none")
+    errors = torch.tensor(sorted(errors_deg), dtype=torch.float64)
+    below = errors[errors < threshold_deg]
+    recall = torch.arange(len(below) + 1, dtype=torch.float64) / len(errors)
+    zero, end = below.new_zeros(1), below.new_full((1,), threshold_deg)
+    area = torch.trapezoid(torch.cat([recall, recall[-1:]]), torch.cat([zero, below, end]))
+    return float(area) / threshold_deg
+
+
+def psnr(image: Float[Tensor, "3 height width"], photo: Float[Tensor, "3 height width"]) -> float:
+    """Peak signal-to-noise ratio in decibels, after clipping both to [0, 1]; 100 at most."""
+    error = (image.double().clamp(0, 1) - photo.double().clamp(0, 1)).square().mean()
+    return float(-10 * torch.log10(error.clamp(min=1e-10)))
+
+
+def ssim(image: Float[Tensor, "3 height width"], photo: Float[Tensor, "3 height width"]) -> float:
+    """Structural similarity as the published tables have it: scikit-image, Gaussian window."""
+    return float(
+        skimage.metrics.structural_similarity(
+            image.double().cpu().numpy(),
+            photo.double().cpu().numpy(),
+            win_size=_WINDOW,
+            gaussian_weights=True,
+            sigma=_SIGMA,
+            channel_axis=0,
+            data_range=1.0,
+        )
+    )
+
+
+def structure_loss(
+    image: Float[Tensor, "3 height width"], photo: Float[Tensor, "3 height width"]
+) -> Float[Tensor, ""]:
+    """One minus the structure term of SSIM: blind to brightness and contrast; differentiable."""
+    maps = [image, photo, image.square(), photo.square(), image * photo]
+    first_mean, second_mean, first_square, second_square, product = _blur(torch.cat(maps)).split(3)
+    tiny = torch.finfo(image.dtype).eps ** 2
+    first_variance = (first_square - first_mean.square()).clamp(min=tiny)
+    second_variance = (second_square - second_mean.square()).clamp(min=tiny)
+    spread = (first_variance * second_variance).sqrt()
+    covariance = (product - first_mean * second_mean).clamp(min=-spread, max=spread)
+    structure = (covariance + _STABILIZER) / (spread + _STABILIZER)
+    return 1 - structure.clamp(max=_STRUCTURE_CEILING).mean()
+
+
+def _blur(maps: Float[Tensor, "map height width"]) -> Float[Tensor, "map _height _width"]:
+    """Average with SSIM's window, where it lies inside; a group per channel is fast on CPUs."""
+    offsets = torch.arange(_WINDOW, dtype=maps.dtype, device=maps.device) - _WINDOW // 2
+    weights = torch.exp(-offsets.square() / (2 * _SIGMA**2))
+    weights = (weights / weights.sum()).expand(len(maps), 1, 1, _WINDOW)
+    rows = torch.nn.functional.conv2d(maps[None], weights, groups=len(maps))
+    return torch.nn.functional.conv2d(rows, weights.mT, groups=len(maps))[0]
+
+
+def _angle(first: Float[Tensor, "3"], second: Float[Tensor, "3"]) -> Float[Tensor, ""]:
+    return torch.atan2(torch.linalg.cross(first, second).norm(), first @ second)

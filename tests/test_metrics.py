@@ -1,0 +1,125 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from models.camera import invert, se3_exponential
+from models.metrics import FAILED_DEG, pose_auc, pose_error, psnr, ssim, structure_loss
+
+
+def camera_at(center: list[float], rotation_vector: list[float]) -> torch.Tensor:
+    cam2world = se3_exponential(torch.tensor([0.0, 0, 0, *rotation_vector], dtype=torch.float64))
+    cam2world[:3, 3] = torch.tensor(center, dtype=torch.float64)
+    return invert(cam2world)
+
+
+@pytest.mark.parametrize(("threshold", "area"), [(5.0, 1.875), (10.0, 5.625), (20.0, 13.125)])
+def test_the_auc_is_the_area_worked_out_by_hand(threshold: float, area: float):
+    assert pose_auc([7.0, 30.0, 1.0, 3.0], threshold) == pytest.approx(area / threshold, abs=1e-15)
+
+
+def test_an_error_equal_to_the_threshold_does_not_count():
+    assert pose_auc([5.0], 5.0) == 0
+
+
+def test_the_auc_of_perfect_poses_is_one():
+    assert pose_auc([0.0, 0.0, 0.0], 5.0) == 1
+
+
+def test_an_auc_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="at least one"):
+        pose_auc([], 5.0)
+
+
+@pytest.mark.parametrize("angle_deg", [0.0, 1e-4, 30.0, 179.9999])
+def test_the_rotation_error_is_the_angle_of_the_turn_between(angle_deg: float):
+    true = camera_at([1, 0, 0], [0.3, -0.2, 0.1])
+    turn = se3_exponential(
+        torch.tensor([0, 0, 0, 0, math.radians(angle_deg), 0], dtype=torch.float64)
+    )
+    error = pose_error(turn @ true, true)
+    assert error.rotation_deg == pytest.approx(angle_deg, abs=1e-6)
+
+
+def test_the_translation_error_is_the_angle_between_where_the_cameras_stand():
+    true = camera_at([2, 0, 0], [0, 0.5, 0])
+    error = pose_error(camera_at([3, 3, 0], [0, 0.5, 0]), true)
+    assert error.translation_deg == pytest.approx(45)
+    assert error.pose_deg == pytest.approx(45)
+
+
+def test_a_camera_on_the_right_spot_that_looks_elsewhere_has_no_translation_error():
+    error = pose_error(camera_at([1, 2, 3], [0.4, 0.5, 0]), camera_at([2, 4, 6], [0, 0, 0.2]))
+    assert error.translation_deg == pytest.approx(0, abs=1e-6)
+    assert error.rotation_deg > 10
+
+
+def test_folding_forgives_a_step_in_the_opposite_direction_and_nothing_else():
+    error = pose_error(camera_at([-1, 0, 0], [0, 0, 0]), camera_at([1, 0, 0], [0, 0, 0]))
+    assert error.translation_deg == pytest.approx(180)
+    assert error.translation_folded_deg == pytest.approx(0)
+    assert error.pose_deg == pytest.approx(180)
+    assert error.pose_folded_deg == pytest.approx(0)
+
+
+def test_a_camera_that_did_not_move_has_no_direction_and_the_largest_error():
+    error = pose_error(camera_at([0, 0, 0], [0, 0, 0]), camera_at([1, 0, 0], [0, 0, 0]))
+    assert error.translation_deg == error.translation_folded_deg == FAILED_DEG
+
+
+def test_a_picture_off_by_a_tenth_everywhere_has_twenty_decibels():
+    photo = torch.full((3, 12, 14), 0.5)
+    assert psnr(photo + 0.1, photo) == pytest.approx(20, abs=1e-5)
+
+
+def test_what_is_brighter_than_white_counts_as_white():
+    photo = torch.ones(3, 12, 14)
+    assert psnr(photo + 0.5, photo) == 100
+
+
+def test_the_similarity_of_two_flat_pictures_is_that_of_their_brightness():
+    first, second = torch.full((3, 16, 20), 0.5), torch.full((3, 16, 20), 0.7)
+    stabilizer = 0.01**2
+    expected = (2 * 0.5 * 0.7 + stabilizer) / (0.5**2 + 0.7**2 + stabilizer)
+    assert ssim(first, second) == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_similarity_is_the_mean_over_windows_worked_out_one_by_one():
+    first, second = torch.rand(3, 14, 17), torch.rand(3, 14, 17)
+    offsets = np.arange(-5, 6)
+    bell = np.exp(-(offsets**2) / (2 * 1.5**2))
+    weights = np.outer(bell, bell) / bell.sum() ** 2
+    sample = 121 / 120  # of 11 x 11 pixels, the mean is not known but estimated
+    values = []
+    for x, y in zip(first.double().numpy(), second.double().numpy(), strict=True):
+        for row in range(14 - 10):
+            for column in range(17 - 10):
+                a, b = (z[row : row + 11, column : column + 11] for z in (x, y))
+                mean_a, mean_b = (weights * a).sum(), (weights * b).sum()
+                variance_a = sample * ((weights * a * a).sum() - mean_a**2)
+                variance_b = sample * ((weights * b * b).sum() - mean_b**2)
+                covariance = sample * ((weights * a * b).sum() - mean_a * mean_b)
+                values.append(
+                    (2 * mean_a * mean_b + 1e-4)
+                    * (2 * covariance + 9e-4)
+                    / (mean_a**2 + mean_b**2 + 1e-4)
+                    / (variance_a + variance_b + 9e-4)
+                )
+    assert ssim(first, second) == pytest.approx(np.mean(values), abs=1e-9)
+
+
+def test_the_structure_loss_does_not_see_brightness_and_contrast():
+    photo = torch.rand(3, 20, 24)
+    assert structure_loss(0.5 * photo + 0.3, photo) == pytest.approx(0.02, abs=1e-3)
+
+
+def test_the_structure_loss_of_a_negative_is_nearly_two():
+    photo = torch.rand(3, 20, 24)
+    assert structure_loss(1 - photo, photo) == pytest.approx(2, abs=0.03)
+
+
+def test_the_structure_loss_has_a_finite_gradient_on_flat_pictures():
+    picture = torch.full((3, 20, 24), 0.5, requires_grad=True)
+    structure_loss(picture, torch.rand(3, 20, 24)).backward()
+    assert picture.grad.isfinite().all()
