@@ -1,0 +1,131 @@
+"""The shared image encoder with its intrinsics token, and the decoders that look across views."""
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from models.network.layers import DecoderBlock, EncoderBlock, LayerNorm, rotary_table
+
+PATCH_SIZE = 16
+Part = TypeVar("Part", bound=nn.Module)
+
+
+class FirstAndOthers(nn.Module, Generic[Part]):
+    """A module for the first view, whose camera is the world, and one shared by all other views."""
+
+    def __init__(self, build: Callable[[], Part]) -> None:
+        super().__init__()
+        self.first = build()
+        self.others = build()
+
+    def forward(
+        self, *per_view: Float[Tensor, "batch view ..."], **shared: Any
+    ) -> Float[Tensor, "batch view ..."]:
+        """Give each view's part of every input to its module."""
+        batch = per_view[0].shape[0]
+        first = self.first(*(x[:, 0] for x in per_view), **shared)
+        others = self.others(*(x[:, 1:].flatten(0, 1) for x in per_view), **shared)
+        return torch.cat([first[:, None], others.unflatten(0, (batch, -1))], dim=1)
+
+
+def token_positions(grid: tuple[int, int], like: Float[Tensor, "..."]) -> Float[Tensor, "token 2"]:
+    """(y, x) of every patch in row-major order, then of the intrinsics token: below the grid."""
+    height = grid[0]
+    y, x = (torch.arange(n, device=like.device, dtype=like.dtype) for n in grid)
+    patches = torch.cartesian_prod(y, x)
+    return torch.cat([patches, patches.new_tensor([[height, 0]])])
+
+
+class Backbone(nn.Module):
+    """Images and intrinsics to four feature maps per view, on the grid of patches.
+
+    Every view passes the same encoder, with one extra token that carries its intrinsics. In the
+    decoder each view also attends to all tokens of all other views.
+    """
+
+    def __init__(
+        self,
+        *,
+        encoder_width: int,
+        encoder_depth: int,
+        decoder_width: int,
+        decoder_depth: int,
+        attention_head_width: int,
+    ) -> None:
+        super().__init__()
+        self.patch_embed = nn.Conv2d(3, encoder_width, PATCH_SIZE, stride=PATCH_SIZE)
+        self.intrinsics_embed = nn.Linear(9, encoder_width)
+        self.encoder = nn.ModuleList(
+            EncoderBlock(encoder_width, attention_head_width) for _ in range(encoder_depth)
+        )
+        self.encoder_norm = LayerNorm(encoder_width)
+        self.decoder_embed = nn.Linear(encoder_width, decoder_width)
+        self.decoder = nn.ModuleList(
+            FirstAndOthers(lambda: DecoderBlock(decoder_width, attention_head_width))
+            for _ in range(decoder_depth)
+        )
+        self.decoder_norm = LayerNorm(decoder_width)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, decoder_width))  # published, unused
+        self.attention_head_width = attention_head_width
+        self.initialize()
+
+    @torch.no_grad()
+    def initialize(self) -> None:
+        """Draw initial weights as CroCo does; both decoders start from the same ones."""
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Linear) and name != "intrinsics_embed":
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        for layer in self.modules():
+            if isinstance(layer, FirstAndOthers):
+                layer.others.load_state_dict(layer.first.state_dict())
+        nn.init.xavier_uniform_(self.patch_embed.weight.flatten(1))
+
+    def forward(
+        self,
+        images: Float[Tensor, "batch view 3 height width"],
+        intrinsics: Float[Tensor, "batch view 3 3"],
+    ) -> list[Float[Tensor, "batch view _channel grid_height grid_width"]]:
+        """Extract features; images are normalized to [-1, 1].
+
+        Returns:
+            The encoder's output, and the decoder's after 1/2, 3/4 and all of its layers.
+        """
+        batch = images.shape[0]
+        grid = images.shape[-2] // PATCH_SIZE, images.shape[-1] // PATCH_SIZE
+        positions = token_positions(grid, images)
+
+        patches = self.patch_embed(images.flatten(0, 1)).flatten(2).mT
+        camera = self.intrinsics_embed(intrinsics.flatten(2)).flatten(0, 1)
+        tokens = torch.cat([patches, camera[:, None]], dim=1)
+        rotary = rotary_table(positions, self.attention_head_width)
+        for block in self.encoder:
+            tokens = block(tokens, rotary)
+        encoded = self.encoder_norm(tokens).unflatten(0, (batch, -1))
+
+        outputs = [encoded, *self.decode(self.decoder_embed(encoded), rotary)]
+        outputs[-1] = self.decoder_norm(outputs[-1])
+        depth = len(self.decoder)
+        return [
+            outputs[layer][:, :, :-1].mT.unflatten(-1, grid)
+            for layer in (0, depth // 2, depth * 3 // 4, depth)
+        ]
+
+    def decode(
+        self,
+        tokens: Float[Tensor, "batch view token width"],
+        rotary: Float[Tensor, "2 token 2 frequency"],
+    ) -> list[Float[Tensor, "batch view token width"]]:
+        """Run the decoder layers; in each, all views see the others as the last layer left them."""
+        count = tokens.shape[1]
+        all_others = [[j for j in range(count) if j != i] for i in range(count)]
+        memory_rotary = rotary.repeat(1, count - 1, 1, 1)
+        outputs = []
+        for layer in self.decoder:
+            memory = tokens[:, all_others].flatten(2, 3)
+            tokens = layer(tokens, memory, rotary=rotary, memory_rotary=memory_rotary)
+            outputs.append(tokens)
+        return outputs

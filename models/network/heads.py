@@ -1,0 +1,133 @@
+"""The two dense heads: Gaussian centers, and all other Gaussian parameters."""
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import interpolate, relu
+
+TrunkWidths = tuple[int, int, int, int]
+
+
+def double(x: Float[Tensor, "batch channel h w"]) -> Float[Tensor, "batch channel 2*h 2*w"]:
+    """Upsample bilinearly; corners map to corners, as the published weights expect."""
+    return interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
+
+
+class ResidualUnit(nn.Module):
+    """Two 3x3 convolutions added to their input."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: Float[Tensor, "batch width h w"]) -> Float[Tensor, "batch width h w"]:
+        """Refine a map."""
+        return x + self.conv2(relu(self.conv1(relu(x))))
+
+
+class Fusion(nn.Module):
+    """Add a finer level to what comes from the coarser ones, and double the resolution."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.skip_unit = ResidualUnit(width)  # unused, but published, in the coarsest level
+        self.unit = ResidualUnit(width)
+        self.out = nn.Conv2d(width, width, 1)
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch width h w"],
+        skip: Float[Tensor, "batch width h w"] | None = None,
+    ) -> Float[Tensor, "batch width 2*h 2*w"]:
+        """Fuse one level."""
+        if skip is not None:
+            x = x + self.skip_unit(skip)
+        return self.out(double(self.unit(x)))
+
+
+class Trunk(nn.Module):
+    """A DPT: four feature maps on the grid of patches to one map of half the image's size."""
+
+    def __init__(
+        self, in_widths: TrunkWidths, level_widths: TrunkWidths, fusion_width: int
+    ) -> None:
+        super().__init__()
+        a, b, _, d = level_widths
+        project = [nn.Conv2d(i, o, 1) for i, o in zip(in_widths, level_widths, strict=True)]
+        self.resample = nn.ModuleList(
+            [
+                nn.Sequential(project[0], nn.ConvTranspose2d(a, a, 4, stride=4)),
+                nn.Sequential(project[1], nn.ConvTranspose2d(b, b, 2, stride=2)),
+                nn.Sequential(project[2]),
+                nn.Sequential(project[3], nn.Conv2d(d, d, 3, stride=2, padding=1)),
+            ]
+        )
+        self.narrow = nn.ModuleList(
+            nn.Conv2d(width, fusion_width, 3, padding=1, bias=False) for width in level_widths
+        )
+        self.fuse = nn.ModuleList(Fusion(fusion_width) for _ in level_widths)
+
+    def forward(
+        self, features: list[Float[Tensor, "batch _channel h w"]]
+    ) -> Float[Tensor, "batch fusion 8*h 8*w"]:
+        """Fuse the four levels from coarse to fine."""
+        levels = [
+            narrow(resample(feature))
+            for narrow, resample, feature in zip(self.narrow, self.resample, features, strict=True)
+        ]
+        height, width = levels[2].shape[-2:]
+        fused = self.fuse[3](levels[3])[..., :height, :width]  # one too many where h or w is odd
+        for i in (2, 1, 0):
+            fused = self.fuse[i](fused, levels[i])
+        return fused
+
+
+class CenterHead(nn.Module):
+    """Where each pixel's Gaussian is, before `exponential_distance`."""
+
+    def __init__(
+        self, in_widths: TrunkWidths, level_widths: TrunkWidths, fusion_width: int
+    ) -> None:
+        super().__init__()
+        self.trunk = Trunk(in_widths, level_widths, fusion_width)
+        self.coarse = nn.Conv2d(fusion_width, fusion_width // 2, 3, padding=1)
+        self.fine = nn.Conv2d(fusion_width // 2, fusion_width // 2, 3, padding=1)
+        self.out = nn.Conv2d(fusion_width // 2, 3, 1)
+
+    def forward(
+        self, *features: Float[Tensor, "batch _channel h w"]
+    ) -> Float[Tensor, "batch 3 16*h 16*w"]:
+        """Predict one vector per pixel."""
+        x = double(self.coarse(self.trunk(list(features))))
+        return self.out(relu(self.fine(x)))
+
+
+class ParameterHead(nn.Module):
+    """Opacity, scales, rotation and color of each pixel's Gaussian, before their activations.
+
+    The image itself joins at full resolution, so that texture need not pass the patches.
+    """
+
+    def __init__(
+        self,
+        in_widths: TrunkWidths,
+        level_widths: TrunkWidths,
+        fusion_width: int,
+        out_width: int,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.trunk = Trunk(in_widths, level_widths, fusion_width)
+        self.image_shortcut = nn.Conv2d(3, fusion_width, 7, padding=3)
+        self.hidden = nn.Conv2d(fusion_width, fusion_width, 3, padding=1, bias=False)
+        self.dropout = nn.Dropout(dropout)
+        self.out = nn.Conv2d(fusion_width, out_width, 1)
+
+    def forward(
+        self,
+        image: Float[Tensor, "batch 3 height width"],
+        *features: Float[Tensor, "batch _channel h w"],
+    ) -> Float[Tensor, "batch out height width"]:
+        """Predict the raw parameters of every pixel; the image is normalized to [-1, 1]."""
+        x = double(self.trunk(list(features))) + relu(self.image_shortcut(image))
+        return self.out(self.dropout(relu(self.hidden(x))))

@@ -1,0 +1,147 @@
+"""Rotary 2D positions, attention, MLP and transformer blocks; knows nothing of splats."""
+
+from functools import partial
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+ROTARY_BASE = 100.0
+LayerNorm = partial(nn.LayerNorm, eps=1e-6)  # not torch's 1e-5: the published weights feel it
+
+
+def rotary_table(
+    positions: Float[Tensor, "token 2"], head_width: int
+) -> Float[Tensor, "2 token 2 frequency"]:
+    """Cosines and sines of the angles by which `rotate` turns each token.
+
+    The first half of a head's channels encodes the first coordinate of the position (y), the
+    second half the other one (x); each half has `head_width / 4` frequencies, from 1 down to
+    almost 1 / ROTARY_BASE.
+    """
+    count = head_width // 4
+    steps = torch.arange(count, device=positions.device, dtype=positions.dtype)
+    angles = positions[..., None] * ROTARY_BASE ** (-steps / count)
+    return torch.stack([angles.cos(), angles.sin()])
+
+
+def rotate(
+    heads: Float[Tensor, "*batch token channel"], table: Float[Tensor, "2 token 2 frequency"]
+) -> Float[Tensor, "*batch token channel"]:
+    """Turn pairs of channels by their token's angles.
+
+    A product of two rotated vectors then depends on their relative position only. Within each
+    half of the channels, channel j is paired with channel j + frequency.
+    """
+    cos, sin = table
+    u, v = heads.unflatten(-1, (2, 2, -1)).unbind(-2)
+    turned = torch.stack([u * cos - v * sin, v * cos + u * sin], dim=-2)
+    return turned.flatten(-3).to(heads.dtype)
+
+
+def split_heads(
+    x: Float[Tensor, "batch token width"], head_width: int
+) -> Float[Tensor, "batch head token channel"]:
+    """Cut the channels into attention heads."""
+    return x.unflatten(-1, (-1, head_width)).transpose(1, 2)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention among the tokens of one view."""
+
+    def __init__(self, width: int, head_width: int) -> None:
+        super().__init__()
+        self.head_width = head_width
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch token width"],
+        rotary: Float[Tensor, "2 token 2 frequency"],
+    ) -> Float[Tensor, "batch token width"]:
+        """Mix tokens."""
+        q, k, v = (split_heads(part, self.head_width) for part in self.qkv(x).chunk(3, dim=-1))
+        mixed = scaled_dot_product_attention(rotate(q, rotary), rotate(k, rotary), v)
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+
+class CrossAttention(nn.Module):
+    """Multi-head attention from the tokens of one view to a memory of other views' tokens."""
+
+    def __init__(self, width: int, head_width: int) -> None:
+        super().__init__()
+        self.head_width = head_width
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+        self.out = nn.Linear(width, width)
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch token width"],
+        memory: Float[Tensor, "batch memory_token width"],
+        rotary: Float[Tensor, "2 token 2 frequency"],
+        memory_rotary: Float[Tensor, "2 memory_token 2 frequency"],
+    ) -> Float[Tensor, "batch token width"]:
+        """Fetch from the memory."""
+        q = split_heads(self.query(x), self.head_width)
+        k = split_heads(self.key(memory), self.head_width)
+        v = split_heads(self.value(memory), self.head_width)
+        mixed = scaled_dot_product_attention(rotate(q, rotary), rotate(k, memory_rotary), v)
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+
+class MLP(nn.Sequential):
+    """Two linear layers, four times as wide in between."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+
+
+class EncoderBlock(nn.Module):
+    """Self-attention and MLP, each on normalized input and added to it."""
+
+    def __init__(self, width: int, head_width: int) -> None:
+        super().__init__()
+        self.attention_norm = LayerNorm(width)
+        self.attention = SelfAttention(width, head_width)
+        self.mlp_norm = LayerNorm(width)
+        self.mlp = MLP(width)
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch token width"],
+        rotary: Float[Tensor, "2 token 2 frequency"],
+    ) -> Float[Tensor, "batch token width"]:
+        """Update the tokens of one view."""
+        x = x + self.attention(self.attention_norm(x), rotary)
+        return x + self.mlp(self.mlp_norm(x))
+
+
+class DecoderBlock(nn.Module):
+    """An encoder block that also looks at a memory of the other views."""
+
+    def __init__(self, width: int, head_width: int) -> None:
+        super().__init__()
+        self.attention_norm = LayerNorm(width)
+        self.attention = SelfAttention(width, head_width)
+        self.cross_norm = LayerNorm(width)
+        self.memory_norm = LayerNorm(width)
+        self.cross_attention = CrossAttention(width, head_width)
+        self.mlp_norm = LayerNorm(width)
+        self.mlp = MLP(width)
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch token width"],
+        memory: Float[Tensor, "batch memory_token width"],
+        rotary: Float[Tensor, "2 token 2 frequency"],
+        memory_rotary: Float[Tensor, "2 memory_token 2 frequency"],
+    ) -> Float[Tensor, "batch token width"]:
+        """Update the tokens of one view."""
+        x = x + self.attention(self.attention_norm(x), rotary)
+        normed_memory = self.memory_norm(memory)
+        x = x + self.cross_attention(self.cross_norm(x), normed_memory, rotary, memory_rotary)
+        return x + self.mlp(self.mlp_norm(x))

@@ -1,0 +1,204 @@
+"""`NoPoSplatConfig` and `NoPoSplat`: views in, Gaussians out; raw outputs made physical."""
+
+import math
+from dataclasses import dataclass, fields
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import normalize, softplus
+
+from models.camera import camera_rays
+from models.gaussians import SH_DEGREE_0, Gaussians
+from models.network.backbone import PATCH_SIZE, Backbone, FirstAndOthers
+from models.network.heads import CenterHead, ParameterHead, TrunkWidths
+from models.views import Views
+
+SCALE_UNIT = 1e-3
+MAX_SCALE = 0.3
+OPACITY, SCALES, ROTATION, HARMONICS = slice(0, 1), slice(1, 4), slice(4, 8), slice(8, None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoPoSplatConfig:
+    """The shape of the network. The defaults are the published model, at any image size."""
+
+    encoder_width: int = 1024
+    encoder_depth: int = 24
+    decoder_width: int = 768
+    decoder_depth: int = 12
+    attention_head_width: int = 64
+    trunk_widths: TrunkWidths = (96, 192, 384, 768)  # of the dense heads' levels, fine to coarse
+    fusion_width: int = 256
+    dropout: float = 0.1  # in the parameter heads, while training
+    sh_degree: int = 4
+    anchor_distance: float | None = None  # centers start on the pixel's own ray, this far away
+    pixel_color: bool = False  # colors start from the pixel's
+
+    def __post_init__(self) -> None:
+        """Refuse shapes that cannot be built."""
+        for width in (self.encoder_width, self.decoder_width):
+            if width % self.attention_head_width:
+                raise ValueError(f"{width} channels do not split into {self.attention_head_width}s")
+        if self.attention_head_width % 4:
+            raise ValueError(
+                f"attention_head_width {self.attention_head_width} is no multiple of 4"
+            )
+        if self.decoder_depth < 2:
+            raise ValueError(f"decoder_depth {self.decoder_depth} is less than 2")
+
+    @property
+    def sh_count(self) -> int:
+        """Spherical harmonics per color channel."""
+        return (self.sh_degree + 1) ** 2
+
+
+SMALL = NoPoSplatConfig(
+    encoder_width=384,
+    encoder_depth=6,
+    decoder_width=256,
+    decoder_depth=6,
+    trunk_widths=(32, 64, 96, 128),
+    fusion_width=64,
+    dropout=0.0,
+    sh_degree=0,
+    anchor_distance=1.0,
+    pixel_color=True,
+)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One Gaussian per pixel of every view, all in the first view's frame; units of `Gaussians`."""
+
+    means: Float[Tensor, "batch view height width 3"]
+    scales: Float[Tensor, "batch view height width 3"]
+    rotations: Float[Tensor, "batch view height width 4"]
+    harmonics: Float[Tensor, "batch view height width 3 sh"]
+    opacities: Float[Tensor, "batch view height width"]
+
+    def scene(self, index: int) -> Gaussians:
+        """The Gaussians of one example of the batch, ordered by view, row and column."""
+        return Gaussians(
+            *(getattr(self, field.name)[index].flatten(0, 2) for field in fields(self))
+        )
+
+
+class NoPoSplat(nn.Module):
+    """Two or more photos without poses to 3D Gaussians, in one pass."""
+
+    def __init__(self, config: NoPoSplatConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = Backbone(
+            encoder_width=config.encoder_width,
+            encoder_depth=config.encoder_depth,
+            decoder_width=config.decoder_width,
+            decoder_depth=config.decoder_depth,
+            attention_head_width=config.attention_head_width,
+        )
+        decoder_widths = (config.decoder_width,) * 3
+        widths = (config.encoder_width, *decoder_widths), config.trunk_widths, config.fusion_width
+        out_width = HARMONICS.start + 3 * config.sh_count
+        self.center_head = FirstAndOthers(lambda: CenterHead(*widths))
+        self.parameter_head = FirstAndOthers(
+            lambda: ParameterHead(*widths, out_width, config.dropout)
+        )
+        if config.anchor_distance is not None:
+            self.start_at_anchor(config.anchor_distance)
+        if config.pixel_color:
+            self.start_with_pixel_color()
+        # The heads' convolutions are faster with channels last.
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def start_at_anchor(self, distance: float) -> None:
+        """Let an untrained network put one opaque, pixel-sized Gaussian on every pixel's anchor."""
+        scale = distance / 256 / SCALE_UNIT  # about a pixel: the network is meant for 256 x 256
+        for center in (self.center_head.first, self.center_head.others):
+            answer_always(center.out, slice(0, 3), [0.0, 0.0, 0.0])
+        for other in (self.parameter_head.first, self.parameter_head.others):
+            answer_always(other.out, OPACITY, [math.log(0.9 / 0.1)])
+            answer_always(other.out, SCALES, [math.log(math.expm1(scale))] * 3)
+            answer_always(other.out, ROTATION, [0.0, 0.0, 0.0, 1.0])  # xyzw: no rotation
+
+    def start_with_pixel_color(self) -> None:
+        """Let an untrained network leave every pixel's color as it is."""
+        for head in (self.parameter_head.first, self.parameter_head.others):
+            answer_always(head.out, HARMONICS, [0.0] * (3 * self.config.sh_count))
+
+    def forward(self, views: Views, autocast: bool = False) -> Prediction:
+        """Predict one Gaussian per pixel of every view, in the first view's frame.
+
+        Args:
+            views: Two or more; height and width are multiples of 16.
+            autocast: Run the backbone in bfloat16; heads and geometry stay in float32, because
+                rounding a center moves it by pixels.
+        """
+        height, width = views.size
+        if height % PATCH_SIZE or width % PATCH_SIZE:
+            raise ValueError(f"images of {height} x {width} are not multiples of {PATCH_SIZE}")
+        if views.images.shape[1] < 2:
+            raise ValueError(f"at least 2 views are needed, not {views.images.shape[1]}")
+        images = views.images * 2 - 1
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=autocast):
+            features = self.backbone(images, views.intrinsics)
+        features = [feature.to(images.dtype) for feature in features]
+        centers = self.center_head(*features).movedim(2, -1)
+        parameters = self.parameter_head(images, *features).movedim(2, -1)
+        if self.config.anchor_distance is not None:
+            rays = normalize(camera_rays(views.intrinsics, views.size), dim=-1)
+            centers = centers + rays * math.log1p(self.config.anchor_distance)
+        prediction = make_physical(centers, parameters)
+        if self.config.pixel_color:
+            base = (views.images.movedim(2, -1) - 0.5) / SH_DEGREE_0
+            prediction.harmonics[..., 0] += base
+        return prediction
+
+    def reconstruct(self, views: Views, autocast: bool = False) -> Gaussians:
+        """Predict one scene, without gradients; Gaussians are ordered by view, row and column.
+
+        Not in `torch.inference_mode`, whose tensors could not be used in refinement later.
+        """
+        if views.images.shape[0] != 1:
+            raise ValueError(f"one scene at a time, not a batch of {views.images.shape[0]}")
+        was_training = self.training
+        self.eval()
+        with torch.no_grad():
+            scene = self(views, autocast).scene(0)
+        self.train(was_training)
+        return scene
+
+
+@torch.no_grad()
+def answer_always(conv: nn.Conv2d, channels: slice, values: list[float]) -> None:
+    """Let some channels of a convolution start with the same values for every input."""
+    conv.weight[channels] = 0
+    conv.get_parameter("bias")[channels] = torch.tensor(values)
+
+
+def make_physical(
+    centers: Float[Tensor, "batch view height width 3"],
+    parameters: Float[Tensor, "batch view height width channel"],
+) -> Prediction:
+    """Turn raw outputs of the heads into lengths, probabilities, quaternions and coefficients."""
+    raw_harmonics = parameters[..., HARMONICS].unflatten(-1, (3, -1))
+    wxyz = parameters[..., ROTATION].roll(1, dims=-1)  # the network speaks xyzw
+    return Prediction(
+        means=exponential_distance(centers),
+        scales=(SCALE_UNIT * softplus(parameters[..., SCALES])).clamp(max=MAX_SCALE),
+        rotations=wxyz / (wxyz.norm(dim=-1, keepdim=True) + 1e-8),
+        harmonics=raw_harmonics * harmonic_weights(raw_harmonics),
+        opacities=parameters[..., 0].sigmoid(),
+    )
+
+
+def exponential_distance(raw: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
+    """Keep the direction of a vector and turn its length d into exp(d) - 1."""
+    length = raw.norm(dim=-1, keepdim=True).clamp(min=1e-8)
+    return raw * (length.expm1() / length)
+
+
+def harmonic_weights(harmonics: Float[Tensor, "*batch sh"]) -> Float[Tensor, " sh"]:
+    """What raw coefficients are multiplied with: the higher the degree, the less it may say."""
+    degrees = [math.isqrt(i) for i in range(harmonics.shape[-1])]
+    return harmonics.new_tensor([1.0 if d == 0 else 0.1 * 0.25**d for d in degrees])
