@@ -1,0 +1,160 @@
+"""Depth maps of posed photos to one set of Gaussians: one per pixel, in the photo's color."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional
+
+from models.camera import invert, project, unproject
+from models.gaussians import SH_DEGREE_0, Gaussians, join
+
+FOOTPRINT = 0.6  # standard deviation of a Gaussian, in spacings of its neighbors
+THICKNESS = 0.1  # of a Gaussian along its normal, in spacings
+LONGEST = 4.0  # a slanted Gaussian is at most this many times longer than a fronto-parallel one
+OPACITY = 0.95
+SURFACE = 0.03  # relative depth difference up to which two views are said to see one surface
+
+
+@dataclass(frozen=True)
+class PosedDepth:
+    """A photo with its camera and the depth (z) of its pixels."""
+
+    image: Float[Tensor, "3 height width"]
+    depth: Float[Tensor, "height width"]
+    confidence: Float[Tensor, "height width"]
+    intrinsics: Float[Tensor, "3 3"]
+    world2cam: Float[Tensor, "4 4"]
+
+
+def sample_nearest(
+    maps: Float[Tensor, "channel height width"], coordinates: Float[Tensor, "point 2"]
+) -> Float[Tensor, "channel point"]:
+    """Values at image coordinates; outside the image, at its border."""
+    grid = (coordinates * 2 - 1).clamp(-1, 1)[None, None]
+    return functional.grid_sample(maps[None], grid, mode="nearest", align_corners=False)[0, :, 0]
+
+
+def contradicted(view: PosedDepth, other: PosedDepth) -> Bool[Tensor, "height width"]:
+    """Where a point would stand in the way of what another, more confident view sees behind it."""
+    points = unproject(view.depth, invert(view.world2cam), view.intrinsics).flatten(0, 1)
+    coordinates, z = project(points, other.world2cam, other.intrinsics)
+    inside = (z > 0) & (coordinates > 0).all(-1) & (coordinates < 1).all(-1)
+    depth, confidence = sample_nearest(torch.stack([other.depth, other.confidence]), coordinates)
+    in_front = z < depth * (1 - SURFACE)
+    weaker = view.confidence.flatten() < confidence
+    return (inside & in_front & weaker).unflatten(0, view.depth.shape)
+
+
+def photometric_agreement(first: PosedDepth, second: PosedDepth) -> tuple[float, float]:
+    """How alike two views are where both see the same surface.
+
+    Returns:
+        Mean absolute color difference in [0, 1], and the share of the second view's points that
+        the first one sees.
+    """
+    points = unproject(second.depth, invert(second.world2cam), second.intrinsics).flatten(0, 1)
+    coordinates, z = project(points, first.world2cam, first.intrinsics)
+    inside = (z > 0) & (coordinates > 0).all(-1) & (coordinates < 1).all(-1)
+    there = sample_nearest(torch.cat([first.depth[None], first.image]), coordinates)
+    seen = inside & (z < there[0] * (1 + SURFACE))
+    if not seen.any():
+        return 1.0, 0.0
+    difference = (there[1:] - second.image.flatten(1)).abs().mean(0)
+    return float(difference[seen].mean()), float(seen.float().mean())
+
+
+def tangents(
+    points: Float[Tensor, "height width 3"], spacing: Float[Tensor, "height width"]
+) -> tuple[Float[Tensor, "height width 3"], Float[Tensor, "height width 3"]]:
+    """Steps to the neighboring pixel's point, right and down.
+
+    Of the two one-sided differences the shorter one is taken, so that a depth edge does not tilt
+    the surfaces beside it; steps are cut to `LONGEST` spacings.
+    """
+    steps = []
+    for axis in (1, 0):
+        forward = points.diff(dim=axis)
+        pad = (0, 0, 0, 1) if axis else (0, 0, 0, 0, 0, 1)
+        back = (0, 0, 1, 0) if axis else (0, 0, 0, 0, 1, 0)
+        after = functional.pad(forward, pad)
+        before = functional.pad(forward, back)
+        length_after = after.norm(dim=-1, keepdim=True)
+        length_before = before.norm(dim=-1, keepdim=True)
+        first = (length_before == 0) | ((length_after > 0) & (length_after < length_before))
+        step = torch.where(first, after, before)
+        length = step.norm(dim=-1, keepdim=True).clamp(min=1e-9)
+        steps.append(step * (LONGEST * spacing[..., None] / length).clamp(max=1))
+    return steps[0], steps[1]
+
+
+def frame_to_quaternion(frame: Float[Tensor, "point 3 3"]) -> Float[Tensor, "point 4"]:
+    """Unit quaternions wxyz of rotation matrices; stable for every angle."""
+    m00, m11, m22 = frame[:, 0, 0], frame[:, 1, 1], frame[:, 2, 2]
+    squares = torch.stack(
+        [1 + m00 + m11 + m22, 1 + m00 - m11 - m22, 1 - m00 + m11 - m22, 1 - m00 - m11 + m22], 1
+    )
+    a, b, c = (
+        frame[:, 2, 1] - frame[:, 1, 2],
+        frame[:, 0, 2] - frame[:, 2, 0],
+        frame[:, 1, 0] - frame[:, 0, 1],
+    )
+    d, e, f = (
+        frame[:, 0, 1] + frame[:, 1, 0],
+        frame[:, 0, 2] + frame[:, 2, 0],
+        frame[:, 1, 2] + frame[:, 2, 1],
+    )
+    w2, x2, y2, z2 = squares.unbind(1)
+    candidates = torch.stack(
+        [
+            torch.stack([w2, a, b, c], 1),
+            torch.stack([a, x2, d, e], 1),
+            torch.stack([b, d, y2, f], 1),
+            torch.stack([c, e, f, z2], 1),
+        ],
+        dim=1,
+    )
+    best = squares.argmax(1)
+    chosen = candidates[torch.arange(len(frame), device=frame.device), best]
+    return functional.normalize(chosen, dim=-1)
+
+
+def splat(view: PosedDepth, keep: Bool[Tensor, "height width"]) -> Gaussians:
+    """One flat Gaussian per kept pixel, lying in the surface and reaching its neighbors."""
+    cam2world = invert(view.world2cam)
+    points = unproject(view.depth, cam2world, view.intrinsics)
+    spacing = view.depth / (view.intrinsics[0, 0] * view.depth.shape[1])
+    right, down = (step[keep] for step in tangents(points, spacing))
+    first = functional.normalize(right, dim=-1)
+    normal = torch.linalg.cross(first, down)
+    facing = cam2world[:3, 2].expand_as(normal)
+    normal = functional.normalize(
+        torch.where(normal.norm(dim=-1, keepdim=True) > 1e-12, normal, facing), dim=-1
+    )
+    second = torch.linalg.cross(normal, first)
+    height = (down * second).sum(-1)
+    spacing = spacing[keep]
+    scales = torch.stack(
+        [FOOTPRINT * right.norm(dim=-1), FOOTPRINT * height.abs(), THICKNESS * spacing], dim=-1
+    )
+    color = view.image.permute(1, 2, 0)[keep]
+    return Gaussians(
+        means=points[keep],
+        scales=torch.maximum(scales, THICKNESS * spacing[:, None]),
+        rotations=frame_to_quaternion(torch.stack([first, second, normal], dim=-1)),
+        harmonics=((color - 0.5) / SH_DEGREE_0)[..., None],
+        opacities=torch.full_like(spacing, OPACITY),
+    )
+
+
+def fuse(views: list[PosedDepth]) -> Gaussians:
+    """Join all views, leaving out points that a more confident view contradicts."""
+    parts = []
+    for view in views:
+        drop = torch.zeros_like(view.depth, dtype=torch.bool)
+        for other in views:
+            if other is not view:
+                drop |= contradicted(view, other)
+        parts.append(splat(view, ~drop))
+    return join(parts)

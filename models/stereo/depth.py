@@ -1,0 +1,103 @@
+"""Depth maps of posed photos, by sweep and stereo network, at the photos' own resolution."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from models.camera import invert
+from models.stereo.network import StereoNetwork, position_to_depth
+from models.stereo.sweep import inverse_depth_planes, sweep
+from models.views import resize
+
+COLOR_SIGMA = 0.06  # of the color difference at which a coarse neighbor stops counting
+SAME_SURFACE = 1.5  # planes: coarse neighbors further apart are not averaged
+
+
+@dataclass(frozen=True)
+class DepthEstimate:
+    """Depth (z) of one view, how likely it is right, and whether another view sees the point."""
+
+    depth: Float[Tensor, "height width"]
+    confidence: Float[Tensor, "height width"]
+    visible: Float[Tensor, "height width"]
+
+
+def upsample_guided(
+    coarse: Float[Tensor, "channel height width"],
+    guide: Float[Tensor, "3 2*height 2*width"],
+) -> Float[Tensor, "channel 2*height 2*width"]:
+    """Double the resolution; each pixel listens to the coarse neighbors that share its color.
+
+    The first channel is a depth in planes: neighbors on another surface than the best one are left
+    out, so that edges stay edges.
+    """
+    size = (guide.shape[-2], guide.shape[-1])
+    small = functional.avg_pool2d(guide, 2)
+    stack = torch.cat([coarse, small])[None]
+    padded = functional.pad(stack, (1, 1, 1, 1), mode="replicate")
+    around = functional.unfold(padded, 3).unflatten(1, (stack.shape[1], 9))
+    around = around.unflatten(-1, small.shape[-2:])[0]
+    around = around.repeat_interleave(2, -2).repeat_interleave(2, -1)
+    values, colors = around[: len(coarse)], around[len(coarse) :]
+    difference = (colors - guide[:, None]).square().sum(0)
+    row = torch.arange(size[0], device=guide.device) % 2
+    column = torch.arange(size[1], device=guide.device) % 2
+    offset = torch.tensor([-1.0, 0.0, 1.0], device=guide.device)
+    # A fine pixel's center lies a quarter of a coarse pixel off the coarse one's center.
+    distance_y = (offset[:, None] - (row * 0.5 - 0.25)).square()
+    distance_x = (offset[:, None] - (column * 0.5 - 0.25)).square()
+    distance = (distance_y[:, None, :, None] + distance_x[None, :, None, :]).flatten(0, 1)
+    weight = (-difference / (2 * COLOR_SIGMA**2) - distance).exp() + 1e-8 * (-distance).exp()
+    best = values[0].gather(0, weight.argmax(0)[None])
+    weight = weight * ((values[0] - best).abs() < SAME_SURFACE)
+    return (values * weight).sum(1) / weight.sum(0)
+
+
+def estimate_depth(
+    index: int,
+    images: list[Float[Tensor, "3 _height _width"]],
+    intrinsics: Float[Tensor, "view 3 3"],
+    world2cam: Float[Tensor, "view 4 4"],
+    near_far: tuple[float, float],
+    network: StereoNetwork,
+) -> DepthEstimate:
+    """Depth of one view from all others.
+
+    Args:
+        index: Which view.
+        images: All photos at the resolution wanted for the result; even heights and widths.
+        intrinsics: Normalized, of all views.
+        world2cam: Of all views.
+        near_far: The range of depths (z in this view) that the planes cover.
+        network: The trained stereo network.
+    """
+    small = [resize(image, (image.shape[-2] // 2, image.shape[-1] // 2)) for image in images]
+    near, far = (torch.tensor([bound], device=intrinsics.device) for bound in near_far)
+    inverse_depths = inverse_depth_planes(near, far, network.config.planes)
+    reference2world = invert(world2cam[index])
+    sweeps = [
+        sweep(
+            small[index][None],
+            source[None],
+            intrinsics[index][None],
+            intrinsics[other][None],
+            (world2cam[other] @ reference2world)[None],
+            inverse_depths,
+        )
+        for other, source in enumerate(small)
+        if other != index
+    ]
+    total = torch.stack(sweeps).sum(0)
+    # The first three features are zero where a source sees nothing; the last counts who sees it.
+    seen = total[:, 3:]
+    features = torch.cat([total[:, :3] / seen.clamp(min=1), seen.clamp(max=1)], dim=1)
+    found = network(features, small[index][None])
+    coarse = torch.cat(
+        [found.position, found.confidence_logit.sigmoid(), found.visible_logit.sigmoid()]
+    )
+    fine = upsample_guided(coarse, images[index])
+    depth = position_to_depth(fine[:1], inverse_depths)[0]
+    return DepthEstimate(depth, fine[1], fine[2])

@@ -1,0 +1,111 @@
+"""Plane sweep: how alike two posed photos look at every pixel, for a set of assumed depths."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from models.camera import camera_rays
+
+SMALL_WINDOW, LARGE_WINDOW = 5, 7  # pixels; the second averages the first's statistics once more
+FLAT = 1e-4  # variance of gray values below which a window has no texture to correlate
+
+
+def inverse_depth_planes(
+    near: Float[Tensor, " batch"], far: Float[Tensor, " batch"], count: int
+) -> Float[Tensor, "batch plane"]:
+    """Inverse depths from near to far, evenly spaced: steps of equal disparity."""
+    steps = torch.linspace(0, 1, count, device=near.device, dtype=near.dtype)
+    return torch.lerp(1 / near[:, None], 1 / far[:, None], steps)
+
+
+def warp_to_planes(
+    source: Float[Tensor, "batch channel source_height source_width"],
+    reference_intrinsics: Float[Tensor, "batch 3 3"],
+    source_intrinsics: Float[Tensor, "batch 3 3"],
+    reference2source: Float[Tensor, "batch 4 4"],
+    inverse_depths: Float[Tensor, "batch plane"],
+    size: tuple[int, int],
+) -> tuple[
+    Float[Tensor, "batch channel plane height width"], Float[Tensor, "batch plane height width"]
+]:
+    """Sample the source where each reference pixel would be seen if it lay on each plane.
+
+    Returns:
+        The samples, and 1.0 where they fall inside the source in front of its camera.
+    """
+    rays = camera_rays(reference_intrinsics, size)
+    turned = source_intrinsics @ reference2source[:, :3, :3]
+    base = torch.einsum("bij,bhwj->bihw", turned, rays)
+    shift = (source_intrinsics @ reference2source[:, :3, 3:])[..., 0]
+    position = base[:, :, None] + torch.einsum("bi,bp->bip", shift, inverse_depths)[..., None, None]
+    depth = position[:, 2]
+    coordinates = position[:, :2] / depth.clamp(min=1e-6)[:, None]
+    inside = (depth > 1e-6) & (coordinates > 0).all(1) & (coordinates < 1).all(1)
+    grid = (coordinates * 2 - 1).clamp(-2, 2).permute(0, 2, 3, 4, 1)
+    planes, (height, width) = inverse_depths.shape[1], size
+    sampled = functional.grid_sample(
+        source,
+        grid.reshape(-1, planes * height, width, 2),
+        mode="bilinear",
+        padding_mode="border",
+        align_corners=False,
+    )
+    return sampled.unflatten(2, (planes, height)), inside.to(source.dtype)
+
+
+def box_mean(
+    maps: Float[Tensor, "batch channel height width"], window: int
+) -> Float[Tensor, "batch channel height width"]:
+    """Average over a square window; near the borders, over what there is of it.
+
+    A depth-wise convolution: on a CPU ten times faster than average pooling.
+    """
+    ones = torch.ones_like(maps[:1, :1])
+    count = functional.conv2d(ones, maps.new_ones(1, 1, window, window), padding=window // 2)
+    channels = maps.shape[1]
+    kernel = maps.new_ones(channels, 1, window, window)
+    return functional.conv2d(maps, kernel, padding=window // 2, groups=channels) / count
+
+
+def correlation(
+    mean_first: Tensor,
+    mean_second: Tensor,
+    square_first: Tensor,
+    square_second: Tensor,
+    both: Tensor,
+) -> Tensor:
+    """Zero-mean normalized cross-correlation from window averages; 0 where there is no texture."""
+    variance_first = (square_first - mean_first**2).clamp(min=0)
+    variance_second = (square_second - mean_second**2).clamp(min=0)
+    covariance = both - mean_first * mean_second
+    return covariance / ((variance_first + FLAT) * (variance_second + FLAT)).sqrt()
+
+
+def sweep(
+    reference: Float[Tensor, "batch 3 height width"],
+    source: Float[Tensor, "batch 3 source_height source_width"],
+    reference_intrinsics: Float[Tensor, "batch 3 3"],
+    source_intrinsics: Float[Tensor, "batch 3 3"],
+    reference2source: Float[Tensor, "batch 4 4"],
+    inverse_depths: Float[Tensor, "batch plane"],
+) -> Float[Tensor, "batch 4 plane height width"]:
+    """Compare the reference with the source on every plane.
+
+    Returns:
+        Four features: correlation in a small and in a large window (-1 to 1), mean absolute color
+        difference (0 to 1), and whether the source sees the point at all (0 or 1). The first three
+        are 0 where it does not.
+    """
+    size = (reference.shape[-2], reference.shape[-1])
+    warped, seen = warp_to_planes(
+        source, reference_intrinsics, source_intrinsics, reference2source, inverse_depths, size
+    )
+    difference = (warped - reference[:, :, None]).abs().mean(1)
+    gray, other = reference.mean(1, keepdim=True), warped.mean(1)
+    statistics = [gray, other, gray**2, other**2, gray * other]
+    features = []
+    for window in (SMALL_WINDOW, LARGE_WINDOW):
+        statistics = [box_mean(statistic, window) for statistic in statistics]
+        features.append(correlation(*statistics) * seen)
+    return torch.stack([*features, difference * seen, seen], dim=1)
