@@ -1,0 +1,75 @@
+"""What phone cameras do to pictures, differently in every view. Colors only, no pixel moves."""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+_BLOCK = 8  # pixels along each side of a compressed block
+
+
+def degrade(
+    images: Float[Tensor, "batch view 3 height width"],
+    generator: torch.Generator,
+    strength: float = 1.0,
+) -> Float[Tensor, "batch view 3 height width"]:
+    """Vignetting, exposure, white balance, gamma, blur, noise and compression, in this order.
+
+    Args:
+        images: RGB in [0, 1].
+        generator: The only source of randomness; may live on another device.
+        strength: 0 changes next to nothing, 1 is a careless photographer with a cheap phone.
+    """
+    flat = images.flatten(0, 1)
+    count, device = len(flat), flat.device
+
+    def draw(low: float, high: float, *shape: int) -> Tensor:
+        value = torch.rand(count, *shape, generator=generator, device=generator.device)
+        return (low + (high - low) * value).to(device)
+
+    flat = flat * _vignette(flat, draw(0.0, 0.4 * strength, 1, 1, 1))
+    stops = draw(-0.5, 0.5, 1, 1, 1) + draw(-0.12, 0.12, 3, 1, 1)  # the second: white balance
+    flat = (flat * 2 ** (strength * stops)).clamp(0, 1)
+    gamma = 2 ** (strength * draw(-0.3, 0.3, 1, 1, 1))
+    flat = flat.clamp_min(1e-4) ** gamma
+    flat = _blur(flat, draw(0.05, 0.15 + 0.55 * strength))
+    noise = torch.randn(flat.shape, generator=generator, device=generator.device).to(device)
+    flat = flat + noise * draw(0.0, 0.025 * strength, 1, 1, 1) * (0.5 + flat).sqrt()
+    flat = _compress(flat, draw(0.002, 0.002 + 0.04 * strength, 1, 1, 1, 1, 1))
+    return flat.clamp(0, 1).unflatten(0, images.shape[:2])
+
+
+def _vignette(images: Tensor, amount: Tensor) -> Tensor:
+    height, width = images.shape[-2:]
+    y = torch.linspace(-1, 1, height, device=images.device)[:, None]
+    x = torch.linspace(-1, 1, width, device=images.device)
+    return 1 - amount * (x.square() + y.square()) / 2
+
+
+def _blur(images: Tensor, sigma: Tensor) -> Tensor:
+    """Gaussian blur, its width in pixels different for every image."""
+    offsets = torch.arange(-2, 3, device=images.device)
+    kernel = torch.exp(-offsets.square() / (2 * sigma[:, None].square()))
+    kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(3, dim=0)
+    channels = images.flatten(0, 1)[None]
+    padded = torch.nn.functional.pad(channels, (2, 2, 2, 2), mode="replicate")
+    groups = channels.shape[1]
+    rows = torch.nn.functional.conv2d(padded, kernel[:, None, None, :], groups=groups)
+    both = torch.nn.functional.conv2d(rows, kernel[:, None, :, None], groups=groups)
+    return both[0].unflatten(0, images.shape[:2])
+
+
+def _compress(images: Tensor, step: Tensor) -> Tensor:
+    """Round the cosine coefficients of 8x8 blocks, fine detail more coarsely."""
+    height, width = images.shape[-2:]
+    padding = (0, -width % _BLOCK, 0, -height % _BLOCK)
+    padded = torch.nn.functional.pad(images, padding, mode="replicate")
+    blocks = padded.unflatten(-1, (-1, _BLOCK)).unflatten(-3, (-1, _BLOCK)).transpose(-3, -2)
+    index = torch.arange(_BLOCK, device=images.device)
+    cosine = torch.cos(math.pi / _BLOCK * (index + 0.5) * index[:, None]) * (2 / _BLOCK) ** 0.5
+    cosine[0] *= 0.5**0.5
+    quantum = step * (1 + index + index[:, None]).to(images.dtype)
+    kept = ((cosine @ blocks @ cosine.mT) / quantum).round() * quantum
+    back = (cosine.mT @ kept @ cosine).transpose(-3, -2).flatten(-4, -3).flatten(-2, -1)
+    return back[..., :height, :width]

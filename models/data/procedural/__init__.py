@@ -1,0 +1,86 @@
+"""Ray-traced random worlds with exact depth, poses and intrinsics."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from models.camera import invert
+from models.data.procedural.blocks import TEXTURES_PER_SCENE
+from models.data.procedural.cameras import draw_cameras, draw_intrinsics
+from models.data.procedural.dice import Dice
+from models.data.procedural.photograph import Looks, photograph
+from models.data.procedural.shading import build_atlas
+from models.data.procedural.shapes import FAR
+from models.data.procedural.worlds import build
+
+__all__ = ["FAR", "WorldBatch", "generate"]
+
+_SHARES = (0.40, 0.2, 0.15, 0.1, 0.15)  # rooms, streets, table tops, reliefs, floaters
+
+
+@dataclass(frozen=True)
+class WorldBatch:
+    """Views of random worlds; lengths in meters, the world is the first view's camera.
+
+    Depth is z at pixel centers, exact; the sky's is `FAR`.
+    """
+
+    images: Float[Tensor, "batch view 3 height width"]
+    intrinsics: Float[Tensor, "batch view 3 3"]
+    cam2world: Float[Tensor, "batch view 4 4"]
+    depth: Float[Tensor, "batch view height width"]
+
+
+@torch.no_grad()
+def generate(
+    batch: int,
+    views: int,
+    size: tuple[int, int],
+    textures: Float[Tensor, "texture 3 _height _width"],
+    generator: torch.Generator,
+    device: torch.device,
+    difficulty: float = 0.5,
+) -> WorldBatch:
+    """Make scenes and photograph each of them from cameras that see the same things.
+
+    Args:
+        batch: How many scenes.
+        views: Of each scene, at least one.
+        size: (height, width) of the images.
+        textures: Photo crops or noise; every scene uses some of them.
+        generator: The only source of randomness; may live on another device.
+        device: Where everything is computed.
+        difficulty: 0 small baselines and large overlap; 1 up to 60 % of the median depth.
+    """
+    dice = Dice(generator, device)
+    share = torch.tensor(_SHARES, device=generator.device)
+    drawn = torch.multinomial(share, batch, replacement=True, generator=generator)
+    scenes = build(dice, torch.bincount(drawn, minlength=len(_SHARES)).tolist())
+    intrinsics = draw_intrinsics(dice, batch, views, size)
+    cam2world, shapes = draw_cameras(dice, scenes, intrinsics, difficulty)
+    chosen = dice.integer(0, len(textures), batch, TEXTURES_PER_SCENE)
+    local = torch.arange(chosen.numel(), device=device).view_as(chosen)
+    looks = Looks(
+        build_atlas(textures[chosen.flatten().to(textures.device)].to(device)),
+        local,
+        dice.uniform(0.3, 0.9, batch),
+    )
+    images, depths = zip(*(
+        photograph(scenes, shapes, looks, cam2world[:, view], intrinsics[:, view], size)
+        for view in range(views)
+    ), strict=True)  # fmt: skip
+    relative = invert(cam2world[:, :1]) @ cam2world
+    relative[:, 0] = torch.eye(4, device=device)
+    exposed = _expose(torch.stack(images, 1), dice.uniform(0.35, 0.6, batch))
+    return WorldBatch(exposed, intrinsics, relative, torch.stack(depths, 1))
+
+
+def _expose(radiance: Tensor, mean: Tensor) -> Tensor:
+    """One exposure for all views of a scene; bright things saturate softly."""
+    level = radiance[:, 0].mean((1, 2, 3)).clamp_min(1e-3)
+    scaled = radiance * (mean / level).clamp(0.5, 3)[:, None, None, None, None]
+    return torch.where(
+        scaled < 0.7, scaled, 1 - 0.3 * torch.exp((0.7 - scaled) / 0.3)
+    ).clamp(0, 1)
