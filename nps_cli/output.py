@@ -1,0 +1,92 @@
+"""Files appear whole or not at all, and never replace others unasked."""
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from nps_cli.errors import NpsError
+
+
+def check_target(path: Path, *, force: bool) -> None:
+    """Refuse a file or folder that could not be written, before any work goes into it.
+
+    What is neither file nor folder (/dev/null, a pipe) is always accepted. A folder that exists
+    is accepted if it is empty, or with `force`.
+    """
+    folder = path.parent
+    try:
+        if _is_stream(path):
+            return
+        if not folder.is_dir():
+            raise NpsError(f"There is no folder {folder}.", hint=f"Try: mkdir -p {folder}")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise NpsError(f"The folder {folder} may not be written to.", hint="Choose another.")
+        occupied = path.is_file() or (path.is_dir() and any(path.iterdir()))
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    if occupied and not force:
+        raise NpsError(f"{path} exists.", hint="Choose another name, or overwrite with --force.")
+
+
+@contextmanager
+def whole_file(path: Path, *, force: bool) -> Iterator[Path]:
+    """Give a temporary path in the same folder, with the same suffix; rename it at the end.
+
+    If the block raises, nothing is left behind and an old file stays as it was.
+    """
+    check_target(path, force=force)
+    if path.is_dir():
+        raise NpsError(f"{path} is a folder.", hint="Give the name of a file, perhaps inside it.")
+    if _is_stream(path):  # never to be replaced by a file
+        yield path
+        return
+    target = path.resolve()  # through a symbolic link to what it stands for
+    temporary = _beside(target)
+    try:
+        yield temporary
+        temporary.replace(target)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: Path, *, force: bool) -> Iterator[Path]:
+    """Give a temporary folder; at the end it becomes `path`, or its files move there.
+
+    With `force`, files of the same names are replaced and all others in the folder stay.
+    """
+    check_target(path, force=force)
+    if path.exists() and not path.is_dir():
+        raise NpsError(f"{path} is not a folder.", hint="Choose another name.")
+    target = path.resolve()
+    temporary = _beside(target)
+    try:
+        temporary.mkdir()
+        yield temporary
+        target.mkdir(exist_ok=True)
+        for file in sorted(temporary.iterdir()):
+            file.replace(target / file.name)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _is_stream(path: Path) -> bool:
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def _beside(target: Path) -> Path:
+    return target.with_name(f".{target.stem[:100]}.{secrets.token_hex(4)}{target.suffix}")
+
+
+def _unwritable(path: Path, error: OSError) -> NpsError:
+    return NpsError(
+        f"{path} cannot be written ({error.strerror or error}).",
+        hint="Choose another place, or make room there.",
+    )
