@@ -1,0 +1,110 @@
+"""`nps inspect`: facts about photos and scenes."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nps_cli import console, options
+from nps_cli.errors import NpsError
+
+LONGEST_COMMENT = 100
+
+
+def inspect(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", show_default=False, help="Photos or scenes.")
+    ],
+    json: options.Json = False,
+) -> None:
+    """Show what nps knows about photos and scenes."""
+    facts = [_facts(file) for file in files]
+    if json:
+        console.emit_json(facts)
+    else:
+        _show_photos([entry for entry in facts if entry.get("kind") == "photo"])
+        _show_scenes([entry for entry in facts if entry.get("kind") == "scene"])
+        for entry in facts:
+            if "error" in entry:
+                console.fail(entry["error"], entry["hint"])
+    if any("error" in entry for entry in facts):
+        raise typer.Exit(1)
+
+
+def _facts(file: Path) -> dict[str, Any]:
+    is_scene = str(file) == "-" or file.suffix.lower() == ".ply"
+    try:
+        return {"file": str(file), **(_scene(file) if is_scene else _photo(file))}
+    except NpsError as error:
+        return {"file": str(file), "error": str(error), "hint": error.hint}
+
+
+def _photo(file: Path) -> dict[str, Any]:
+    from models.camera import to_pixels
+    from nps_cli.photos import load_photo
+
+    photo = load_photo(file)
+    intrinsics_px = to_pixels(photo.intrinsics.double(), (photo.height, photo.width))
+    return {
+        "kind": "photo",
+        "width": photo.width,
+        "height": photo.height,
+        "orientation": photo.orientation,
+        "make": photo.camera.make,
+        "model": photo.camera.model,
+        "focal_mm": photo.camera.focal_mm,
+        "focal_35mm": photo.camera.focal_35mm,
+        "intrinsics_px": [[round(value, 3) for value in row] for row in intrinsics_px.tolist()],
+        "intrinsics_source": photo.intrinsics_source,
+        "hfov_deg": round(photo.hfov_deg, 3),
+    }
+
+
+def _scene(file: Path) -> dict[str, Any]:
+    from nps_cli.formats import load_scene, read_cameras
+
+    gaussians, comments = load_scene(file)
+    return {
+        "kind": "scene",
+        "gaussians": len(gaussians),
+        "sh_degree": gaussians.sh_degree,
+        "bounds": {
+            "min": gaussians.means.amin(dim=0).tolist(),
+            "max": gaussians.means.amax(dim=0).tolist(),
+        },
+        "photos": [camera.photo for camera in read_cameras(comments)],
+        "comments": comments,
+    }
+
+
+def _show_photos(photos: list[dict[str, Any]]) -> None:
+    if not photos:
+        return
+    columns = ("photo", "upright size", "EXIF turn", "camera", "focal length", "view", "source")
+    rows = [
+        (
+            entry["file"],
+            f"{entry['width']} x {entry['height']}",
+            entry["orientation"] or "-",
+            " ".join(filter(None, (entry["make"], entry["model"]))) or "-",
+            f"{entry['intrinsics_px'][0][0]:.0f} px",
+            f"{entry['hfov_deg']:.1f} deg",
+            entry["intrinsics_source"],
+        )
+        for entry in photos
+    ]
+    console.print_table("", columns, rows)
+
+
+def _show_scenes(scenes: list[dict[str, Any]]) -> None:
+    for entry in scenes:
+        bounds = zip("xyz", entry["bounds"]["min"], entry["bounds"]["max"], strict=True)
+        comments = [line for line in entry["comments"] if not line.startswith("view ")]
+        rows = [
+            ("Gaussians", entry["gaussians"]),
+            ("SH degree", entry["sh_degree"]),
+            *((axis, f"{least:.4g} to {most:.4g}") for axis, least, most in bounds),
+            *(("photo", photo) for photo in entry["photos"]),
+            *(("comment", line[:LONGEST_COMMENT]) for line in comments),
+        ]
+        console.print_table("", ("scene", entry["file"]), rows)
