@@ -14,6 +14,9 @@ RAMP = (  # RGB from far to near, evenly spaced, ever lighter
 )
 
 
+LEAST_SPREAD = 1.2  # far to near; what is flatter is shown in nearly one color
+
+
 def depth_range(depth: Float[Tensor, " point"]) -> tuple[float, float]:
     """Nearest and farthest depth worth telling apart: all but 2 % at either end."""
     positive = depth[depth > 0].sort().values
@@ -21,7 +24,7 @@ def depth_range(depth: Float[Tensor, " point"]) -> tuple[float, float]:
         return 1.0, 2.0
     last = len(positive) - 1
     near, far = positive[round(0.02 * last)].item(), positive[round(0.98 * last)].item()
-    return near, max(far, 1.001 * near)
+    return near, max(far, LEAST_SPREAD * near)
 
 
 def color_depth(

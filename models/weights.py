@@ -14,8 +14,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from models.network.noposplat import NoPoSplat, NoPoSplatConfig
+from models.stereo.network import StereoConfig, StereoNetwork
 
 EXPECTED = "expected .safetensors weights of this program or a published NoPoSplat .ckpt"
+REQUIRED = ("name", "license", "description")  # metadata of every file of ours
 PUBLISHED_LICENSE = "not stated; fine-tuned from MASt3R, which is CC BY-NC-SA 4.0"
 RENAMED = (  # published names to ours; applied one after the other
     (r"^encoder\.", ""),
@@ -96,7 +98,7 @@ def load_published(network: NoPoSplat, state: dict[str, Tensor]) -> None:
     load_strictly(network, ours)
 
 
-def load_strictly(network: NoPoSplat, state: dict[str, Tensor]) -> None:
+def load_strictly(network: torch.nn.Module, state: dict[str, Tensor]) -> None:
     """Load weights under our names, or say in one error everything that does not fit."""
     expected = network.state_dict()
     both = [key for key in expected if key in state]
@@ -112,7 +114,7 @@ def load_strictly(network: NoPoSplat, state: dict[str, Tensor]) -> None:
     if any(problems.values()):
         found = "; ".join(f"{what}: {summary(keys)}" for what, keys in problems.items() if keys)
         raise ValueError(f"these weights do not fit the network: {found}")
-    is_meta = network.backbone.mask_token.is_meta
+    is_meta = any(value.is_meta for value in expected.values())
     network.load_state_dict({key: value.float() for key, value in state.items()}, assign=is_meta)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # taken over as is
 
@@ -137,18 +139,17 @@ def save_network(
         metadata: `name`, `license`, `description`, and anything else to keep, as text.
         dtype: How to store the weights; they are loaded as float32.
     """
-    absent = {"name", "license", "description"} - metadata.keys()
-    if absent:
-        raise ValueError(f"metadata lacks {', '.join(sorted(absent))}")
-    state = {
-        key: value.to("cpu", dtype).contiguous() for key, value in network.state_dict().items()
-    }
-    unfinished = path.with_name(path.name + ".part")
-    try:
-        save_file(state, unfinished, {"config": json.dumps(asdict(network.config)), **metadata})
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_own(network, network.config, path, metadata, dtype)
+
+
+def save_stereo(
+    network: StereoNetwork,
+    path: Path,
+    metadata: dict[str, str],
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Write a stereo network's weights and configuration, like `save_network`."""
+    write_own(network, network.config, path, metadata, dtype)
 
 
 def load_network(path: Path) -> tuple[NoPoSplat, WeightsInfo]:
@@ -158,30 +159,79 @@ def load_network(path: Path) -> tuple[NoPoSplat, WeightsInfo]:
     """
     with path.open("rb") as file:
         start = file.read(4)
-    is_zip = start == b"PK\x03\x04"
-    network, about = read_published(path) if is_zip else read_own(path)
+    if start == b"PK\x03\x04":
+        network, about = read_published(path)
+    else:
+        state, about = read_own(path)
+        network = empty_network(parse_config(about.pop("config")))
+        load_strictly(network, state)
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network.eval(), describe(path, about)
+
+
+def load_stereo(path: Path) -> tuple[StereoNetwork, WeightsInfo]:
+    """Build a stereo network from a file of ours, on the CPU, for inference, as `load_network`."""
+    state, about = read_own(path)
+    text = about.pop("config")
+    try:
+        values = json.loads(text)
+        config = StereoConfig(**values | {"widths": tuple(values["widths"])})
+    except (TypeError, KeyError, ValueError) as error:
+        raise ValueError(f"not a stereo network's configuration ({error}): {text[:200]}") from error
+    with torch.device("meta"):
+        network = StereoNetwork(config)
+    load_strictly(network, state)
+    return network.eval(), describe(path, about)
+
+
+def read_info(path: Path) -> WeightsInfo:
+    """What a file of ours says about itself, without its weights. Raises ValueError."""
+    _, about = read_own(path, weights=False)
+    return describe(path, {key: value for key, value in about.items() if key != "config"})
+
+
+def describe(path: Path, about: dict[str, str]) -> WeightsInfo:
+    """Put together what is known about a file."""
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    info = WeightsInfo(
-        about.pop("name"), sha256, about.pop("license"), about.pop("description"), about
-    )
-    return network.eval(), info
+    rest = {key: about[key] for key in about if key not in REQUIRED}
+    return WeightsInfo(about["name"], sha256, about["license"], about["description"], rest)
 
 
-def read_own(path: Path) -> tuple[NoPoSplat, dict[str, str]]:
-    """Read what `save_network` wrote."""
+def write_own(
+    network: torch.nn.Module,
+    config: NoPoSplatConfig | StereoConfig,
+    path: Path,
+    metadata: dict[str, str],
+    dtype: torch.dtype,
+) -> None:
+    """Write weights, configuration and metadata; the file appears whole or not at all."""
+    absent = set(REQUIRED) - metadata.keys()
+    if absent:
+        raise ValueError(f"metadata lacks {', '.join(sorted(absent))}")
+    state = {
+        key: value.to("cpu", dtype).contiguous() for key, value in network.state_dict().items()
+    }
+    unfinished = path.with_name(path.name + ".part")
+    try:
+        save_file(state, unfinished, {"config": json.dumps(asdict(config)), **metadata})
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def read_own(path: Path, weights: bool = True) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read the weights (or none of them) and the metadata that `write_own` wrote."""
     try:
         with safe_open(path, "pt") as file:
             about = dict(file.metadata() or {})
-            state = {key: file.get_tensor(key) for key in file.keys()}
+            state = {key: file.get_tensor(key) for key in file.keys() if weights}
     except SafetensorError as error:
         raise ValueError(f"{path} is broken or no weights file ({error}); {EXPECTED}") from error
-    absent = {"config", "name", "license", "description"} - about.keys()
+    absent = {"config", *REQUIRED} - about.keys()
     if absent:
         raise ValueError(f"{path} does not say its {', '.join(sorted(absent))}; {EXPECTED}")
-    network = empty_network(parse_config(about.pop("config")))
-    load_strictly(network, state)
-    return network, about
+    return state, about
 
 
 def parse_config(text: str) -> NoPoSplatConfig:

@@ -130,30 +130,6 @@ def open_stereo(device: "torch.device") -> "StereoNetwork | None":
     return network.to(device)
 
 
-def describe_weights(path: Path) -> "WeightsInfo":
-    """What a .safetensors file of ours says about itself, without loading the weights."""
-    import hashlib
-
-    from safetensors import SafetensorError, safe_open
-
-    from models.weights import WeightsInfo
-
-    try:
-        with safe_open(path, "pt") as file:
-            about = dict(file.metadata() or {})
-    except (SafetensorError, OSError) as error:
-        raise NpsError(f"{path} is broken ({error}).", hint="Install nps again.") from error
-    with path.open("rb") as stream:
-        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-    return WeightsInfo(
-        name=about.pop("name", path.stem),
-        sha256=sha256,
-        license=about.pop("license", "not stated"),
-        description=about.pop("description", "not stated"),
-        metadata=about,
-    )
-
-
 def _provenance(photo: "Photo") -> str:
     line = f"{photo.name}: {photo.width} x {photo.height}, focal length {photo.intrinsics_note}"
     if photo.intrinsics_source == "guessed":

@@ -78,3 +78,45 @@ def photo_pair(tmp_path: Path) -> tuple[Path, Path]:
     for path, left in zip(paths, (0, 6), strict=True):
         texture.crop((left, 0, left + 144, 108)).save(path, quality=95)
     return paths
+
+
+@pytest.fixture
+def reconstruction(tiny_scene):
+    """The tiny scene as if reconstructed from two photos, the second from the right."""
+    import torch
+
+    from models.camera import se3_exponential
+    from models.reconstruct import PairEvidence, Reconstruction
+
+    second = se3_exponential(torch.tensor([-0.3, 0.0, 0.0, 0.0, -0.15, 0.0]))
+    depth = torch.linspace(1.5, 2.5, 16 * 24).reshape(16, 24)
+    return Reconstruction(
+        gaussians=tiny_scene,
+        world2cam=torch.stack([torch.eye(4), second]),
+        depths=(depth, depth + 0.1),
+        pairs=(PairEvidence(0, 1, "matches", 120, 0.8, 0.05, 0.9, 0.95),),
+        problems=(),
+    )
+
+
+@pytest.fixture
+def faked(monkeypatch, reconstruction):
+    """Lets commands run with no weights: whatever the photos show, the result is the fixture's.
+
+    Assign `faked.reconstruction` to change it; `faked.calls` are the arguments of each run.
+    """
+    from types import SimpleNamespace
+
+    from models.weights import WeightsInfo
+
+    fake = SimpleNamespace(reconstruction=reconstruction, calls=[])
+    info = WeightsInfo("tiny", "0" * 64, "MIT", "for tests", {})
+
+    def reconstruct(images, intrinsics, network, stereo, **options):
+        fake.calls.append(SimpleNamespace(images=images, intrinsics=intrinsics, stereo=stereo))
+        return fake.reconstruction
+
+    monkeypatch.setattr("nps_cli.loading.open_network", lambda weights, device: (None, info))
+    monkeypatch.setattr("nps_cli.loading.open_stereo", lambda device: "stereo")
+    monkeypatch.setattr("models.reconstruct.reconstruct", reconstruct)
+    return fake

@@ -11,7 +11,17 @@ from safetensors.torch import save_file
 
 from models import weights
 from models.network.noposplat import NoPoSplat, NoPoSplatConfig
-from models.weights import empty_network, load_network, load_published, rename, save_network
+from models.stereo.network import StereoConfig, StereoNetwork
+from models.weights import (
+    empty_network,
+    load_network,
+    load_published,
+    load_stereo,
+    read_info,
+    rename,
+    save_network,
+    save_stereo,
+)
 
 TINY = NoPoSplatConfig(
     encoder_width=16,
@@ -237,3 +247,27 @@ def test_every_switch_of_the_configuration_survives_a_file(tmp_path: Path):
     config = replace(TINY, pixel_color=True, anchor_distance=None, dropout=0.25)
     save_network(NoPoSplat(config), path, ABOUT)
     assert load_network(path)[0].config == config
+
+
+def test_a_saved_stereo_network_comes_back_whole_and_is_no_other_network(tmp_path: Path):
+    network = StereoNetwork(StereoConfig(planes=4, widths=(8, 16))).eval()
+    path = tmp_path / "stereo.safetensors"
+    save_stereo(network, path, ABOUT, dtype=torch.float16)
+
+    loaded, info = load_stereo(path)
+
+    assert (loaded.config, loaded.training, info.name) == (network.config, False, "tiny")
+    for key, value in network.state_dict().items():
+        torch.testing.assert_close(loaded.state_dict()[key], value.half().float())
+    with pytest.raises(ValueError, match="configuration"):
+        load_network(path)
+    with pytest.raises(ValueError, match="configuration"):
+        load_stereo(saved(tmp_path)[1])
+
+
+def test_what_a_file_is_can_be_told_without_its_weights(tmp_path: Path):
+    _, path = saved(tmp_path)
+    assert read_info(path) == load_network(path)[1]
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match="broken"):
+        read_info(path)

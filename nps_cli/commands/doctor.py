@@ -12,7 +12,6 @@ from pathlib import Path
 import typer
 
 from nps_cli import __version__, console, options
-from nps_cli.errors import NpsError
 
 PACKAGES = {  # as Python imports them, and as pip calls them
     "torch": "torch",
@@ -78,15 +77,14 @@ def _own_models() -> Iterator[Check]:
 
 
 def _weights() -> Iterator[Check]:
-    from models.weights import embedded_path
-    from nps_cli.loading import describe_weights
+    from models.weights import embedded_path, read_info
 
     for name in ("network", "stereo"):
         path, found, works = embedded_path(name), "missing", False
         if path.is_file():
             try:
-                found, works = f"sha256 {describe_weights(path).sha256[:12]}, {path}", True
-            except NpsError as error:
+                found, works = f"sha256 {read_info(path).sha256[:12]}, {path}", True
+            except ValueError as error:
                 found = str(error)
         yield Check(f"weights: {name}", works, found, "install nps again", needed=name == "network")
 
@@ -111,15 +109,13 @@ def _device() -> Iterator[Check]:
 
 def _codecs() -> Iterator[Check]:
     try:
-        import pillow_heif
-
-        yield Check("HEIC photos", True, f"pillow-heif {pillow_heif.__version__}", needed=False)
+        found = f"pillow-heif {import_module('pillow_heif').__version__}"
+        yield Check("HEIC photos", True, found, needed=False)
     except (ImportError, OSError) as error:
-        hint = "try: pip install pillow-heif; or export photos as JPEG"
+        hint = "try: pip install --force-reinstall pillow-heif; or export photos as JPEG"
         yield Check("HEIC photos", False, str(error), hint, needed=False)
     try:
-        import av
-
+        av = import_module("av")
         av.Codec("libx264", "w")
         yield Check("H.264 videos", True, f"PyAV {av.__version__}", needed=False)
     except (ImportError, OSError, ValueError) as error:

@@ -15,11 +15,10 @@ def _weights() -> None:
 @weights.command("list")
 def list_weights(json: options.Json = False) -> None:
     """List the weights on this machine: licence, what they were trained on, hash, file."""
-    from models.weights import embedded_path
-    from nps_cli.loading import describe_weights
+    from models.weights import embedded_path, read_info
 
     files = sorted(embedded_path().parent.glob("*.safetensors"))
-    found = [(file, describe_weights(file)) for file in files]
+    found = [(file, read_info(file)) for file in files]
     if json:
         console.emit_json(
             [
