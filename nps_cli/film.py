@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from models.trajectory import Trajectory
     from nps_cli.formats.provenance import SceneCamera
 
-FRAMES, FPS = 120, 30.0
+FRAMES, FPS = 96, 24.0
 SUFFIXES = (".mp4", ".gif", ".png", "")
 
 

@@ -126,7 +126,7 @@ def test_a_scene_comes_through_stdin_and_the_report_goes_to_stdout(nps, scene, t
     ran = nps("render", "-", "-o", out, "--json", *SMALL, stdin=scene.read_bytes())
     assert ran.code == 0, ran.err
     assert json.loads(ran.out) == {
-        **{"out": str(out), "frames": 1, "width": 48, "height": 32, "fps": 30.0},
+        **{"out": str(out), "frames": 1, "width": 48, "height": 32, "fps": 24.0},
     }
 
 

@@ -3,6 +3,7 @@
 import os
 import platform
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import import_module
@@ -38,7 +39,9 @@ class Check:
 
 def doctor(json: options.Json = False) -> None:
     """Show what works on this machine, and how to get the rest."""
-    checks = [check for group in GROUPS for check in group()]
+    with console.stages() as stage:
+        stage("trying everything, the renderer last: the first time takes some seconds")
+        checks = [check for group in GROUPS for check in group()]
     broken = [check for check in checks if check.needed and not check.works]
     if json:
         console.emit_json({"works": not broken, "checks": [asdict(check) for check in checks]})
@@ -123,15 +126,41 @@ def _codecs() -> Iterator[Check]:
         yield Check("H.264 videos", False, str(error), hint, needed=False)
 
 
-def _kernel_cache() -> Iterator[Check]:
-    """Compiled kernels are kept, so that only the first run waits for the compiler."""
+def _renderer() -> Iterator[Check]:
+    """Draw one Gaussian: the first time on a machine this compiles the kernels."""
     import models.render
 
-    beside = Path(models.render.__file__).parent
-    folder = Path(os.environ.get("NUMBA_CACHE_DIR") or beside)
+    began = time.perf_counter()
+    try:
+        _draw_one()
+        works, found = True, f"the first picture took {time.perf_counter() - began:.1f} s"
+    except Exception as error:  # a compiler fails in many ways
+        works, found = False, f"{type(error).__name__}: {str(error).splitlines()[0]}"
+    hint = "compiled kernels need a place to be kept: set NUMBA_CACHE_DIR to a writable folder"
+    yield Check("renderer", works, found, hint)
+    folder = Path(os.environ.get("NUMBA_CACHE_DIR") or models.render.__path__[0])
     works = os.access(folder, os.W_OK)
-    hint = "each run compiles its kernels again; set NUMBA_CACHE_DIR to a folder you may write to"
-    yield Check("cache for compiled kernels", works, str(folder), hint, needed=False)
+    hint = "if every run takes long to start, set NUMBA_CACHE_DIR to a writable folder"
+    yield Check("compiled kernels", works, f"kept in {folder}", hint, needed=False)
 
 
-GROUPS = (_packages, _own_models, _weights, _device, _codecs, _kernel_cache)
+def _draw_one() -> None:
+    import torch
+
+    from models.gaussians import Gaussians
+    from models.render import render
+
+    one = Gaussians(
+        means=torch.tensor([[0.0, 0.0, 2.0]]),
+        scales=torch.full((1, 3), 0.1),
+        rotations=torch.tensor([[1.0, 0.0, 0.0, 0.0]]),
+        harmonics=torch.ones(1, 3, 1),
+        opacities=torch.ones(1),
+    )
+    intrinsics = torch.tensor([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]])
+    color = render(one, torch.eye(4), intrinsics, (16, 16)).color
+    if not color[0, 8, 8] > 0.5:
+        raise RuntimeError(f"a white dot was drawn {color[0, 8, 8]:.3f} bright")
+
+
+GROUPS = (_packages, _own_models, _weights, _device, _codecs, _renderer)
