@@ -149,6 +149,14 @@ def test_everything_that_does_not_fit_is_said_at_once():
     assert "backbone.intrinsics_embed.weight (16, 4) instead of (16, 9)" in message
 
 
+def test_loading_fills_the_parameters_that_an_optimizer_already_holds():
+    network, state = NoPoSplat(TINY), published_state()
+    held = network.backbone.patch_embed.bias
+    load_published(network, state)
+    assert network.backbone.patch_embed.bias is held
+    assert torch.equal(held, state["encoder.backbone.patch_embed.proj.bias"])
+
+
 def test_a_refused_state_leaves_the_network_as_it_was():
     network = NoPoSplat(TINY)
     before = {key: value.clone() for key, value in network.state_dict().items()}

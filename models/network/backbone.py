@@ -121,7 +121,9 @@ class Backbone(nn.Module):
     ) -> list[Float[Tensor, "batch view token width"]]:
         """Run the decoder layers; in each, all views see the others as the last layer left them."""
         count = tokens.shape[1]
-        all_others = [[j for j in range(count) if j != i] for i in range(count)]
+        all_others = torch.tensor(
+            [[j for j in range(count) if j != i] for i in range(count)], device=tokens.device
+        )
         memory_rotary = rotary.repeat(1, count - 1, 1, 1)
         outputs = []
         for layer in self.decoder:

@@ -1,12 +1,12 @@
 """`NoPoSplatConfig` and `NoPoSplat`: views in, Gaussians out; raw outputs made physical."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import normalize, softplus
+from torch.nn.functional import normalize, pad, softplus
 
 from models.camera import camera_rays
 from models.gaussians import SH_DEGREE_0, Gaussians
@@ -151,7 +151,8 @@ class NoPoSplat(nn.Module):
         prediction = make_physical(centers, parameters)
         if self.config.pixel_color:
             base = (views.images.movedim(2, -1) - 0.5) / SH_DEGREE_0
-            prediction.harmonics[..., 0] += base
+            harmonics = prediction.harmonics + pad(base[..., None], (0, self.config.sh_count - 1))
+            prediction = replace(prediction, harmonics=harmonics)
         return prediction
 
     def reconstruct(self, views: Views, autocast: bool = False) -> Gaussians:
@@ -188,7 +189,7 @@ def make_physical(
         scales=(SCALE_UNIT * softplus(parameters[..., SCALES])).clamp(max=MAX_SCALE),
         rotations=wxyz / (wxyz.norm(dim=-1, keepdim=True) + 1e-8),
         harmonics=raw_harmonics * harmonic_weights(raw_harmonics),
-        opacities=parameters[..., 0].sigmoid(),
+        opacities=parameters[..., OPACITY].squeeze(-1).sigmoid(),
     )
 
 
