@@ -59,7 +59,7 @@ def visible_in(
 
 def both_ways(
     pairs: Float[Tensor, "batch 2 *rest"],
-) -> tuple[Float[Tensor, "two_batch *rest"], Float[Tensor, "two_batch *rest"]]:
+) -> tuple[Float[Tensor, "both ..."], Float[Tensor, "both ..."]]:
     """First and second of every pair, then second and first."""
     return torch.cat([pairs[:, 0], pairs[:, 1]]), torch.cat([pairs[:, 1], pairs[:, 0]])
 

@@ -1,0 +1,136 @@
+"""Plane sweep and stereo network, against exact depth."""
+
+import torch
+from card_world import CARD, INTRINSICS, SIZE, WALL, photograph
+
+from models.camera import se3_exponential
+from models.stereo.depth import estimate_depth, upsample_guided
+from models.stereo.network import (
+    StereoConfig,
+    StereoNetwork,
+    local_mean,
+    position_to_depth,
+)
+from models.stereo.sweep import box_mean, inverse_depth_planes, sweep, warp_to_planes
+
+SECOND = se3_exponential(torch.tensor([-0.3, 0.05, 0.1, 0.02, -0.12, 0.03]))
+THIRD = se3_exponential(torch.tensor([0.25, 0.0, 0.0, 0.0, 0.1, 0.0]))
+
+
+def planes(near: float, far: float, count: int) -> torch.Tensor:
+    return inverse_depth_planes(torch.tensor([near]), torch.tensor([far]), count)
+
+
+def test_planes_run_from_near_to_far_in_even_steps_of_inverse_depth():
+    inverse = planes(1.0, 4.0, 4)[0]
+    torch.testing.assert_close(inverse, torch.tensor([1.0, 0.75, 0.5, 0.25]))
+    torch.testing.assert_close(
+        position_to_depth(torch.tensor([[[0.0, 1.5, 3.0]]]), inverse[None])[0, 0],
+        1 / torch.tensor([1.0, 0.625, 0.25]),
+    )
+
+
+def test_at_the_true_depth_the_other_photo_looks_the_same():
+    first, depth = photograph(torch.eye(4))
+    second, _ = photograph(SECOND)
+    warped, seen = warp_to_planes(
+        second[None], INTRINSICS[None], INTRINSICS[None], SECOND[None], planes(CARD, WALL, 2), SIZE
+    )
+    on_wall = (depth == WALL) & (seen[0, 1] > 0)
+    on_card = (depth - CARD).abs() < 1e-4
+
+    # Right beside the card the second camera sees the card where the first sees the wall.
+    assert (warped[0, :, 1] - first).abs().mean(0)[on_wall].median() < 0.01
+    assert (warped[0, :, 0] - first).abs().mean(0)[on_card].mean() < 0.02
+    assert (warped[0, :, 1] - first).abs().mean(0)[on_card].mean() > 0.1
+
+
+def test_features_are_zero_where_the_source_sees_nothing():
+    first, _ = photograph(torch.eye(4))
+    second, _ = photograph(SECOND)
+    features = sweep(
+        first[None],
+        second[None],
+        INTRINSICS[None],
+        INTRINSICS[None],
+        SECOND[None],
+        planes(1.0, 5.0, 8),
+    )[0]
+    unseen = features[3] == 0
+    assert unseen.any() and (features[:3, unseen] == 0).all()
+    assert features[:2].abs().max() < 1.01
+
+
+def test_correlation_does_not_mind_exposure():
+    first, _ = photograph(torch.eye(4))
+    second, _ = photograph(SECOND)
+    compare = [
+        sweep(
+            first[None],
+            image[None],
+            INTRINSICS[None],
+            INTRINSICS[None],
+            SECOND[None],
+            planes(1.0, 5.0, 8),
+        )[0, :2]
+        for image in (second, 0.7 * second + 0.1)
+    ]
+    assert (compare[0] - compare[1]).abs().mean() < 0.02
+
+
+def test_a_box_mean_near_the_border_counts_only_what_is_there():
+    ramp = torch.arange(5.0).expand(1, 2, 5, 5)
+    averaged = box_mean(ramp, 3)
+    torch.testing.assert_close(averaged[0, 0, 2], torch.tensor([0.5, 1.0, 2.0, 3.0, 3.5]))
+
+
+def test_the_untrained_network_already_finds_textured_surfaces():
+    first, depth = photograph(torch.eye(4))
+    second, _ = photograph(SECOND)
+    network = StereoNetwork(StereoConfig()).eval()
+    poses = torch.stack([torch.eye(4), SECOND])
+    found = estimate_depth(
+        0, [first, second], INTRINSICS.expand(2, 3, 3), poses, (1.5, 5.0), network
+    )
+    error = (found.depth - depth).abs() / depth
+    assert error.median() < 0.01
+    assert (error < 0.05).float().mean() > 0.75
+
+
+def test_a_third_photo_helps_where_the_second_sees_nothing():
+    poses = torch.stack([torch.eye(4), SECOND, THIRD])
+    images = [photograph(pose)[0] for pose in poses]
+    depth = photograph(poses[0])[1]
+    network = StereoNetwork(StereoConfig()).eval()
+
+    def good(count: int) -> float:
+        found = estimate_depth(
+            0, images[:count], INTRINSICS.expand(count, 3, 3), poses[:count], (1.5, 5.0), network
+        )
+        return float(((found.depth - depth).abs() < 0.05 * depth).float().mean())
+
+    assert good(3) > good(2) + 0.05
+
+
+def test_the_local_mean_does_not_mix_two_surfaces():
+    logits = torch.full((1, 40, 1, 1), -10.0)
+    logits[0, [9, 10, 11]] = torch.tensor([2.0, 3.0, 2.0])[:, None, None]
+    logits[0, 30] = 2.9
+    torch.testing.assert_close(local_mean(logits), torch.full((1, 1, 1), 10.0))
+
+
+def test_upsampling_keeps_an_edge_where_the_photo_has_it():
+    guide = torch.zeros(3, 32, 48)
+    guide[:, :, 21:] = 1.0  # an edge that no coarse pixel border meets
+    coarse = torch.zeros(2, 16, 24)
+    coarse[0, :, 11:] = 20.0
+    coarse[0, :, 10] = 20.0
+    fine = upsample_guided(coarse, guide)
+    assert (fine[0, :, :20] < 1).all() and (fine[0, :, 21:] > 19).all()
+
+
+def test_upsampling_a_slope_stays_a_slope():
+    coarse = torch.arange(24.0).expand(2, 16, 24) / 4
+    fine = upsample_guided(coarse, torch.full((3, 32, 48), 0.5))
+    steps = fine[0, 16].diff()
+    assert (steps[2:-2] - 0.125).abs().max() < 0.03
