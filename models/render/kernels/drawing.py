@@ -1,0 +1,303 @@
+"""From ellipses to pixels and back: four by four pixels at a time."""
+
+from typing import no_type_check
+
+import numpy as np
+from jaxtyping import Float32, Int32, Int64
+from numba import njit, prange
+
+from models.render.kernels import layout as at
+from models.render.kernels.layout import (
+    BLOCK,
+    BLOCK_BITS,
+    BLOCKS,
+    BLOCKS_ACROSS,
+    LANES,
+    TILE,
+)
+
+ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
+SMALLEST_ALPHA = np.float32(1 / 255)  # what is fainter is not drawn
+LARGEST_ALPHA = np.float32(0.999)
+ENOUGH = np.float32(1e-4)  # a pixel that lets through no more light than this is done
+CHECK_EVERY = 8  # Gaussians between two looks at whether all pixels of a block are done
+
+# Where a block's state is in its `lanes`: one number for every pixel. One array and not many, so
+# that compilers see that they do not overlap.
+LIGHT, REDS, GREENS, BLUES, DEPTHS, ACTIVE, LAST = range(0, 7 * LANES, LANES)
+BEHIND = ACTIVE  # on the way back
+
+# Everything that gets here is finite. No reassociation on the way forward: it would break the
+# rounding in `two_to_minus`.
+EXACT = {"contract", "nnan", "ninf", "nsz"}
+SUMS_IN_ANY_ORDER = {*EXACT, "reassoc"}
+
+
+@njit(fastmath=EXACT)
+@no_type_check
+def two_to_minus(value):
+    """2^-value for value >= 0, to 1e-7, without a branch or a call: compilers vectorize it."""
+    power = max(-value, np.float32(-120))
+    whole = np.int32(power - HALF)
+    part = power - np.float32(whole)
+    series = np.float32(1.327647192e-3)
+    series = series * part + np.float32(9.675541334e-3)
+    series = series * part + np.float32(5.550713274e-2)
+    series = series * part + np.float32(0.2402211972)
+    series = series * part + np.float32(0.6931469671)
+    series = series * part + np.float32(1.000000072)
+    return series * np.int32((whole + np.int32(127)) << np.int32(23)).view(np.float32)
+
+
+@njit
+@no_type_check
+def split_tile(tile_x, tile_y, entries, boxes, lists, lengths):
+    """Hand a tile's Gaussians on to its blocks, in the same order."""
+    lengths[:] = 0
+    first_x, first_y = tile_x * BLOCKS_ACROSS, tile_y * BLOCKS_ACROSS
+    for i in entries:
+        left = max((boxes[i, at.LEFT] >> BLOCK_BITS) - first_x, 0)
+        right = min((boxes[i, at.RIGHT] >> BLOCK_BITS) - first_x, BLOCKS_ACROSS - 1)
+        top = max((boxes[i, at.TOP] >> BLOCK_BITS) - first_y, 0)
+        bottom = min((boxes[i, at.BOTTOM] >> BLOCK_BITS) - first_y, BLOCKS_ACROSS - 1)
+        for y in range(top, bottom + 1):
+            for x in range(left, right + 1):
+                block = y * BLOCKS_ACROSS + x
+                lists[block, lengths[block]] = i
+                lengths[block] += 1
+
+
+@njit
+@no_type_check
+def longest_list(starts):
+    longest = 0
+    for tile in range(len(starts) - 1):
+        longest = max(longest, starts[tile + 1] - starts[tile])
+    return longest
+
+
+@njit(fastmath=EXACT)
+@no_type_check
+def draw_block(x, y, entries, splats, lanes):
+    """Draw the block whose first pixel is (x, y) into `lanes`."""
+    for position in range(len(entries)):
+        i = entries[position]
+        off_x = np.float32(x) + HALF - splats[i, at.X]
+        off_y = np.float32(y) + HALF - splats[i, at.Y]
+        factor_x, factor_xy = splats[i, at.FACTOR_X], splats[i, at.FACTOR_XY]
+        factor_y = splats[i, at.FACTOR_Y]
+        opacity, z = splats[i, at.OPACITY], splats[i, at.DEPTH]
+        r, g, b = splats[i, at.RED], splats[i, at.GREEN], splats[i, at.BLUE]
+        mark = np.float32(position)
+        for lane in range(LANES):
+            dx = np.float32(lane & (BLOCK - 1)) + off_x
+            dy = np.float32(lane >> BLOCK_BITS) + off_y
+            u = factor_x * dx + factor_xy * dy
+            v = factor_y * dy
+            alpha = min(opacity * two_to_minus(u * u + v * v), LARGEST_ALPHA)
+            alpha = alpha * lanes[ACTIVE + lane] if alpha >= SMALLEST_ALPHA else ZERO
+            enough = lanes[LIGHT + lane] - lanes[LIGHT + lane] * alpha <= ENOUGH
+            weight = ZERO if enough else lanes[LIGHT + lane] * alpha
+            lanes[ACTIVE + lane] = ZERO if enough else lanes[ACTIVE + lane]
+            lanes[REDS + lane] += weight * r
+            lanes[GREENS + lane] += weight * g
+            lanes[BLUES + lane] += weight * b
+            lanes[DEPTHS + lane] += weight * z
+            lanes[LIGHT + lane] -= weight
+            lanes[LAST + lane] = mark if weight > ZERO else lanes[LAST + lane]
+        if position % CHECK_EVERY == CHECK_EVERY - 1:
+            busy = ZERO
+            for lane in range(LANES):
+                busy = max(busy, lanes[ACTIVE + lane])
+            if busy == ZERO:
+                break
+
+
+@njit
+@no_type_check
+def clear_lanes(x, y, width, height, lanes):
+    lanes[:] = ZERO
+    for lane in range(LANES):
+        inside = x + lane % BLOCK < width and y + lane // BLOCK < height
+        lanes[ACTIVE + lane] = ONE if inside else ZERO
+        lanes[LIGHT + lane] = ONE
+        lanes[LAST + lane] = -ONE
+
+
+@njit
+@no_type_check
+def store_lanes(x, y, lanes, background, picture, last):
+    _, height, width = picture.shape
+    for lane in range(LANES):
+        px, py = x + lane % BLOCK, y + lane // BLOCK
+        if px < width and py < height:
+            light = lanes[LIGHT + lane]
+            picture[0, py, px] = lanes[REDS + lane] + light * background[0]
+            picture[1, py, px] = lanes[GREENS + lane] + light * background[1]
+            picture[2, py, px] = lanes[BLUES + lane] + light * background[2]
+            picture[3, py, px] = lanes[DEPTHS + lane]
+            picture[4, py, px] = light
+            last[py, px] = np.int32(lanes[LAST + lane])
+
+
+@njit(parallel=True, cache=True, fastmath=EXACT)
+@no_type_check
+def draw(
+    splats: Float32[np.ndarray, "gaussian 10"],
+    boxes: Int32[np.ndarray, "gaussian 4"],
+    starts: Int64[np.ndarray, " tiles+1"],
+    entries: Int32[np.ndarray, " entries"],
+    background: Float32[np.ndarray, "3"],
+    picture: Float32[np.ndarray, "5 height width"],
+    last: Int32[np.ndarray, "height width"],
+    threads: int,
+) -> None:
+    """Draw all tiles, front to back.
+
+    - `splats`, `boxes`: See `layout`.
+    - `starts`, `entries`: The Gaussians of every tile, nearest first.
+    - `background`: RGB.
+    - `picture`: What is filled in: red, green, blue, depth and what is left of the light.
+    - `last`: Filled in too: the position in its block's list of the last Gaussian that a pixel
+      shows, or -1.
+    - `threads`: How many parts the work is cut into.
+    """
+    _, height, width = picture.shape
+    tiles_x, longest = (width + TILE - 1) // TILE, longest_list(starts)
+    for part in prange(threads):
+        lists = np.empty((BLOCKS, longest), np.int32)
+        lengths = np.empty(BLOCKS, np.int64)
+        lanes = np.empty(7 * LANES, np.float32)
+        for tile in range(part, len(starts) - 1, threads):
+            tile_x, tile_y = tile % tiles_x, tile // tiles_x
+            of_tile = entries[starts[tile] : starts[tile + 1]]
+            split_tile(tile_x, tile_y, of_tile, boxes, lists, lengths)
+            for block in range(BLOCKS):
+                x = tile_x * TILE + block % BLOCKS_ACROSS * BLOCK
+                y = tile_y * TILE + block // BLOCKS_ACROSS * BLOCK
+                if x < width and y < height:
+                    clear_lanes(x, y, width, height, lanes)
+                    draw_block(x, y, lists[block, : lengths[block]], splats, lanes)
+                    store_lanes(x, y, lanes, background, picture, last)
+
+
+@njit
+@no_type_check
+def load_gradients(x, y, background, picture, last, gradients, lanes):
+    """Prepare `lanes` for the way back; return the position of the last Gaussian that counts."""
+    _, height, width = picture.shape
+    lanes[:] = ZERO
+    furthest = -1
+    for lane in range(LANES):
+        px, py = x + lane % BLOCK, y + lane // BLOCK
+        lanes[LIGHT + lane], lanes[LAST + lane] = ONE, -ONE
+        if px < width and py < height:
+            red, green, blue = gradients[0, py, px], gradients[1, py, px], gradients[2, py, px]
+            light = picture[4, py, px]
+            of_light = red * background[0] + green * background[1] + blue * background[2]
+            lanes[REDS + lane], lanes[GREENS + lane], lanes[BLUES + lane] = red, green, blue
+            lanes[DEPTHS + lane] = gradients[3, py, px]
+            lanes[LIGHT + lane] = light
+            lanes[BEHIND + lane] = light * (of_light + gradients[4, py, px])
+            lanes[LAST + lane] = last[py, px]
+            furthest = max(furthest, last[py, px])
+    return furthest
+
+
+@njit(fastmath=SUMS_IN_ANY_ORDER, error_model="numpy")
+@no_type_check
+def draw_block_backward(x, y, entries, splats, lanes, moments):
+    """Add what a block says about its splats to their `moments`, back to front."""
+    for position in range(len(entries) - 1, -1, -1):
+        i = entries[position]
+        off_x = np.float32(x) + HALF - splats[i, at.X]
+        off_y = np.float32(y) + HALF - splats[i, at.Y]
+        factor_x, factor_xy = splats[i, at.FACTOR_X], splats[i, at.FACTOR_XY]
+        factor_y = splats[i, at.FACTOR_Y]
+        opacity, z = splats[i, at.OPACITY], splats[i, at.DEPTH]
+        r, g, b = splats[i, at.RED], splats[i, at.GREEN], splats[i, at.BLUE]
+        mark = np.float32(position)
+        one = one_x = one_y = one_xx = one_xy = one_yy = ZERO
+        red = green = blue = depth = ZERO
+        for lane in range(LANES):
+            dx = np.float32(lane & (BLOCK - 1)) + off_x
+            dy = np.float32(lane >> BLOCK_BITS) + off_y
+            u = factor_x * dx + factor_xy * dy
+            v = factor_y * dy
+            whole = opacity * two_to_minus(u * u + v * v)
+            alpha = min(whole, LARGEST_ALPHA)
+            alpha = alpha if alpha >= SMALLEST_ALPHA else ZERO
+            alpha = alpha if mark <= lanes[LAST + lane] else ZERO
+            upscale = ONE / (ONE - alpha)
+            light = lanes[LIGHT + lane] * upscale
+            weight = light * alpha
+            value = lanes[REDS + lane] * r + lanes[GREENS + lane] * g
+            value += lanes[BLUES + lane] * b + lanes[DEPTHS + lane] * z
+            of_alpha = light * value - lanes[BEHIND + lane] * upscale
+            lanes[BEHIND + lane] += weight * value
+            lanes[LIGHT + lane] = light
+            pull = -alpha * of_alpha if whole <= LARGEST_ALPHA else ZERO
+            one += pull
+            one_x += pull * dx
+            one_y += pull * dy
+            one_xx += pull * dx * dx
+            one_xy += pull * dx * dy
+            one_yy += pull * dy * dy
+            red += weight * lanes[REDS + lane]
+            green += weight * lanes[GREENS + lane]
+            blue += weight * lanes[BLUES + lane]
+            depth += weight * lanes[DEPTHS + lane]
+        moments[i, at.ONE] += one
+        moments[i, at.DX] += one_x
+        moments[i, at.DY] += one_y
+        moments[i, at.DXX] += one_xx
+        moments[i, at.DXY] += one_xy
+        moments[i, at.DYY] += one_yy
+        moments[i, at.RED] += red
+        moments[i, at.GREEN] += green
+        moments[i, at.BLUE] += blue
+        moments[i, at.DEPTH] += depth
+
+
+@njit(parallel=True, cache=True, fastmath=SUMS_IN_ANY_ORDER)
+@no_type_check
+def draw_backward(
+    splats: Float32[np.ndarray, "gaussian 10"],
+    boxes: Int32[np.ndarray, "gaussian 4"],
+    starts: Int64[np.ndarray, " tiles+1"],
+    entries: Int32[np.ndarray, " entries"],
+    background: Float32[np.ndarray, "3"],
+    picture: Float32[np.ndarray, "5 height width"],
+    last: Int32[np.ndarray, "height width"],
+    gradients: Float32[np.ndarray, "5 height width"],
+    moments: Float32[np.ndarray, "threads gaussian 10"],
+) -> None:
+    """Turn gradients with respect to the picture into `moments` of every splat: see `layout`.
+
+    - `splats` to `last`: As in `draw`, after it.
+    - `gradients`: With respect to the picture.
+    - `moments`: Zeros, one array for every part of the work. The first is filled in.
+    """
+    _, height, width = picture.shape
+    tiles_x, longest, threads = (width + TILE - 1) // TILE, longest_list(starts), len(moments)
+    for part in prange(threads):
+        lists = np.empty((BLOCKS, longest), np.int32)
+        lengths = np.empty(BLOCKS, np.int64)
+        lanes = np.empty(7 * LANES, np.float32)
+        for tile in range(part, len(starts) - 1, threads):
+            tile_x, tile_y = tile % tiles_x, tile // tiles_x
+            of_tile = entries[starts[tile] : starts[tile + 1]]
+            split_tile(tile_x, tile_y, of_tile, boxes, lists, lengths)
+            for block in range(BLOCKS):
+                x = tile_x * TILE + block % BLOCKS_ACROSS * BLOCK
+                y = tile_y * TILE + block // BLOCKS_ACROSS * BLOCK
+                if x < width and y < height:
+                    furthest = load_gradients(x, y, background, picture, last, gradients, lanes)
+                    of_block = lists[block, : furthest + 1]
+                    draw_block_backward(x, y, of_block, splats, lanes, moments[part])
+    for part in prange(threads):
+        count = len(splats)
+        for other in range(1, threads):
+            for i in range(part * count // threads, (part + 1) * count // threads):
+                for column in range(at.SPLAT_COLUMNS):
+                    moments[0, i, column] += moments[other, i, column]
