@@ -27,7 +27,7 @@ $(STAMP): pyproject.toml .ci/constraints.txt
 		echo "name another one with: make PYTHON=/path/to/python"; exit 1; } >&2
 	@$(BIN)/python -c 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb")); \
 		print(*project["dependency-groups"]["dev"], sep="\n")' > $(VENV)/dev.txt
-	$(BIN)/python -m pip install -q --disable-pip-version-check \
+	$(BIN)/python -m pip install -q --no-compile --disable-pip-version-check \
 		-c .ci/constraints.txt -r $(VENV)/dev.txt -e .
 	@touch $@
 
@@ -35,7 +35,7 @@ demo: $(STAMP) ## two photos to a scene, a video and poses in demo/ (your own: P
 	@$(BIN)/python -m nps_cli.demo $(PHOTOS)
 
 test: $(STAMP) ## run the tests
-	@$(BIN)/python -m pytest -q -n 2
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 8
 
 check: lint types test ## all that must be green before a commit
 

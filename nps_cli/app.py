@@ -1,13 +1,16 @@
 """Registers the commands; turns `NpsError` into a message and an exit code."""
 
 import sys
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Annotated
 
 import typer
 
 from nps_cli import __version__, console
+from nps_cli.commands.doctor import doctor
+from nps_cli.commands.inspect import inspect
+from nps_cli.commands.pose import pose
+from nps_cli.commands.reconstruct import reconstruct
+from nps_cli.commands.render import render
 from nps_cli.commands.weights import weights
 from nps_cli.errors import NpsError
 
@@ -38,10 +41,8 @@ def _nps(
     """
 
 
-for _name in ("reconstruct", "pose", "render", "inspect", "evaluate", "train", "doctor"):
-    # TEMPORARY while commands land; becomes plain imports
-    if find_spec(f"nps_cli.commands.{_name}"):
-        app.command()(getattr(import_module(f"nps_cli.commands.{_name}"), _name))
+for command in (reconstruct, pose, render, inspect, doctor):
+    app.command()(command)
 app.add_typer(weights, name="weights")
 
 

@@ -50,8 +50,7 @@ def demo(arguments: list[str]) -> None:
         code = exit.code
     if code in (0, 3, None):
         console.say(
-            f"\nscene: {scene}\nvideo: {video}\nposes: {poses}\n\n"
-            "Try next:\n"
+            f"\nThe scene, the video and the poses are in {FOLDER.resolve()}. Try next:\n"
             '  make demo PHOTOS="a.jpg b.jpg"      your own photos of one place\n'
             f"  .venv/bin/nps render {scene} --path interpolate -o {FOLDER / 'between.mp4'}\n"
             f"  .venv/bin/nps inspect {scene}\n"

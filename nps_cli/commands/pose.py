@@ -26,7 +26,7 @@ def pose(
     verbose: options.Verbose = False,
     json: options.Json = False,
 ) -> None:
-    """Find where photos were taken from, relative to the first: a pose document (JSON)."""
+    """Find where the photos were taken, as a pose document (JSON)."""
     console.set_verbosity(quiet=quiet, verbose=verbose)
     from nps_cli.formats.poses import pose_document, write_poses
     from nps_cli.loading import check_outputs, reconstruct_photos
