@@ -1,9 +1,12 @@
 """The renderer for CPUs: compiled kernels as one differentiable function."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Float, Float32, Float64
+from jaxtyping import Float, Float32, Float64, Int32, Int64
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
@@ -15,7 +18,7 @@ from models.render.kernels.drawing import draw, draw_backward
 from models.render.kernels.layout import SPLAT_COLUMNS, TILE
 from models.render.kernels.projection import project, project_backward
 from models.render.kernels.shading import MOST_TERMS, shade, shade_backward
-from models.render.kernels.tiles import depth_order, tile_lists
+from models.render.kernels.tiles import count_tiles, depth_order, fill_tiles, place_tiles
 
 MOST_PARTS = 16  # of the work on the way back: every part has sums of its own for every Gaussian
 
@@ -88,31 +91,26 @@ class Draw(Function):
         background: Float32[Tensor, "3"],
     ) -> Float32[Tensor, "5 height width"]:
         """Project, color, sort and draw."""
-        height, width = size
+        (height, width), parts = size, torch.get_num_threads()
         count, terms = len(means), min(harmonics.shape[2], MOST_TERMS)
-        threads = torch.get_num_threads()
         scene = [tensor.numpy() for tensor in (means, scales, rotations, opacities)]
-        pose, lens = world2cam.numpy(), lens_of(intrinsics_px).numpy()
-        splats = torch.empty(count, SPLAT_COLUMNS)
+        view = world2cam.numpy(), lens_of(intrinsics_px).numpy(), width, height
+        colors = means.numpy(), harmonics.numpy(), eye_of(world2cam).numpy(), terms
+        splats, depths = torch.empty(count, SPLAT_COLUMNS), np.empty(count)
         boxes = torch.empty(count, 4, dtype=torch.int32)
-        depths = torch.empty(count, dtype=torch.float64)
-        rows, spans = splats.numpy(), boxes.numpy()
-        project(*scene, pose, lens, width, height, rows, spans, depths.numpy(), threads)
-        eye = eye_of(world2cam).numpy()
-        shade(scene[0], harmonics.numpy(), eye, terms, rows, spans, threads)
-        tiles_x, tiles_y = (width + TILE - 1) // TILE, (height + TILE - 1) // TILE
-        order = depth_order(depths.numpy(), spans)
-        starts, entries = tile_lists(order, spans, tiles_x, tiles_y, threads)
+        flat = splats.numpy(), boxes.numpy()
         picture = torch.empty(5, height, width)
         last = torch.empty(height, width, dtype=torch.int32)
-        draw(
-            *(rows, spans, starts, entries),
-            *(background.numpy(), picture.numpy(), last.numpy(), threads),
-        )
-        lists = torch.from_numpy(starts), torch.from_numpy(entries)
+        pixels = background.numpy(), picture.numpy(), last.numpy()
+        with ThreadPoolExecutor(parts) as pool:
+            each(pool, parts, lambda part: project(*scene, *view, *flat, depths, part, parts))
+            each(pool, parts, lambda part: shade(*colors, *flat, part, parts))
+            lists = tile_lists(depths, boxes.numpy(), size, pool, parts)
+            each(pool, parts, lambda part: draw(*flat, *lists, *pixels, part, parts))
         ctx.save_for_backward(
-            *(means, scales, rotations, harmonics, world2cam, intrinsics_px),
-            *(splats, boxes, *lists, background, picture, last),
+            *(means, scales, rotations, harmonics, world2cam, intrinsics_px, splats, boxes),
+            *(torch.from_numpy(array) for array in lists),
+            *(background, picture, last),
         )
         return picture
 
@@ -121,34 +119,75 @@ class Draw(Function):
     def backward(ctx: Any, by_picture: Float32[Tensor, "5 height width"]) -> tuple:
         """Go the same way back; skip what nobody asked for."""
         means, scales, rotations, harmonics, world2cam, intrinsics_px, *drawn = ctx.saved_tensors
-        splats, boxes = drawn[0].numpy(), drawn[1].numpy()
         (count, _, sh), (_, height, width) = harmonics.shape, by_picture.shape
-        wants_harmonics, threads = ctx.needs_input_grad[3], torch.get_num_threads()
         whole = any(ctx.needs_input_grad[index] for index in (0, 1, 2, 4))
-
-        moments = torch.zeros(min(threads, MOST_PARTS), count, SPLAT_COLUMNS).numpy()
-        draw_backward(
-            *(tensor.numpy() for tensor in drawn), by_picture.contiguous().numpy(), moments
+        wants_harmonics = ctx.needs_input_grad[3]
+        parts = min(torch.get_num_threads(), MOST_PARTS)
+        scene = [tensor.numpy() for tensor in (means, scales, rotations)]
+        view = world2cam.numpy(), lens_of(intrinsics_px).numpy(), width, height
+        colors = means.numpy(), harmonics.numpy(), eye_of(world2cam).numpy(), min(sh, MOST_TERMS)
+        done = [tensor.numpy() for tensor in drawn]
+        pixels, flat = by_picture.contiguous().numpy(), done[:2]
+        by_scene = [torch.zeros(count * whole, *shape) for shape in ((3,), (3,), (4,), ())]
+        by_harmonics = torch.zeros(count * wants_harmonics, 3, sh)
+        gaussians = [tensor.numpy() for tensor in by_scene]
+        tints = whole, gaussians[0], wants_harmonics, by_harmonics.numpy()
+        shares = torch.zeros(parts, count, SPLAT_COLUMNS)
+        by_camera, by_eye = np.zeros((parts, 4, 4)), np.zeros((parts, 3))
+        with ThreadPoolExecutor(parts) as pool:
+            each(
+                pool,
+                parts,
+                lambda part: draw_backward(*done, pixels, shares[part].numpy(), part, parts),
+            )
+            moments = (shares.sum(0) if parts > 1 else shares[0]).numpy()
+            each(
+                pool,
+                parts,
+                lambda part: shade_backward(
+                    *colors, *flat, moments, by_eye[part], *tints, part, parts
+                ),
+            )
+            each(
+                pool,
+                parts,
+                lambda part: project_backward(
+                    *scene, *view, *flat, moments, by_camera[part], whole, *gaussians, part, parts
+                ),
+            )
+        by_view = camera_gradient(
+            world2cam, torch.from_numpy(by_camera.sum(0)), torch.from_numpy(by_eye.sum(0))
         )
-        by_scene = [torch.zeros(count if whole else 0, *shape) for shape in ((3,), (3,), (4,), ())]
-        by_harmonics = torch.zeros(count if wants_harmonics else 0, 3, sh)
-        by_eye = torch.zeros(threads, 3, dtype=torch.float64)
-        shade_backward(
-            *(means.numpy(), harmonics.numpy(), eye_of(world2cam).numpy(), min(sh, MOST_TERMS)),
-            *(splats, boxes, moments[0], by_eye.numpy()),
-            *(whole, by_scene[0].numpy(), wants_harmonics, by_harmonics.numpy()),
-        )
-        sums = torch.zeros(threads, 4, 4, dtype=torch.float64)
-        project_backward(
-            *(means.numpy(), scales.numpy(), rotations.numpy()),
-            *(world2cam.numpy(), lens_of(intrinsics_px).numpy(), width, height),
-            *(splats, boxes, moments[0], sums.numpy()),
-            *(whole, *(tensor.numpy() for tensor in by_scene)),
-        )
-        by_world2cam, by_intrinsics_px = camera_gradient(world2cam, sums.sum(0), by_eye.sum(0))
-        gradients = [*by_scene[:3], by_harmonics, by_scene[3], by_world2cam, by_intrinsics_px]
+        gradients = [*by_scene[:3], by_harmonics, by_scene[3], *by_view]
         wanted = zip(gradients, ctx.needs_input_grad, strict=False)
         return *(gradient if wants else None for gradient, wants in wanted), None, None
+
+
+def each(pool: ThreadPoolExecutor, parts: int, work: Callable[[int], None]) -> None:
+    """Call work(0), work(1) and so on, all at the same time."""
+    list(pool.map(work, range(parts)))
+
+
+def tile_lists(
+    depths: Float64[np.ndarray, " gaussian"],
+    boxes: Int32[np.ndarray, "gaussian 4"],
+    size: tuple[int, int],
+    pool: ThreadPoolExecutor,
+    parts: int,
+) -> tuple[Int64[np.ndarray, " bounds"], Int32[np.ndarray, " entries"]]:
+    """Where the list of every tile starts, and the lists: Gaussians, nearest first."""
+    tiles_x, tiles_y = ((pixels + TILE - 1) // TILE for pixels in reversed(size))
+    order = depth_order(depths, boxes)
+    places = np.zeros((parts, tiles_x * tiles_y), np.int64)
+    each(pool, parts, lambda part: count_tiles(order, boxes, tiles_x, places[part], part, parts))
+    starts = place_tiles(places)
+    entries = np.empty(starts[-1], np.int32)
+    each(
+        pool,
+        parts,
+        lambda part: fill_tiles(order, boxes, tiles_x, places[part], entries, part, parts),
+    )
+    return starts, entries
 
 
 def lens_of(intrinsics_px: Float64[Tensor, "3 3"]) -> Float64[Tensor, "4"]:

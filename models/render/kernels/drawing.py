@@ -4,7 +4,7 @@ from typing import no_type_check
 
 import numpy as np
 from jaxtyping import Float32, Int32, Int64
-from numba import njit, prange
+from numba import njit
 
 from models.render.kernels import layout as at
 from models.render.kernels.layout import (
@@ -140,17 +140,18 @@ def store_lanes(x, y, lanes, background, picture, last):
             last[py, px] = np.int32(lanes[LAST + lane])
 
 
-@njit(parallel=True, cache=True, fastmath=EXACT)
+@njit(cache=True, nogil=True, fastmath=EXACT)
 @no_type_check
 def draw(
     splats: Float32[np.ndarray, "gaussian 10"],
     boxes: Int32[np.ndarray, "gaussian 4"],
-    starts: Int64[np.ndarray, " tiles+1"],
+    starts: Int64[np.ndarray, " bounds"],
     entries: Int32[np.ndarray, " entries"],
     background: Float32[np.ndarray, "3"],
     picture: Float32[np.ndarray, "5 height width"],
     last: Int32[np.ndarray, "height width"],
-    threads: int,
+    part: int,
+    parts: int,
 ) -> None:
     """Draw all tiles, front to back.
 
@@ -160,25 +161,24 @@ def draw(
     - `picture`: What is filled in: red, green, blue, depth and what is left of the light.
     - `last`: Filled in too: the position in its block's list of the last Gaussian that a pixel
       shows, or -1.
-    - `threads`: How many parts the work is cut into.
+    - `part`, `parts`: Which part of the work to do, of how many.
     """
     _, height, width = picture.shape
     tiles_x, longest = (width + TILE - 1) // TILE, longest_list(starts)
-    for part in prange(threads):
-        lists = np.empty((BLOCKS, longest), np.int32)
-        lengths = np.empty(BLOCKS, np.int64)
-        lanes = np.empty(7 * LANES, np.float32)
-        for tile in range(part, len(starts) - 1, threads):
-            tile_x, tile_y = tile % tiles_x, tile // tiles_x
-            of_tile = entries[starts[tile] : starts[tile + 1]]
-            split_tile(tile_x, tile_y, of_tile, boxes, lists, lengths)
-            for block in range(BLOCKS):
-                x = tile_x * TILE + block % BLOCKS_ACROSS * BLOCK
-                y = tile_y * TILE + block // BLOCKS_ACROSS * BLOCK
-                if x < width and y < height:
-                    clear_lanes(x, y, width, height, lanes)
-                    draw_block(x, y, lists[block, : lengths[block]], splats, lanes)
-                    store_lanes(x, y, lanes, background, picture, last)
+    lists = np.empty((BLOCKS, longest), np.int32)
+    lengths = np.empty(BLOCKS, np.int64)
+    lanes = np.empty(7 * LANES, np.float32)
+    for tile in range(part, len(starts) - 1, parts):
+        tile_x, tile_y = tile % tiles_x, tile // tiles_x
+        of_tile = entries[starts[tile] : starts[tile + 1]]
+        split_tile(tile_x, tile_y, of_tile, boxes, lists, lengths)
+        for block in range(BLOCKS):
+            x = tile_x * TILE + block % BLOCKS_ACROSS * BLOCK
+            y = tile_y * TILE + block // BLOCKS_ACROSS * BLOCK
+            if x < width and y < height:
+                clear_lanes(x, y, width, height, lanes)
+                draw_block(x, y, lists[block, : lengths[block]], splats, lanes)
+                store_lanes(x, y, lanes, background, picture, last)
 
 
 @njit
@@ -259,45 +259,41 @@ def draw_block_backward(x, y, entries, splats, lanes, moments):
         moments[i, at.DEPTH] += depth
 
 
-@njit(parallel=True, cache=True, fastmath=SUMS_IN_ANY_ORDER)
+@njit(cache=True, nogil=True, fastmath=SUMS_IN_ANY_ORDER)
 @no_type_check
 def draw_backward(
     splats: Float32[np.ndarray, "gaussian 10"],
     boxes: Int32[np.ndarray, "gaussian 4"],
-    starts: Int64[np.ndarray, " tiles+1"],
+    starts: Int64[np.ndarray, " bounds"],
     entries: Int32[np.ndarray, " entries"],
     background: Float32[np.ndarray, "3"],
     picture: Float32[np.ndarray, "5 height width"],
     last: Int32[np.ndarray, "height width"],
     gradients: Float32[np.ndarray, "5 height width"],
-    moments: Float32[np.ndarray, "threads gaussian 10"],
+    moments: Float32[np.ndarray, "gaussian 10"],
+    part: int,
+    parts: int,
 ) -> None:
     """Turn gradients with respect to the picture into `moments` of every splat: see `layout`.
 
     - `splats` to `last`: As in `draw`, after it.
     - `gradients`: With respect to the picture.
-    - `moments`: Zeros, one array for every part of the work. The first is filled in.
+    - `moments`: Zeros, to be filled in with this part's share.
+    - `part`, `parts`: Which part of the work to do, of how many.
     """
     _, height, width = picture.shape
-    tiles_x, longest, threads = (width + TILE - 1) // TILE, longest_list(starts), len(moments)
-    for part in prange(threads):
-        lists = np.empty((BLOCKS, longest), np.int32)
-        lengths = np.empty(BLOCKS, np.int64)
-        lanes = np.empty(7 * LANES, np.float32)
-        for tile in range(part, len(starts) - 1, threads):
-            tile_x, tile_y = tile % tiles_x, tile // tiles_x
-            of_tile = entries[starts[tile] : starts[tile + 1]]
-            split_tile(tile_x, tile_y, of_tile, boxes, lists, lengths)
-            for block in range(BLOCKS):
-                x = tile_x * TILE + block % BLOCKS_ACROSS * BLOCK
-                y = tile_y * TILE + block // BLOCKS_ACROSS * BLOCK
-                if x < width and y < height:
-                    furthest = load_gradients(x, y, background, picture, last, gradients, lanes)
-                    of_block = lists[block, : furthest + 1]
-                    draw_block_backward(x, y, of_block, splats, lanes, moments[part])
-    for part in prange(threads):
-        count = len(splats)
-        for other in range(1, threads):
-            for i in range(part * count // threads, (part + 1) * count // threads):
-                for column in range(at.SPLAT_COLUMNS):
-                    moments[0, i, column] += moments[other, i, column]
+    tiles_x, longest = (width + TILE - 1) // TILE, longest_list(starts)
+    lists = np.empty((BLOCKS, longest), np.int32)
+    lengths = np.empty(BLOCKS, np.int64)
+    lanes = np.empty(7 * LANES, np.float32)
+    for tile in range(part, len(starts) - 1, parts):
+        tile_x, tile_y = tile % tiles_x, tile // tiles_x
+        of_tile = entries[starts[tile] : starts[tile + 1]]
+        split_tile(tile_x, tile_y, of_tile, boxes, lists, lengths)
+        for block in range(BLOCKS):
+            x = tile_x * TILE + block % BLOCKS_ACROSS * BLOCK
+            y = tile_y * TILE + block // BLOCKS_ACROSS * BLOCK
+            if x < width and y < height:
+                furthest = load_gradients(x, y, background, picture, last, gradients, lanes)
+                of_block = lists[block, : furthest + 1]
+                draw_block_backward(x, y, of_block, splats, lanes, moments)

@@ -5,7 +5,7 @@ from typing import no_type_check
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int32
-from numba import njit, prange
+from numba import njit
 
 from models.render.kernels import layout as at
 from models.render.kernels.vectors import apply, combine, dot, mix, times, triple
@@ -129,7 +129,7 @@ def rows_of(pose):
     )
 
 
-@njit(parallel=True, cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 @no_type_check
 def project(
     means: Float32[np.ndarray, "gaussian 3"],
@@ -143,7 +143,8 @@ def project(
     splats: Float32[np.ndarray, "gaussian 10"],
     boxes: Int32[np.ndarray, "gaussian 4"],
     depths: Float64[np.ndarray, " gaussian"],
-    threads: int,
+    part: int,
+    parts: int,
 ) -> None:
     """Fill in `splats`, all but their color, and `boxes`, in double precision inside.
 
@@ -154,24 +155,13 @@ def project(
     - `splats`, `boxes`: What is filled in; see `layout`. Boxes of what is not drawn are empty:
       behind the camera, too faint, outside the picture or not finite.
     - `depths`: Filled in with z, in double precision, to sort by.
-    - `threads`: How many parts the work is cut into.
+    - `part`, `parts`: Which part of the work to do, of how many.
     """
-    count = len(means)
-    for part in prange(threads):
-        view = rows_of(pose)
-        for i in range(part * count // threads, (part + 1) * count // threads):
-            depths[i] = project_one(
-                means[i],
-                scales[i],
-                rotations[i],
-                np.float64(opacities[i]),
-                view,
-                lens,
-                width,
-                height,
-                splats[i],
-                boxes[i],
-            )
+    count, view = len(means), rows_of(pose)
+    for i in range(part * count // parts, (part + 1) * count // parts):
+        opacity, splat, box = np.float64(opacities[i]), splats[i], boxes[i]
+        gaussian = means[i], scales[i], rotations[i], opacity
+        depths[i] = project_one(*gaussian, view, lens, width, height, splat, box)
 
 
 @njit
@@ -265,7 +255,7 @@ def project_one_backward(mean, scale, rotation, pose, lens, width, height, momen
     return combine(by_point, pose), by_scale, by_quaternion
 
 
-@njit(parallel=True, cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 @no_type_check
 def project_backward(
     means: Float32[np.ndarray, "gaussian 3"],
@@ -278,44 +268,38 @@ def project_backward(
     splats: Float32[np.ndarray, "gaussian 10"],
     boxes: Int32[np.ndarray, "gaussian 4"],
     moments: Float32[np.ndarray, "gaussian 10"],
-    sums: Float64[np.ndarray, "threads 4 4"],
+    sums: Float64[np.ndarray, "4 4"],
     whole: bool,
     by_means: Float32[np.ndarray, "gaussian 3"],
     by_scales: Float32[np.ndarray, "gaussian 3"],
     by_rotations: Float32[np.ndarray, "gaussian 4"],
     by_opacities: Float32[np.ndarray, " gaussian"],
+    part: int,
+    parts: int,
 ) -> None:
     """Turn `moments` into derivatives by the camera and, if `whole`, by the Gaussians.
 
     - `means` to `boxes`: As in `project`, after it.
     - `moments`: See `layout`.
-    - `sums`: Zeros, to be filled in: above by the pose, last row by the lens; for every part of
-      the work.
+    - `sums`: Zeros, to be filled in with this part's share: above by the pose, last row by the
+      lens.
     - `whole`: Whether the rest is wanted.
     - `by_means`: Added to.
     - `by_scales`, `by_rotations`, `by_opacities`: Zeros, to be filled in.
+    - `part`, `parts`: Which part of the work to do, of how many.
     """
-    count, threads = len(means), len(sums)
-    for part in prange(threads):
-        view = rows_of(pose)
-        for i in range(part * count // threads, (part + 1) * count // threads):
-            if boxes[i, at.LEFT] > boxes[i, at.RIGHT]:
-                continue
-            by_mean, by_scale, by_rotation = project_one_backward(
-                means[i],
-                scales[i],
-                rotations[i],
-                view,
-                lens,
-                width,
-                height,
-                moments[i],
-                sums[part],
-            )
-            if whole:
-                by_opacities[i] = -moments[i, at.ONE] / splats[i, at.OPACITY]
-                for k in range(3):
-                    by_means[i, k] += by_mean[k]
-                    by_scales[i, k] = by_scale[k]
-                for k in range(4):
-                    by_rotations[i, k] = by_rotation[k]
+    count, view = len(means), rows_of(pose)
+    for i in range(part * count // parts, (part + 1) * count // parts):
+        if boxes[i, at.LEFT] > boxes[i, at.RIGHT]:
+            continue
+        gaussian = means[i], scales[i], rotations[i]
+        by_mean, by_scale, by_rotation = project_one_backward(
+            *gaussian, view, lens, width, height, moments[i], sums
+        )
+        if whole:
+            by_opacities[i] = -moments[i, at.ONE] / splats[i, at.OPACITY]
+            for k in range(3):
+                by_means[i, k] += by_mean[k]
+                by_scales[i, k] = by_scale[k]
+            for k in range(4):
+                by_rotations[i, k] = by_rotation[k]

@@ -5,7 +5,7 @@ from typing import no_type_check
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int32
-from numba import njit, prange
+from numba import njit
 
 from models.render.kernels import layout as at
 
@@ -60,7 +60,7 @@ def unit_offset(mean, eye):
     return np.float32(x * inverse), np.float32(y * inverse), np.float32(z * inverse), inverse
 
 
-@njit(parallel=True, cache=True, error_model="numpy", fastmath={"contract"})
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 @no_type_check
 def shade(
     means: Float32[np.ndarray, "gaussian 3"],
@@ -69,7 +69,8 @@ def shade(
     terms: int,
     splats: Float32[np.ndarray, "gaussian 10"],
     boxes: Int32[np.ndarray, "gaussian 4"],
-    threads: int,
+    part: int,
+    parts: int,
 ) -> None:
     """Fill in the colors of the splats that are drawn.
 
@@ -78,23 +79,22 @@ def shade(
     - `terms`: How many harmonics count: 1, 4, 9 or 16.
     - `splats`: What is filled in; see `layout`.
     - `boxes`: Emptied where the color is not finite.
-    - `threads`: How many parts the work is cut into.
+    - `part`, `parts`: Which part of the work to do, of how many.
     """
     count = len(means)
-    for part in prange(threads):
-        basis = np.zeros(MOST_TERMS, np.float32)
-        for i in range(part * count // threads, (part + 1) * count // threads):
-            if boxes[i, at.LEFT] > boxes[i, at.RIGHT]:
-                continue
-            x, y, z, _ = unit_offset(means[i], eye)
-            fill_basis(x, y, z, terms, basis)
-            for channel in range(3):
-                color = HALF
-                for k in range(terms):
-                    color += basis[k] * harmonics[i, channel, k]
-                if not math.isfinite(color):
-                    boxes[i, at.RIGHT] = boxes[i, at.LEFT] - 1
-                splats[i, at.RED + channel] = max(color, np.float32(0))
+    basis = np.zeros(MOST_TERMS, np.float32)
+    for i in range(part * count // parts, (part + 1) * count // parts):
+        if boxes[i, at.LEFT] > boxes[i, at.RIGHT]:
+            continue
+        x, y, z, _ = unit_offset(means[i], eye)
+        fill_basis(x, y, z, terms, basis)
+        for channel in range(3):
+            color = HALF
+            for k in range(terms):
+                color += basis[k] * harmonics[i, channel, k]
+            if not math.isfinite(color):
+                boxes[i, at.RIGHT] = boxes[i, at.LEFT] - 1
+            splats[i, at.RED + channel] = max(color, np.float32(0))
 
 
 @njit(error_model="numpy")
@@ -125,7 +125,7 @@ def basis_gradient(x, y, z, terms, weights):
     return by_x, by_y, by_z
 
 
-@njit(parallel=True, cache=True, error_model="numpy", fastmath={"contract"})
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 @no_type_check
 def shade_backward(
     means: Float32[np.ndarray, "gaussian 3"],
@@ -135,41 +135,43 @@ def shade_backward(
     splats: Float32[np.ndarray, "gaussian 10"],
     boxes: Int32[np.ndarray, "gaussian 4"],
     moments: Float32[np.ndarray, "gaussian 10"],
-    by_eye: Float64[np.ndarray, "threads 3"],
+    by_eye: Float64[np.ndarray, "3"],
     wants_means: bool,
     by_means: Float32[np.ndarray, "gaussian 3"],
     wants_harmonics: bool,
     by_harmonics: Float32[np.ndarray, "gaussian 3 sh"],
+    part: int,
+    parts: int,
 ) -> None:
     """Turn derivatives by color into derivatives by harmonics and by the line of sight.
 
     - `means`, `harmonics`, `eye`, `terms`, `splats`, `boxes`: As in `shade`, after it.
     - `moments`: See `layout`.
-    - `by_eye`: Zeros, to be filled in, for every part of the work.
+    - `by_eye`: Zeros, to be filled in with this part's share.
     - `wants_means`, `by_means`: Zeros, to be filled in if wanted.
     - `wants_harmonics`, `by_harmonics`: Likewise.
+    - `part`, `parts`: Which part of the work to do, of how many.
     """
-    count, threads = len(means), len(by_eye)
-    for part in prange(threads):
-        basis, weights = np.zeros(MOST_TERMS, np.float32), np.zeros(MOST_TERMS, np.float32)
-        for i in range(part * count // threads, (part + 1) * count // threads):
-            if boxes[i, at.LEFT] > boxes[i, at.RIGHT]:
-                continue
-            x, y, z, inverse = unit_offset(means[i], eye)
-            fill_basis(x, y, z, terms, basis)
-            weights[:] = 0
-            for channel in range(3):
-                if splats[i, at.RED + channel] > 0:
-                    by_color = moments[i, at.RED + channel]
+    count = len(means)
+    basis, weights = np.zeros(MOST_TERMS, np.float32), np.zeros(MOST_TERMS, np.float32)
+    for i in range(part * count // parts, (part + 1) * count // parts):
+        if boxes[i, at.LEFT] > boxes[i, at.RIGHT]:
+            continue
+        x, y, z, inverse = unit_offset(means[i], eye)
+        fill_basis(x, y, z, terms, basis)
+        weights[:] = 0
+        for channel in range(3):
+            if splats[i, at.RED + channel] > 0:
+                by_color = moments[i, at.RED + channel]
+                for k in range(terms):
+                    weights[k] += by_color * harmonics[i, channel, k]
+                if wants_harmonics:
                     for k in range(terms):
-                        weights[k] += by_color * harmonics[i, channel, k]
-                    if wants_harmonics:
-                        for k in range(terms):
-                            by_harmonics[i, channel, k] = by_color * basis[k]
-            by_x, by_y, by_z = basis_gradient(x, y, z, terms, weights)
-            along = by_x * x + by_y * y + by_z * z
-            offset = (by_x - x * along, by_y - y * along, by_z - z * along)
-            for k in range(3):
-                by_eye[part, k] -= offset[k] * inverse
-                if wants_means:
-                    by_means[i, k] = offset[k] * inverse
+                        by_harmonics[i, channel, k] = by_color * basis[k]
+        by_x, by_y, by_z = basis_gradient(x, y, z, terms, weights)
+        along = by_x * x + by_y * y + by_z * z
+        offset = (by_x - x * along, by_y - y * along, by_z - z * along)
+        for k in range(3):
+            by_eye[k] -= offset[k] * inverse
+            if wants_means:
+                by_means[i, k] = offset[k] * inverse

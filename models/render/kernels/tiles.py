@@ -4,7 +4,7 @@ from typing import no_type_check
 
 import numpy as np
 from jaxtyping import Float64, Int32, Int64
-from numba import njit, prange
+from numba import njit
 
 from models.render.kernels.layout import BOTTOM, LEFT, RIGHT, TILE_BITS, TOP
 
@@ -13,7 +13,7 @@ DIGIT_BITS = 12
 DIGITS = 1 << DIGIT_BITS
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 @no_type_check
 def depth_order(
     depths: Float64[np.ndarray, " gaussian"], boxes: Int32[np.ndarray, "gaussian 4"]
@@ -52,47 +52,64 @@ def depth_order(
     return order
 
 
-@njit(parallel=True, cache=True)
+# The lists of all tiles come from a counting sort that keeps the order. It goes in three steps:
+# every part of the work counts what it will put into each tile, the counts become places, and
+# every part puts its Gaussians there.
+
+
+@njit(cache=True, nogil=True)
 @no_type_check
-def tile_lists(
+def count_tiles(
     order: Int32[np.ndarray, " drawn"],
     boxes: Int32[np.ndarray, "gaussian 4"],
     tiles_x: int,
-    tiles_y: int,
-    threads: int,
-) -> tuple[Int64[np.ndarray, " tiles+1"], Int32[np.ndarray, " entries"]]:
-    """The Gaussians of every tile, nearest first.
+    counts: Int64[np.ndarray, " tiles"],
+    part: int,
+    parts: int,
+) -> None:
+    """Add to `counts` how many Gaussians of this part touch each tile."""
+    count = len(order)
+    for j in range(part * count // parts, (part + 1) * count // parts):
+        box = boxes[order[j]]
+        for tile_y in range(box[TOP] >> TILE_BITS, (box[BOTTOM] >> TILE_BITS) + 1):
+            for tile_x in range(box[LEFT] >> TILE_BITS, (box[RIGHT] >> TILE_BITS) + 1):
+                counts[tile_y * tiles_x + tile_x] += 1
 
-    A counting sort that keeps the order: each part counts what it will put into every tile, and
-    so knows where to put it.
 
-    Returns:
-        Where the list of each tile starts (and, last, where the lists end), and the lists.
-    """
-    count, tiles = len(order), tiles_x * tiles_y
-    cursors = np.zeros((threads, tiles), np.int64)
-    for part in prange(threads):
-        for j in range(part * count // threads, (part + 1) * count // threads):
-            box = boxes[order[j]]
-            for tile_y in range(box[TOP] >> TILE_BITS, (box[BOTTOM] >> TILE_BITS) + 1):
-                for tile_x in range(box[LEFT] >> TILE_BITS, (box[RIGHT] >> TILE_BITS) + 1):
-                    cursors[part, tile_y * tiles_x + tile_x] += 1
+@njit(cache=True, nogil=True)
+@no_type_check
+def place_tiles(counts: Int64[np.ndarray, "parts tiles"]) -> Int64[np.ndarray, " bounds"]:
+    """Turn counts into places, in place; return where each tile's list starts, and the end."""
+    parts, tiles = counts.shape
     starts = np.empty(tiles + 1, np.int64)
     total = 0
     for tile in range(tiles):
         starts[tile] = total
-        for part in range(threads):
-            here = cursors[part, tile]
-            cursors[part, tile] = total
+        for part in range(parts):
+            here = counts[part, tile]
+            counts[part, tile] = total
             total += here
     starts[tiles] = total
-    entries = np.empty(total, np.int32)
-    for part in prange(threads):
-        for j in range(part * count // threads, (part + 1) * count // threads):
-            box = boxes[order[j]]
-            for tile_y in range(box[TOP] >> TILE_BITS, (box[BOTTOM] >> TILE_BITS) + 1):
-                for tile_x in range(box[LEFT] >> TILE_BITS, (box[RIGHT] >> TILE_BITS) + 1):
-                    tile = tile_y * tiles_x + tile_x
-                    entries[cursors[part, tile]] = order[j]
-                    cursors[part, tile] += 1
-    return starts, entries
+    return starts
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def fill_tiles(
+    order: Int32[np.ndarray, " drawn"],
+    boxes: Int32[np.ndarray, "gaussian 4"],
+    tiles_x: int,
+    places: Int64[np.ndarray, " tiles"],
+    entries: Int32[np.ndarray, " entries"],
+    part: int,
+    parts: int,
+) -> None:
+    """Put the Gaussians of this part into the lists of their tiles; uses up `places`."""
+    count = len(order)
+    for j in range(part * count // parts, (part + 1) * count // parts):
+        box = boxes[order[j]]
+        for tile_y in range(box[TOP] >> TILE_BITS, (box[BOTTOM] >> TILE_BITS) + 1):
+            for tile_x in range(box[LEFT] >> TILE_BITS, (box[RIGHT] >> TILE_BITS) + 1):
+                tile = tile_y * tiles_x + tile_x
+                entries[places[tile]] = order[j]
+                places[tile] += 1
