@@ -1,0 +1,234 @@
+"""A camera's pose from Gaussian centers and their pixels, and its photometric alignment."""
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from models.camera import pixel_grid, project, se3_exponential, to_pixels
+from models.gaussians import Gaussians
+from models.metrics import structure_loss
+from models.render import render
+from models.views import resize
+
+INLIER_DISTANCE = 5 / 256  # largest reprojection error of an inlier, a share of the longer side
+STRUCTURE_WEIGHT = 0.1  # of the structure loss, beside the mean squared error
+_GAUSSIANS_PER_PIXEL = 3  # are enough to align by
+_FEWEST_POINTS = 6  # what PnP with RANSAC needs
+_THINNEST = 1e-4  # second extent of the points over the first: below it they lie on a line
+_RANSAC_POINTS = 4096  # few, so that many draws are affordable
+_REFIT_POINTS = 16384
+_REFITS = 5  # each gathers new inliers: the error of the first draw falls by 1.5 to 20 times
+
+
+@dataclass(frozen=True)
+class PnpPose:
+    """A camera found from points and the pixels that see them."""
+
+    world2cam: Float[Tensor, "4 4"]
+    inliers: int
+    inlier_ratio: float  # of the points that were opaque and finite
+
+
+def pose_from_centers(
+    means: Float[Tensor, "height width 3"],
+    opacities: Float[Tensor, "height width"],
+    intrinsics: Float[Tensor, "3 3"],
+    min_opacity: float = 0.3,
+    iterations: int = 1000,
+) -> PnpPose | None:
+    """Find the camera that sees each center in the middle of its pixel (PnP with RANSAC).
+
+    The same input gives the same pose: OpenCV seeds these draws itself.
+
+    Args:
+        means: Centers predicted for every pixel of the view, in the first view's frame.
+        opacities: Probabilities; only centers above `min_opacity` count.
+        intrinsics: Normalized, of this view.
+        min_opacity: See `opacities`.
+        iterations: Most samples that RANSAC draws.
+
+    Returns:
+        The pose, or None where the centers do not determine one: too few of them, all on a point
+        or a line, or nothing that more than a handful agree on.
+    """
+    usable = (opacities > min_opacity) & means.isfinite().all(dim=-1)
+    points = means.detach()[usable].double().cpu()
+    if len(points) < _FEWEST_POINTS or _on_a_line(points):
+        return None
+    size = (opacities.shape[0], opacities.shape[1])
+    sides = torch.tensor([size[1], size[0]], dtype=torch.float64)
+    pixels = pixel_grid(size, points)[usable.cpu()] * sides
+    intrinsics_px = to_pixels(intrinsics.detach().double().cpu(), size)
+    limit_px = INLIER_DISTANCE * max(size)
+
+    world2cam = _consensus(points, pixels, intrinsics_px, limit_px, iterations)
+    fewer = _spread(len(points), _REFIT_POINTS)
+    for _ in range(_REFITS):
+        if world2cam is None:
+            return None
+        near = _within(points[fewer], pixels[fewer], world2cam, intrinsics_px, limit_px)
+        world2cam = _fit(points[fewer][near], pixels[fewer][near], intrinsics_px)
+    if world2cam is None:
+        return None
+    inliers = int(_within(points, pixels, world2cam, intrinsics_px, limit_px).sum())
+    if inliers < _FEWEST_POINTS:
+        return None
+    return PnpPose(world2cam.to(means), inliers, inliers / len(points))
+
+
+def _on_a_line(points: Float[Tensor, "point 3"]) -> bool:
+    centered = points - points.mean(dim=0)
+    extents = torch.linalg.svdvals(centered.mT @ centered).sqrt()
+    return bool(extents[1] <= _THINNEST * extents[0])
+
+
+def _spread(count: int, most: int) -> Int[Tensor, " chosen"]:
+    """Indices of at most `most` of `count` things, spread evenly."""
+    return torch.linspace(0, count - 1, min(count, most)).round().long()
+
+
+def _within(
+    points: Float[Tensor, "point 3"],
+    pixels: Float[Tensor, "point 2"],
+    world2cam: Float[Tensor, "4 4"],
+    intrinsics_px: Float[Tensor, "3 3"],
+    limit_px: float,
+) -> Bool[Tensor, " point"]:
+    projected, depth = project(points, world2cam, intrinsics_px)
+    return ((projected - pixels).norm(dim=-1) < limit_px) & (depth > 0)
+
+
+def _consensus(
+    points: Float[Tensor, "point 3"],
+    pixels: Float[Tensor, "point 2"],
+    intrinsics_px: Float[Tensor, "3 3"],
+    limit_px: float,
+    iterations: int,
+) -> Float[Tensor, "4 4"] | None:
+    fewer = _spread(len(points), _RANSAC_POINTS)
+    try:
+        found, rotation_vector, translation, _ = cv2.solvePnPRansac(
+            points[fewer].numpy(),
+            pixels[fewer].numpy(),
+            intrinsics_px.numpy(),
+            None,
+            iterationsCount=iterations,
+            reprojectionError=limit_px,
+            flags=cv2.SOLVEPNP_SQPNP,
+        )
+    except cv2.error:  # how OpenCV says that these points admit no pose
+        return None
+    return _motion(rotation_vector, translation) if found else None
+
+
+def _fit(
+    points: Float[Tensor, "point 3"],
+    pixels: Float[Tensor, "point 2"],
+    intrinsics_px: Float[Tensor, "3 3"],
+) -> Float[Tensor, "4 4"] | None:
+    if len(points) < _FEWEST_POINTS:
+        return None
+    try:
+        found, rotation_vector, translation = cv2.solvePnP(
+            points.numpy(), pixels.numpy(), intrinsics_px.numpy(), None, flags=cv2.SOLVEPNP_SQPNP
+        )
+    except cv2.error:
+        return None
+    return _motion(rotation_vector, translation) if found else None
+
+
+def _motion(rotation_vector: np.ndarray, translation: np.ndarray) -> Float[Tensor, "4 4"] | None:
+    if not (np.isfinite(rotation_vector).all() and np.isfinite(translation).all()):
+        return None
+    world2cam = torch.eye(4, dtype=torch.float64)
+    world2cam[:3, :3] = torch.from_numpy(cv2.Rodrigues(rotation_vector)[0])
+    world2cam[:3, 3] = torch.from_numpy(translation[:, 0])
+    return world2cam
+
+
+def align_pose(
+    gaussians: Gaussians,
+    world2cam: Float[Tensor, "4 4"],
+    intrinsics: Float[Tensor, "3 3"],
+    photo: Float[Tensor, "3 height width"],
+    steps: tuple[int, ...] = (60, 40, 0),
+    learning_rate: float = 5e-3,
+) -> Float[Tensor, "4 4"]:
+    """Move a camera so that the scene, as it is, looks most like the photo.
+
+    Adam on a twist, from coarse to fine: pictures of a quarter and half the size, where a random
+    few of the Gaussians, enlarged, stand for all.
+
+    Args:
+        gaussians: The scene, in units in which `learning_rate` is a small step.
+        world2cam: Where to begin.
+        intrinsics: Normalized, of the photo.
+        photo: What the camera should see.
+        steps: How many to take at each size; the last is the photo's own, each half the next.
+        learning_rate: Of the rotation, in radians, and of the translation.
+
+    Returns:
+        Where the loss was least; `world2cam` itself if nothing better was found.
+    """
+    found = world2cam
+    for level, count in enumerate(steps):
+        factor = 2 ** (len(steps) - 1 - level)
+        smaller = resize(photo, (photo.shape[1] // factor, photo.shape[2] // factor))
+        fewer = _thin(gaussians, _GAUSSIANS_PER_PIXEL * smaller[0].numel())
+        found = _descend(fewer, found, intrinsics, smaller, count, learning_rate)
+    with torch.no_grad():
+        before, after = (
+            _difference(gaussians, pose, intrinsics, photo) for pose in (world2cam, found)
+        )
+    return found if after < before else world2cam
+
+
+def _thin(gaussians: Gaussians, most: int) -> Gaussians:
+    """At most so many of the Gaussians, drawn at random and enlarged to cover about as much."""
+    count = len(gaussians)
+    if count <= most:
+        return gaussians
+    generator = torch.Generator().manual_seed(0)
+    keep = torch.zeros(count, dtype=torch.bool)
+    keep[torch.randperm(count, generator=generator)[:most]] = True
+    fewer = gaussians.select(keep.to(gaussians.means.device))
+    return replace(fewer, scales=fewer.scales * (count / most) ** 0.5)
+
+
+def _difference(
+    gaussians: Gaussians,
+    world2cam: Float[Tensor, "4 4"],
+    intrinsics: Float[Tensor, "3 3"],
+    photo: Float[Tensor, "3 height width"],
+) -> Float[Tensor, ""]:
+    picture = render(gaussians, world2cam, intrinsics, (photo.shape[1], photo.shape[2])).color
+    return (picture - photo).square().mean() + STRUCTURE_WEIGHT * structure_loss(picture, photo)
+
+
+def _descend(
+    gaussians: Gaussians,
+    world2cam: Float[Tensor, "4 4"],
+    intrinsics: Float[Tensor, "3 3"],
+    photo: Float[Tensor, "3 height width"],
+    steps: int,
+    learning_rate: float,
+) -> Float[Tensor, "4 4"]:
+    """Take steps, each from where the last one led, and return the best place visited."""
+    twist = torch.zeros(6, device=world2cam.device, requires_grad=True)
+    optimizer = torch.optim.Adam([twist], lr=learning_rate)
+    best, least = world2cam, float("inf")
+    for _ in range(steps):
+        loss = _difference(gaussians, se3_exponential(twist) @ world2cam, intrinsics, photo)
+        if loss.item() < least:
+            best, least = world2cam, loss.item()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        with torch.no_grad():
+            world2cam = se3_exponential(twist) @ world2cam
+            twist.zero_()
+    return best
