@@ -7,6 +7,7 @@ import typer
 
 from nps_cli import __version__, console
 from nps_cli.commands.doctor import doctor
+from nps_cli.commands.evaluate import evaluate
 from nps_cli.commands.inspect import inspect
 from nps_cli.commands.pose import pose
 from nps_cli.commands.reconstruct import reconstruct
@@ -41,7 +42,7 @@ def _nps(
     """
 
 
-for command in (reconstruct, pose, render, inspect, doctor):
+for command in (reconstruct, pose, render, inspect, evaluate, doctor):
     app.command()(command)
 app.add_typer(weights, name="weights")
 
