@@ -10,7 +10,7 @@ from torch.nn import functional
 from models.camera import invert, project, unproject
 from models.gaussians import SH_DEGREE_0, Gaussians, join
 
-FOOTPRINT = 0.6  # standard deviation of a Gaussian, in spacings of its neighbors
+FOOTPRINT = 0.45  # standard deviation of a Gaussian, in spacings of its neighbors
 THICKNESS = 0.1  # of a Gaussian along its normal, in spacings
 LONGEST = 4.0  # a slanted Gaussian is at most this many times longer than a fronto-parallel one
 OPACITY = 0.95
@@ -36,14 +36,26 @@ def sample_nearest(
     return functional.grid_sample(maps[None], grid, mode="nearest", align_corners=False)[0, :, 0]
 
 
-def contradicted(view: PosedDepth, other: PosedDepth) -> Bool[Tensor, "height width"]:
-    """Where a point would stand in the way of what another, more confident view sees behind it."""
+def look_up(
+    view: PosedDepth, other: PosedDepth, maps: Float[Tensor, "channel height width"]
+) -> tuple[Float[Tensor, " point"], Bool[Tensor, " point"], Float[Tensor, "channel point"]]:
+    """Follow a view's points into another view.
+
+    Returns:
+        For each pixel of the view, row by row: depth in the other camera, whether it lies inside
+        the other image, and what `maps`, of the other view, say there.
+    """
     points = unproject(view.depth, invert(view.world2cam), view.intrinsics).flatten(0, 1)
     coordinates, z = project(points, other.world2cam, other.intrinsics)
     inside = (z > 0) & (coordinates > 0).all(-1) & (coordinates < 1).all(-1)
-    depth, confidence = sample_nearest(torch.stack([other.depth, other.confidence]), coordinates)
-    in_front = z < depth * (1 - SURFACE)
-    weaker = view.confidence.flatten() < confidence
+    return z, inside, sample_nearest(maps, coordinates)
+
+
+def contradicted(view: PosedDepth, other: PosedDepth) -> Bool[Tensor, "height width"]:
+    """Where a point would stand in the way of what another, more confident view sees behind it."""
+    z, inside, there = look_up(view, other, torch.stack([other.depth, other.confidence]))
+    in_front = z < there[0] * (1 - SURFACE)
+    weaker = view.confidence.flatten() < there[1]
     return (inside & in_front & weaker).unflatten(0, view.depth.shape)
 
 
@@ -54,10 +66,7 @@ def photometric_agreement(first: PosedDepth, second: PosedDepth) -> tuple[float,
         Mean absolute color difference in [0, 1], and the share of the second view's points that
         the first one sees.
     """
-    points = unproject(second.depth, invert(second.world2cam), second.intrinsics).flatten(0, 1)
-    coordinates, z = project(points, first.world2cam, first.intrinsics)
-    inside = (z > 0) & (coordinates > 0).all(-1) & (coordinates < 1).all(-1)
-    there = sample_nearest(torch.cat([first.depth[None], first.image]), coordinates)
+    z, inside, there = look_up(second, first, torch.cat([first.depth[None], first.image]))
     seen = inside & (z < there[0] * (1 + SURFACE))
     if not seen.any():
         return 1.0, 0.0

@@ -10,8 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from models.camera import transform_points
+from models.fill import fill
 from models.fusion import PosedDepth, fuse, photometric_agreement
-from models.gaussians import Gaussians
+from models.gaussians import Gaussians, join
 from models.network.backbone import PATCH_SIZE
 from models.network.noposplat import NoPoSplat
 from models.pose import PnpPose, pose_from_centers
@@ -200,7 +201,7 @@ def measure(
         if pair.confidence < TRUSTED and len(images) == 2
     )
     return Reconstruction(
-        gaussians=fuse(views),
+        gaussians=join([fuse(views), fill(views)]),
         world2cam=world2cam,
         depths=tuple(view.depth for view in views),
         pairs=pairs,

@@ -7,8 +7,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.stereo.aggregate import aggregate
+
 FIRST_WEIGHTS = (0.5, 0.5, -1.0, 0.0)  # of the two correlations, the color difference, visibility
-SHARPNESS = 4.0  # of the distribution over planes that the bare score gives
+UNSEEN_COST = 0.7  # in units of 1 - correlation: worse than a match, better than a clear mismatch
+SHARPNESS = 8.0  # of the distribution over planes that aggregated costs alone give
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +63,9 @@ class ConvBlock(nn.Module):
 class StereoNetwork(nn.Module):
     """A U-Net over the sweep, the planes being its channels.
 
-    Each plane's matching features are first weighted into one score, all planes alike. The output
-    is that score plus what the U-Net adds: untrained, it picks the best match.
+    It sees each plane's matching features weighted into one score, all planes alike, and the costs
+    after semi-global aggregation. Its output is added to the latter: untrained, it is a classical
+    semi-global matcher.
     """
 
     def __init__(self, config: StereoConfig) -> None:
@@ -71,7 +75,7 @@ class StereoNetwork(nn.Module):
         widths = config.widths
         self.down = nn.ModuleList(
             ConvBlock(inputs, outputs)
-            for inputs, outputs in zip((config.planes + 3, *widths), widths, strict=False)
+            for inputs, outputs in zip((2 * config.planes + 3, *widths), widths, strict=False)
         )
         self.up = nn.ModuleList(
             ConvBlock(inputs + skip, skip)
@@ -93,7 +97,9 @@ class StereoNetwork(nn.Module):
             reference: The view's photo at the sweep's size.
         """
         score = torch.einsum("bfphw,f->bphw", features, self.weights)
-        maps = torch.cat([score, reference * 2 - 1], dim=1)
+        with torch.no_grad():
+            aggregated = -aggregate(matching_cost(features), reference)
+        maps = torch.cat([score, aggregated, reference * 2 - 1], dim=1)
         skips = []
         for depth, block in enumerate(self.down):
             if depth:
@@ -106,8 +112,16 @@ class StereoNetwork(nn.Module):
             maps = functional.interpolate(maps, size=skip.shape[-2:], mode="nearest")
             maps = block(torch.cat([maps, skip], dim=1))
         output = self.head(maps)
-        logits = SHARPNESS * score + output[:, :-2]
+        logits = SHARPNESS * aggregated + output[:, :-2]
         return StereoDepth(logits, local_mean(logits), output[:, -2], output[:, -1])
+
+
+def matching_cost(
+    features: Float[Tensor, "batch 4 plane height width"],
+) -> Float[Tensor, "batch plane height width"]:
+    """1 - correlation, averaged over both windows; a constant where no view sees the point."""
+    cost = 1 - features[:, :2].mean(1)
+    return torch.where(features[:, 3] > 0, cost, UNSEEN_COST)
 
 
 def local_mean(

@@ -1,0 +1,127 @@
+"""From photos to a scene with poses: registration, refinement, and what is said when it fails."""
+
+import pytest
+import torch
+from card_world import INTRINSICS, SIZE, photograph
+
+from models.camera import rotation_angle, se3_exponential
+from models.metrics import psnr
+from models.network.noposplat import NoPoSplat, NoPoSplatConfig
+from models.reconstruct import match_confidence, network_size, reconstruct
+from models.refine import depth_range, register
+from models.render import render
+from models.stereo.network import StereoConfig, StereoNetwork
+
+POSES = torch.stack(
+    [
+        torch.eye(4),
+        se3_exponential(torch.tensor([-0.4, 0.05, 0.0, 0.0, -0.1, 0.0])),
+        se3_exponential(torch.tensor([0.3, -0.1, 0.1, 0.05, 0.1, 0.0])),
+    ]
+)
+
+
+@pytest.fixture(scope="module")
+def network():
+    config = NoPoSplatConfig(
+        encoder_width=64,
+        encoder_depth=1,
+        decoder_width=64,
+        decoder_depth=2,
+        trunk_widths=(8, 8, 8, 8),
+        fusion_width=8,
+        sh_degree=0,
+        anchor_distance=1.0,
+        pixel_color=True,
+    )
+    return NoPoSplat(config).eval()
+
+
+@pytest.fixture(scope="module")
+def stereo():
+    return StereoNetwork(StereoConfig()).eval()
+
+
+@pytest.fixture(scope="module")
+def photos():
+    return [photograph(pose)[0] for pose in POSES]
+
+
+def direction_error_deg(found: torch.Tensor, true: torch.Tensor) -> float:
+    cosine = torch.cosine_similarity(found.double(), true.double(), dim=0).clamp(-1, 1)
+    return float(torch.rad2deg(torch.acos(cosine)))
+
+
+def test_three_photos_get_one_consistent_set_of_poses(photos):
+    found = register(photos, INTRINSICS.expand(3, 3, 3)).world2cam
+    scale = POSES[1, :3, 3].norm() / found[1, :3, 3].norm()
+    assert torch.rad2deg(rotation_angle(found[:, :3, :3], POSES[:, :3, :3])).max() < 0.3
+    torch.testing.assert_close(found[1:, :3, 3] * scale, POSES[1:, :3, 3], rtol=0, atol=0.02)
+
+
+def test_photos_of_different_cameras_and_shapes_are_registered(photos):
+    tall = INTRINSICS.clone()
+    tall[0, 0], tall[1, 1] = 1.4, 0.9
+    second, _ = photograph(POSES[1], tall, (256, 176))
+    found = register([photos[0], second], torch.stack([INTRINSICS, tall])).world2cam
+    assert direction_error_deg(found[1, :3, 3], POSES[1, :3, 3]) < 2
+
+
+def test_the_range_of_depths_holds_the_points():
+    points = torch.rand(200, 3) + torch.tensor([0.0, 0.0, 2.0])
+    near, far = depth_range(points, torch.eye(4))
+    assert near < points[:, 2].min() and far > points[:, 2].max()
+    assert near > 1 and far < 20
+
+
+def test_a_refined_scene_looks_like_the_photos_from_where_they_were_taken(photos, network, stereo):
+    result = reconstruct(photos[:2], INTRINSICS.expand(2, 3, 3), network, stereo, resolution=256)
+
+    assert direction_error_deg(result.world2cam[1, :3, 3], POSES[1, :3, 3]) < 1.5
+    for photo, pose in zip(photos[:2], result.world2cam, strict=True):
+        drawn = render(result.gaussians, pose, INTRINSICS, SIZE)
+        assert psnr(drawn.color, photo) > 22
+    (pair,) = result.pairs
+    assert pair.method == "matches" and pair.confidence > 0.9 and not result.problems
+    assert 0.5 < pair.overlap <= 1 and pair.photometric_error < 0.05
+
+
+def test_depth_keeps_the_networks_scale(photos, network, stereo):
+    answer = reconstruct(photos[:2], INTRINSICS.expand(2, 3, 3), network, None)
+    refined = reconstruct(photos[:2], INTRINSICS.expand(2, 3, 3), network, stereo, resolution=128)
+    assert float(refined.depths[0].median()) == pytest.approx(
+        float(answer.depths[0].median()), rel=0.3
+    )
+
+
+def test_the_networks_answer_has_one_gaussian_per_pixel(photos, network):
+    result = reconstruct(photos[:2], INTRINSICS.expand(2, 3, 3), network, None)
+    height, width = network_size(SIZE[1] / SIZE[0])
+    assert len(result.gaussians) == 2 * height * width
+    assert result.pairs[0].method == "pnp"
+
+
+@pytest.mark.parametrize("aspect", [9 / 16, 3 / 4, 1.0, 4 / 3, 16 / 9])
+def test_the_network_sees_whole_patches_of_about_the_photos_shape(aspect: float):
+    height, width = network_size(aspect)
+    assert height % 16 == 0 and width % 16 == 0
+    assert width / height == pytest.approx(aspect, rel=0.1)
+    assert height * width == pytest.approx(256 * 256, rel=0.1)
+
+
+def test_photos_with_nothing_in_common_leave_the_networks_answer_and_say_so(network, stereo):
+    noise = [torch.rand(3, *SIZE) for _ in range(2)]
+    result = reconstruct(noise, INTRINSICS.expand(2, 3, 3), network, stereo)
+    assert result.problems
+    assert len(result.gaussians) == 2 * 224 * 288 or result.pairs[0].confidence < 0.3
+
+
+def test_a_camera_that_only_turned_is_recognized(photos, network, stereo):
+    turned = se3_exponential(torch.tensor([0.0, 0.0, 0.0, 0.02, 0.05, 0.0]))
+    second, _ = photograph(turned)
+    result = reconstruct([photos[0], second], INTRINSICS.expand(2, 3, 3), network, stereo)
+    assert result.problems and "moved" in result.problems[0]
+
+
+def test_more_matches_mean_more_confidence():
+    assert match_confidence(15, 0.2) < 0.3 < match_confidence(40, 0.5) < match_confidence(300, 0.8)
