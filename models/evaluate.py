@@ -1,6 +1,5 @@
 """Runs a reconstruction over pairs of photos whose cameras are known, and scores it."""
 
-import os
 import pickle
 import statistics
 import time
@@ -134,7 +133,6 @@ _evaluate_here: Callable[[PhotoPair], PairResult]  # set in worker processes, on
 
 def _start_worker(open_reconstruct: Callable[[], ReconstructFn], config: EvaluationConfig) -> None:
     global _evaluate_here
-    os.environ["NUMBA_NUM_THREADS"] = "1"  # numba comes later, and shares OpenMP with PyTorch
     torch.set_num_threads(1)
     _evaluate_here = partial(evaluate_pair, reconstruct=open_reconstruct(), config=config)
 
