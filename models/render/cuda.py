@@ -14,8 +14,7 @@ from torch import Tensor
 from models.camera import to_pixels
 from models.gaussians import Gaussians
 from models.render import Rendering
-
-HIGHEST_DEGREE = 3
+from models.render.rules import DILATION, HIGHEST_DEGREE, NEAR
 
 
 def render_cuda(
@@ -41,8 +40,8 @@ def render_cuda(
         Ks=to_pixels(intrinsics, size).to(device, torch.float32)[None],
         width=width,
         height=height,
-        near_plane=0.01,
-        eps2d=0.3,
+        near_plane=NEAR,
+        eps2d=DILATION,
         sh_degree=degree,
         packed=False,
         backgrounds=torch.tensor([background], device=device, dtype=torch.float32),

@@ -7,5 +7,5 @@ on nothing but the inputs and the number of parts.
 Kernels carry `@no_type_check`: the shapes in their signatures are for people, and jaxtyping's
 import hook would otherwise wrap the function that numba has to read. A kernel's helpers live in
 its own file, since numba's cache on disk notices only changes of that file; who changes
-`layout.py` or `vectors.py` has to remove `__pycache__`.
+`layout.py`, `vectors.py` or `rules.py` has to remove `__pycache__`.
 """

@@ -9,13 +9,8 @@ from numba import njit
 
 from models.render.kernels import layout as at
 from models.render.kernels.vectors import apply, combine, dot, mix, times, triple
+from models.render.rules import DILATION, MARGIN, NEAR, SMALLEST_ALPHA
 
-NEAR = 0.01  # nearer centers are not drawn
-DILATION = 0.3  # added to both 2D variances, in squared pixels: no splat is thinner than a pixel
-SMALLEST_ALPHA = 1 / 255
-# The perspective is linearized at the center, but never further than this outside the picture,
-# as a share of its size: from there on splats would grow without bound.
-MARGIN = 0.15
 ROUNDING = 1e-3  # pixels by which a box is larger than it must be
 PER_SIGMA = math.sqrt(0.5 / math.log(2))  # exp(-d^2 / 2) = 2^-(PER_SIGMA d)^2
 
@@ -55,11 +50,12 @@ def perspective(lens, width, height, x, y, z):
     Returns:
         Pixel x and y, d(pixel x) / d(camera x, z) and d(pixel y) / d(camera y, z).
     """
-    fx, fy, cx, cy = lens[0], lens[1], lens[2], lens[3]
-    pixel_x, pixel_y = fx * x / z + cx, fy * y / z + cy
+    inverse_z = 1 / z
+    xx, yy, cx, cy = lens[0] * inverse_z, lens[1] * inverse_z, lens[2], lens[3]
+    pixel_x, pixel_y = xx * x + cx, yy * y + cy
     near_x = clip(pixel_x, -MARGIN * width, (1 + MARGIN) * width)
     near_y = clip(pixel_y, -MARGIN * height, (1 + MARGIN) * height)
-    return pixel_x, pixel_y, fx / z, (cx - near_x) / z, fy / z, (cy - near_y) / z
+    return pixel_x, pixel_y, xx, (cx - near_x) * inverse_z, yy, (cy - near_y) * inverse_z
 
 
 @njit
@@ -164,11 +160,12 @@ def project(
         depths[i] = project_one(*gaussian, view, lens, width, height, splat, box)
 
 
-@njit
+@njit(error_model="numpy")
 @no_type_check
 def through_inverse(moments, variance_x, covariance, variance_y, determinant):
     """From moments to derivatives: by the center (x, y), and by the covariance (xx, xy, yy)."""
-    a, b, c = variance_y / determinant, -covariance / determinant, variance_x / determinant
+    inverse = 1 / determinant
+    a, b, c = variance_y * inverse, -covariance * inverse, variance_x * inverse
     dx, dy = np.float64(moments[at.DX]), np.float64(moments[at.DY])
     dxx, dxy = np.float64(moments[at.DXX]), np.float64(moments[at.DXY])
     dyy = np.float64(moments[at.DYY])
@@ -235,10 +232,11 @@ def project_one_backward(mean, scale, rotation, pose, lens, width, height, momen
     by_xx, by_yy = dot(by_slope_x, pose[0]), dot(by_slope_y, pose[1])
     beyond_x = pixel_x < -MARGIN * width or pixel_x > (1 + MARGIN) * width
     beyond_y = pixel_y < -MARGIN * height or pixel_y > (1 + MARGIN) * height
-    by_pixel_x = by_center[0] - (0.0 if beyond_x else by_xz / z)
-    by_pixel_y = by_center[1] - (0.0 if beyond_y else by_yz / z)
-    by_z = -(xx * by_xx + xz * by_xz + yy * by_yy + yz * by_yz) / z
-    by_z -= (xx * x * by_pixel_x + yy * y * by_pixel_y) / z
+    inverse_z = 1 / z
+    by_pixel_x = by_center[0] - (0.0 if beyond_x else by_xz * inverse_z)
+    by_pixel_y = by_center[1] - (0.0 if beyond_y else by_yz * inverse_z)
+    by_z = -(xx * by_xx + xz * by_xz + yy * by_yy + yz * by_yz) * inverse_z
+    by_z -= (xx * x * by_pixel_x + yy * y * by_pixel_y) * inverse_z
     by_point = (xx * by_pixel_x, yy * by_pixel_y, by_z + moments[at.DEPTH])
 
     for column in range(3):
@@ -247,10 +245,10 @@ def project_one_backward(mean, scale, rotation, pose, lens, width, height, momen
         sums[2, column] += by_point[2] * mean[column]
         sums[2, column] += xz * by_slope_x[column] + yz * by_slope_y[column]
         sums[column, 3] += by_point[column]
-    sums[3, 0] += (by_xx + x * by_pixel_x) / z
-    sums[3, 1] += (by_yy + y * by_pixel_y) / z
-    sums[3, 2] += by_pixel_x + by_xz / z
-    sums[3, 3] += by_pixel_y + by_yz / z
+    sums[3, 0] += (by_xx + x * by_pixel_x) * inverse_z
+    sums[3, 1] += (by_yy + y * by_pixel_y) * inverse_z
+    sums[3, 2] += by_pixel_x + by_xz * inverse_z
+    sums[3, 3] += by_pixel_y + by_yz * inverse_z
     by_quaternion = quaternion_gradient(quaternion, inverse_length, by_axes)
     return combine(by_point, pose), by_scale, by_quaternion
 

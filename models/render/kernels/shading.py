@@ -8,8 +8,9 @@ from jaxtyping import Float32, Float64, Int32
 from numba import njit
 
 from models.render.kernels import layout as at
+from models.render.rules import HIGHEST_DEGREE
 
-MOST_TERMS = 16  # degree 3
+MOST_TERMS = (HIGHEST_DEGREE + 1) ** 2
 
 # Real spherical harmonics: constants of the polynomials below, with the signs of 3DGS.
 C0 = np.float32(math.sqrt(1 / (4 * math.pi)))
