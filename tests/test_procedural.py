@@ -166,5 +166,5 @@ def test_textures_come_from_a_folder(tmp_path: Path):
 
 
 def test_an_empty_folder_is_an_error(tmp_path: Path):
-    with pytest.raises(ValueError, match="no .jpg or .png"):
+    with pytest.raises(ValueError, match=r"no \.jpg or \.png"):
         load_textures(tmp_path, 5, 16, torch.Generator())

@@ -81,6 +81,4 @@ def _expose(radiance: Tensor, mean: Tensor) -> Tensor:
     """One exposure for all views of a scene; bright things saturate softly."""
     level = radiance[:, 0].mean((1, 2, 3)).clamp_min(1e-3)
     scaled = radiance * (mean / level).clamp(0.5, 3)[:, None, None, None, None]
-    return torch.where(
-        scaled < 0.7, scaled, 1 - 0.3 * torch.exp((0.7 - scaled) / 0.3)
-    ).clamp(0, 1)
+    return torch.where(scaled < 0.7, scaled, 1 - 0.3 * torch.exp((0.7 - scaled) / 0.3)).clamp(0, 1)

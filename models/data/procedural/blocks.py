@@ -56,9 +56,7 @@ def vectors(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
 def turned(yaw: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 3 3"]:
     """Axes turned about the vertical; zero leaves them as they are."""
     c, s, zero, one = yaw.cos(), yaw.sin(), torch.zeros_like(yaw), torch.ones_like(yaw)
-    return torch.stack([c, zero, s, zero, one, zero, -s, zero, c], dim=-1).unflatten(
-        -1, (3, 3)
-    )
+    return torch.stack([c, zero, s, zero, one, zero, -s, zero, c], dim=-1).unflatten(-1, (3, 3))
 
 
 def random_axes(dice: Dice, *shape: int) -> Float[Tensor, "*batch 3 3"]:
@@ -90,9 +88,7 @@ def sometimes(dice: Dice, parts: Shapes, probability: float | int) -> Shapes:
 
 def each_sometimes(dice: Dice, parts: Shapes, probability: float | int) -> Shapes:
     """Every shape on its own, with this probability."""
-    return _with(
-        parts, present=parts.present & dice.chance(probability, *parts.kind.shape)
-    )
+    return _with(parts, present=parts.present & dice.chance(probability, *parts.kind.shape))
 
 
 def alike(parts: Shapes) -> Shapes:
@@ -130,17 +126,11 @@ def table(dice: Dice, scenes: int) -> Shapes:
     sign_x = torch.tensor([-1.0, 1, -1, 1], device=dice.device)
     sign_z = torch.tensor([-1.0, -1, 1, 1], device=dice.device)
     thick = dice.uniform(0.015, 0.04, scenes, 1)
-    top = shapes_at(
-        dice, BOX, vectors(0 * width, -height, 0 * width), vectors(width, thick, depth)
-    )
+    top = shapes_at(dice, BOX, vectors(0 * width, -height, 0 * width), vectors(width, thick, depth))
     legs_at = vectors(sign_x * (width - 0.05), -height / 2, sign_z * (depth - 0.05))
-    legs = shapes_at(
-        dice, BOX, legs_at, vectors(thick, height / 2, thick).expand_as(legs_at)
-    )
+    legs = shapes_at(dice, BOX, legs_at, vectors(thick, height / 2, thick).expand_as(legs_at))
     things = clutter(dice, scenes, 6, width * 0.85, depth * 0.8, 0.03, 0.14)
-    things = _with(
-        things, center=things.center - vectors(0 * height, height + thick, 0 * height)
-    )
+    things = _with(things, center=things.center - vectors(0 * height, height + thick, 0 * height))
     return join([alike(join([top, legs])), each_sometimes(dice, things, 0.7)])
 
 
@@ -203,9 +193,7 @@ def shelf(dice: Dice, scenes: int) -> Shapes:
     things = clutter(dice, scenes, 20, width * 0.9, depth * 0.6, 0.02, 0.11)
     board = level[:, dice.integer(0, 4, 20)] + thin
     standing = vectors(things.center[..., 0], things.center[..., 1] - board, -depth)
-    return join(
-        [alike(frame), each_sometimes(dice, _with(things, center=standing), 0.8)]
-    )
+    return join([alike(frame), each_sometimes(dice, _with(things, center=standing), 0.8)])
 
 
 def sofa(dice: Dice, scenes: int) -> Shapes:
@@ -218,9 +206,7 @@ def sofa(dice: Dice, scenes: int) -> Shapes:
     half_x = torch.cat([width, width, arm], 1)
     half_y = torch.tensor([0.2, 0.4, 0.3, 0.3], device=dice.device)
     half_z = torch.cat([depth, depth * 0.25, depth, depth], 1)
-    parts = shapes_at(
-        dice, BOX, vectors(x, y, z), vectors(half_x, half_y, half_z), plain=0.6
-    )
+    parts = shapes_at(dice, BOX, vectors(x, y, z), vectors(half_x, half_y, half_z), plain=0.6)
     return alike(parts)
 
 
@@ -243,37 +229,25 @@ def tree(dice: Dice, scenes: int) -> Shapes:
     clumps = dice.uniform(0.3, 0.7, scenes, 6, 3) * spread[..., None]
     leaves = dice.uniform(0.1, 0.35, scenes, 18, 3) * spread[..., None]
     axes = random_axes(dice, scenes, 24)
-    green = dice.uniform(0.25, 0.9, scenes, 1, 1) * torch.tensor([0.75, 1.1, 0.5]).to(
-        dice.device
-    )
+    green = dice.uniform(0.25, 0.9, scenes, 1, 1) * torch.tensor([0.75, 1.1, 0.5]).to(dice.device)
     foliage = join([
         shapes_at(dice, ELLIPSOID, at[:, :6], clumps, axes[:, :6], plain=0, tile=(0.3, 1.0)),
         shapes_at(dice, CARD, at[:, 6:], leaves, axes[:, 6:], plain=0, tile=(0.3, 1.0)),
     ])  # fmt: skip
     shade = dice.log_uniform(0.6, 1.6, scenes, 24, 1)
-    petals = torch.where(
-        foliage.kind == CARD, dice.integer(0, 7, scenes, 24).float(), 0.0
-    )
+    petals = torch.where(foliage.kind == CARD, dice.integer(0, 7, scenes, 24).float(), 0.0)
     return join([trunk, _with(alike(foliage), tint=green * shade, petals=petals)])
 
 
 def car(dice: Dice, scenes: int) -> Shapes:
     """A body, a cabin and wheels."""
-    x = torch.tensor([0.0, 0.1, -0.7, 0.7, -0.7, 0.7], device=dice.device).expand(
-        scenes, 6
-    )
-    y = torch.tensor([-0.6, -1.1, -0.3, -0.3, -0.3, -0.3], device=dice.device).expand(
-        scenes, 6
-    )
-    z = torch.tensor([0.0, 0.0, -1.2, -1.2, 1.2, 1.2], device=dice.device).expand(
-        scenes, 6
-    )
+    x = torch.tensor([0.0, 0.1, -0.7, 0.7, -0.7, 0.7], device=dice.device).expand(scenes, 6)
+    y = torch.tensor([-0.6, -1.1, -0.3, -0.3, -0.3, -0.3], device=dice.device).expand(scenes, 6)
+    z = torch.tensor([0.0, 0.0, -1.2, -1.2, 1.2, 1.2], device=dice.device).expand(scenes, 6)
     half = torch.tensor(
         [[0.8, 0.35, 2.0], [0.7, 0.3, 1.1], *[[0.3, 0.12, 0.3]] * 4], device=dice.device
     ).expand(scenes, 6, 3)
-    kind = torch.tensor([BOX, BOX, *[CYLINDER] * 4], device=dice.device).expand(
-        scenes, 6
-    )
+    kind = torch.tensor([BOX, BOX, *[CYLINDER] * 4], device=dice.device).expand(scenes, 6)
     lying = torch.tensor([[0.0, 1, 0], [1, 0, 0], [0, 0, -1]], device=dice.device)
     upright = torch.eye(3, device=dice.device)
     axes = torch.stack([upright, upright, *[lying] * 4]).expand(scenes, 6, 3, 3)

@@ -49,19 +49,11 @@ def draw_cameras(
     median = _median(depth)
     cameras = [first]
     for view in range(1, views):
-        candidates = [
-            _neighbor(dice, scenes, first, median, difficulty)
-            for _ in range(_CANDIDATES)
-        ]
+        candidates = _neighbors(dice, scenes, first, median, difficulty)
         wanted = dice.uniform(0.8 - 0.4 * difficulty, 0.95, count)
-        scores = torch.stack([
-            _score(scenes, shapes, first, candidate, intrinsics[:, [0, view]], depth, wanted)
-            for candidate in candidates
-        ])  # fmt: skip
-        best = scores.argmax(0)
-        cameras.append(
-            torch.stack(candidates)[best, torch.arange(count, device=best.device)]
-        )
+        pair = intrinsics[:, [0, view]]
+        best = _score(scenes, shapes, first, candidates, pair, depth, wanted).argmax(1)
+        cameras.append(candidates[torch.arange(count, device=best.device), best])
     cam2world = torch.stack(cameras, dim=1)
     shapes = _clear(shapes, cam2world[..., :3, 3], 0.15 * median)
     return cam2world, shapes
@@ -70,15 +62,17 @@ def draw_cameras(
 def probe(
     shapes: Shapes,
     heights: Float[Tensor, "scene n n"],
-    cam2world: Float[Tensor, "scene 4 4"],
+    cam2world: Float[Tensor, "scene *camera 4 4"],
     intrinsics: Float[Tensor, "scene 3 3"],
-) -> Float[Tensor, "scene height width"]:
-    """A coarse depth map."""
-    rays = camera_rays(intrinsics, _PROBE).flatten(1, 2)
-    directions = cam2world[:, :3, :3] @ rays.mT
-    scene = torch.arange(len(rays), device=rays.device)
-    t, _ = trace(shapes, heights, Tiles(scene, cam2world[:, :3, 3], directions))
-    return t.unflatten(1, _PROBE)
+) -> Float[Tensor, "scene *camera height width"]:
+    """Coarse depth maps; each scene may have several cameras with the same intrinsics."""
+    cameras = cam2world[0, ..., 0, 0].numel()
+    rays = camera_rays(intrinsics, _PROBE).flatten(1, 2).repeat_interleave(cameras, dim=0)
+    directions = cam2world[..., :3, :3].reshape(-1, 3, 3) @ rays.mT
+    scene = torch.arange(len(intrinsics), device=rays.device).repeat_interleave(cameras)
+    tiles = Tiles(scene, cam2world[..., :3, 3].reshape(-1, 3), directions)
+    t, _ = trace(shapes, heights, tiles)
+    return t.reshape(*cam2world.shape[:-2], *_PROBE)
 
 
 def _distance(scenes: Scenes) -> Tensor:
@@ -110,54 +104,56 @@ def _aim(dice: Dice, eye: Tensor, target: Tensor) -> Tensor:
     return cam2world @ turn
 
 
-def _neighbor(
-    dice: Dice, scenes: Scenes, first: Tensor, median: Tensor, difficulty: float
-) -> Tensor:
-    """Another camera that looks at about the same things."""
-    count = len(first)
-    share = dice.log_uniform(0.02, 0.1 + 0.5 * difficulty, count)
+def _neighbors(
+    dice: Dice, scenes: Scenes, first: Tensor, median: Tensor, difficulty: float | int
+) -> Float[Tensor, "scene candidate 4 4"]:
+    """Other cameras that look at about the same things."""
+    shape = (len(first), _CANDIDATES)
+    share = dice.log_uniform(0.02, 0.1 + 0.5 * difficulty, *shape)
     spread = torch.tensor([1.0, 0.5, 0.7], device=first.device)
-    step = torch.nn.functional.normalize(dice.normal(count, 3) * spread, dim=-1)
-    step = step * (share * median)[:, None]
-    eye = first[:, :3, 3] + (first[:, :3, :3] @ step[..., None])[..., 0]
-    eye = eye.clamp(scenes.region[:, 0], scenes.region[:, 1])
-    forward = first[:, :3, 2] * (median * dice.log_uniform(0.7, 3, count))[:, None]
-    jitter = dice.normal(count, 3) * (median * (0.05 + 0.25 * difficulty))[:, None]
-    return _aim(dice, eye, first[:, :3, 3] + forward + jitter)
+    step = torch.nn.functional.normalize(dice.normal(*shape, 3) * spread, dim=-1)
+    step = step * (share * median[:, None])[..., None]
+    eye = first[:, None, :3, 3] + step @ first[:, :3, :3].mT
+    eye = eye.clamp(scenes.region[:, None, 0], scenes.region[:, None, 1])
+    reach = median[:, None] * dice.log_uniform(0.7, 3, *shape)
+    jitter = dice.normal(*shape, 3) * (median * (0.05 + 0.25 * difficulty))[:, None, None]
+    target = first[:, None, :3, 3] + first[:, None, :3, 2] * reach[..., None] + jitter
+    return _aim(dice, eye.flatten(0, 1), target.flatten(0, 1)).unflatten(0, shape)
 
 
 def _score(
-    scenes: Scenes, shapes: Shapes, first: Tensor, second: Tensor, intrinsics: Tensor,
+    scenes: Scenes, shapes: Shapes, first: Tensor, others: Tensor, intrinsics: Tensor,
     depth: Tensor, wanted: Tensor,
-) -> Tensor:  # fmt: skip
+) -> Float[Tensor, "scene candidate"]:  # fmt: skip
     """Highest where overlap is as wanted, nothing is too near, and rotation within bounds."""
-    other = probe(shapes, scenes.heights, second, intrinsics[:, 1])
+    maps = probe(shapes, scenes.heights, others, intrinsics[:, 1])
+    firsts, depths = first[:, None].expand_as(others), depth[:, None].expand_as(maps)
     seen = torch.minimum(
-        _seen(scenes, shapes, first, depth, intrinsics[:, 0], second, intrinsics[:, 1]),
-        _seen(scenes, shapes, second, other, intrinsics[:, 1], first, intrinsics[:, 0]),
+        _seen(scenes, shapes, firsts, depths, intrinsics[:, 0], others, intrinsics[:, 1]),
+        _seen(scenes, shapes, others, maps, intrinsics[:, 1], firsts, intrinsics[:, 0]),
     )
-    nearest = other.flatten(1).amin(1) / _median(depth)
-    turn = (
-        ((first[:, :3, :3] * second[:, :3, :3]).sum((1, 2)) / 2 - 0.5)
-        .clamp(-1, 1)
-        .acos()
-    )
+    nearest = maps.flatten(2).amin(2) / _median(maps.flatten(0, 1)).view_as(seen)
+    trace_of_turn = (firsts[..., :3, :3] * others[..., :3, :3]).sum((-2, -1))
+    turn = (trace_of_turn / 2 - 0.5).clamp(-1, 1).acos()
     bad = (nearest < 0.1).float() + (turn > _MOST_TURN) + 2.0 * (seen < 0.3)
-    return -(seen - wanted).abs() - bad
+    return -(seen - wanted[:, None]).abs() - bad
 
 
 def _seen(
     scenes: Scenes, shapes: Shapes, source: Tensor, depth: Tensor, source_intrinsics: Tensor,
     other: Tensor, other_intrinsics: Tensor,
-) -> Tensor:  # fmt: skip
-    """Share of what the source sees that the other sees too, unoccluded."""
-    points = unproject(depth, source, source_intrinsics).flatten(1, 2)
-    at, z = project(points, invert(other), other_intrinsics)
+) -> Float[Tensor, "scene candidate"]:  # fmt: skip
+    """Share of what each source sees that the other camera sees too, unoccluded."""
+    points = unproject(depth, source, source_intrinsics[:, None].expand(*source.shape[:2], 3, 3))
+    points = points.flatten(2, 3)
+    wide = other_intrinsics[:, None].expand(*source.shape[:2], 3, 3)
+    at, z = project(points, invert(other), wide)
     inside = (at > 0).all(-1) & (at < 1).all(-1) & (z > 0)
-    directions = (points - other[:, None, :3, 3]).mT
-    scene = torch.arange(len(points), device=points.device)
-    t, _ = trace(
-        shapes, scenes.heights, Tiles(scene, other[:, :3, 3], directions), limit=2.0
-    )
-    visible = inside & (t > 0.98) & (depth.flatten(1) < FAR)
-    return visible.float().sum(1) / (depth.flatten(1) < FAR).float().sum(1).clamp_min(1)
+    eyes = other[..., :3, 3]
+    directions = (points - eyes[:, :, None]).mT.flatten(0, 1)
+    scene = torch.arange(len(points), device=points.device).repeat_interleave(points.shape[1])
+    tiles = Tiles(scene, eyes.flatten(0, 1), directions)
+    t, _ = trace(shapes, scenes.heights, tiles, limit=2.0)
+    hit = depth.flatten(2) < FAR
+    visible = inside & (t.view_as(z) > 0.98) & hit
+    return visible.float().sum(2) / hit.float().sum(2).clamp_min(1)

@@ -15,9 +15,7 @@ class Dice:
 
     def uniform(self, low: float | int, high: float | int, *shape: int) -> Tensor:
         """Uniform in [low, high)."""
-        drawn = torch.rand(
-            *shape, generator=self.generator, device=self.generator.device
-        )
+        drawn = torch.rand(*shape, generator=self.generator, device=self.generator.device)
         return (low + (high - low) * drawn).to(self.device)
 
     def log_uniform(self, low: float | int, high: float | int, *shape: int) -> Tensor:
@@ -26,17 +24,15 @@ class Dice:
 
     def normal(self, *shape: int) -> Tensor:
         """Standard normal."""
-        drawn = torch.randn(
-            *shape, generator=self.generator, device=self.generator.device
-        )
+        drawn = torch.randn(*shape, generator=self.generator, device=self.generator.device)
         return drawn.to(self.device)
 
     def integer(self, low: int, high: int, *shape: int) -> Tensor:
         """Integers in [low, high)."""
         source = self.generator
-        return torch.randint(
-            low, high, shape, generator=source, device=source.device
-        ).to(self.device)
+        return torch.randint(low, high, shape, generator=source, device=source.device).to(
+            self.device
+        )
 
     def chance(self, probability: float | int, *shape: int) -> Tensor:
         """True this often."""

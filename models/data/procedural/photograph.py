@@ -26,9 +26,7 @@ class Looks:
     """What a photo shows besides shapes."""
 
     atlas: Atlas
-    textures: Int[
-        Tensor, "scene texture"
-    ]  # rows of the atlas; a scene's first one is its sky
+    textures: Int[Tensor, "scene texture"]  # rows of the atlas; a scene's first one is its sky
     shadow: Float[Tensor, " scene"]  # how dark shadows are
 
 
@@ -85,14 +83,10 @@ def _camera_tiles(
     y = torch.arange(rows * _TILE, device=device).view(rows, 1, _TILE, 1) + 0.5
     x = torch.arange(columns * _TILE, device=device).view(1, columns, 1, _TILE) + 0.5
     y, x = torch.broadcast_tensors(y / size[0], x / size[1])
-    on_image = (
-        torch.stack([x, y, torch.ones_like(x)]).flatten(3).flatten(1, 2)
-    )  # 3 tile ray
+    on_image = torch.stack([x, y, torch.ones_like(x)]).flatten(3).flatten(1, 2)  # 3 tile ray
     back = cam2world[:, :3, :3] @ torch.linalg.inv(intrinsics)
     directions = torch.einsum("sij,jtr->stir", back, on_image).flatten(0, 1)
-    scene = torch.arange(len(cam2world), device=device).repeat_interleave(
-        rows * columns
-    )
+    scene = torch.arange(len(cam2world), device=device).repeat_interleave(rows * columns)
     across = back[:, :, :2] / torch.tensor([size[1], size[0]], device=device)
     return Tiles(scene, cam2world[scene, :3, 3], directions), across
 
@@ -126,9 +120,7 @@ def _edges(t: Tensor, shape: Tensor) -> Bool[Tensor, "scene height width"]:
     return edge
 
 
-def _bundle(
-    tiles: Tiles, across: Tensor, tile: Tensor, at: Tensor
-) -> tuple[Tiles, Tensor, Tensor]:
+def _bundle(tiles: Tiles, across: Tensor, tile: Tensor, at: Tensor) -> tuple[Tiles, Tensor, Tensor]:
     """The extra rays of pixels `at` of each `tile`; which bundle and slot each pixel went to."""
     count = torch.bincount(tile, minlength=len(tiles.scene))
     rank = torch.arange(len(tile), device=tile.device) - (count.cumsum(0) - count)[tile]
@@ -136,11 +128,7 @@ def _bundle(
     source = torch.arange(len(count), device=tile.device).repeat_interleave(bundles)
     bundle, slot = (bundles.cumsum(0) - bundles)[tile] + rank // _BUNDLE, rank % _BUNDLE
     extra = across.new_tensor(_EXTRA)
-    directions = (
-        tiles.directions[source]
-        .mean(-1)[:, None, None]
-        .repeat(1, _BUNDLE, len(extra), 1)
-    )
+    directions = tiles.directions[source].mean(-1)[:, None, None].repeat(1, _BUNDLE, len(extra), 1)
     shift = torch.einsum("pij,ej->pei", across[tiles.scene[tile]], extra)
     directions[bundle, slot] = tiles.directions[tile, :, at][:, None] + shift
     rays = directions.flatten(1, 2).mT.contiguous()
@@ -181,9 +169,7 @@ def _colors(
         light=light.flatten().index_select(0, hit),
     )
     color = torch.empty(len(flat_t), 3, device=t.device)
-    color[hit] = shade(
-        shapes, scenes.heights, scenes.light, looks.atlas, looks.textures, points
-    )
+    color[hit] = shade(shapes, scenes.heights, scenes.light, looks.atlas, looks.textures, points)
     sky = looks.textures[scene[miss], 0]
     color[miss] = sky_color(looks.atlas, sky, unit(directions[miss]), pixel[miss])
     return color.unflatten(0, t.shape)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from models.data.procedural.shapes import (
@@ -26,12 +26,8 @@ class Light:
     position: Float[Tensor, "scene 3"]
     color: Float[Tensor, "scene 3"]
     ambient: Float[Tensor, "scene 3"]
-    reach: Float[
-        Tensor, " scene"
-    ]  # distance at which the lamp has lost half of its strength
-    walls: Float[
-        Tensor, "scene 2 3"
-    ]  # low and high corner of the space: its creases are darker
+    reach: Float[Tensor, " scene"]  # distance at which the lamp has lost half of its strength
+    walls: Float[Tensor, "scene 2 3"]  # low and high corner of the space: its creases are darker
 
 
 @dataclass(frozen=True)
@@ -39,9 +35,7 @@ class Atlas:
     """Textures with all their half-size levels, as rows of RGB."""
 
     rows: Float[Tensor, "row 3"]
-    starts: Int[
-        Tensor, " level"
-    ]  # row of each level's first texel in the first texture
+    starts: Int[Tensor, " level"]  # row of each level's first texel in the first texture
     sizes: Int[Tensor, "level 2"]  # (height, width)
     per_texture: int  # rows
 
@@ -105,20 +99,11 @@ def _bilinear(atlas: Atlas, texture: Tensor, place: Tensor, level: Tensor) -> Te
     across, down = (x - left)[:, None], (y - top)[:, None]
     step_x = (left + 1 < width).long()
     step_y = (top + 1 < height).long() * width
-    row = (
-        texture * atlas.per_texture
-        + atlas.starts.index_select(0, level)
-        + top * width
-        + left
-    )
+    row = texture * atlas.per_texture + atlas.starts.index_select(0, level) + top * width + left
     rows = atlas.rows
-    upper = torch.lerp(
-        rows.index_select(0, row), rows.index_select(0, row + step_x), across
-    )
+    upper = torch.lerp(rows.index_select(0, row), rows.index_select(0, row + step_x), across)
     row = row + step_y
-    lower = torch.lerp(
-        rows.index_select(0, row), rows.index_select(0, row + step_x), across
-    )
+    lower = torch.lerp(rows.index_select(0, row), rows.index_select(0, row + step_x), across)
     return torch.lerp(upper, lower, down)
 
 
@@ -134,9 +119,7 @@ def shade(
     flat = shapes.map(lambda value: value.flatten(0, 1))
     colors = []
     for start in range(0, len(points.scene), _CHUNK):
-        part = Points(
-            *(value[start : start + _CHUNK] for value in vars(points).values())
-        )
+        part = Points(*(value[start : start + _CHUNK] for value in vars(points).values()))
         which = part.scene * shapes.kind.shape[1] + part.shape
         local = torch.einsum(
             "pi,pij->pj",
@@ -145,12 +128,8 @@ def shade(
         )
         normal = _local_normal(flat, which, local, heights, part.scene)
         surface = _surface_color(flat, which, local, normal, atlas, textures, part)
-        world_normal = torch.einsum(
-            "pij,pj->pi", flat.axes.index_select(0, which), normal
-        )
-        colors.append(
-            _lit(surface, world_normal, flat.gloss.index_select(0, which), light, part)
-        )
+        world_normal = torch.einsum("pij,pj->pi", flat.axes.index_select(0, which), normal)
+        colors.append(_lit(surface, world_normal, flat.gloss.index_select(0, which), light, part))
     return torch.cat(colors)
 
 
@@ -163,14 +142,10 @@ def _local_normal(
     on_side = local.new_tensor([1.0, 0.0, 1.0])
     is_cap = (inside[:, 1].abs() > 0.9999)[:, None]
     cap = local.sign() * local.new_tensor([0.0, 1.0, 0.0])
-    normal = torch.where(
-        (kind == ELLIPSOID)[:, None], inside / half.clamp_min(1e-6), face
-    )
+    normal = torch.where((kind == ELLIPSOID)[:, None], inside / half.clamp_min(1e-6), face)
     side = torch.where(is_cap, cap, inside / half.clamp_min(1e-6) * on_side)
     normal = torch.where((kind == CYLINDER)[:, None], side, normal)
-    normal = torch.where(
-        (kind == CARD)[:, None], local.new_tensor([0.0, 0.0, 1.0]), normal
-    )
+    normal = torch.where((kind == CARD)[:, None], local.new_tensor([0.0, 0.0, 1.0]), normal)
     ground = (kind == TERRAIN).nonzero()[:, 0]
     if len(ground):
         normal = normal.index_copy(
@@ -209,9 +184,7 @@ def _surface_color(
     )
     tile = flat.tile.index_select(0, which)[:, None]
     once = (tile == 0).expand_as(extent)
-    repeats = torch.where(
-        once, position / extent.clamp_min(1e-6) + 0.5, position / tile
-    )
+    repeats = torch.where(once, position / extent.clamp_min(1e-6) + 0.5, position / tile)
     shift = flat.offset.index_select(0, which) + axis[:, None] * 0.37
     repeats = torch.where(once, repeats, repeats + shift)
     length = torch.where(once, extent, tile.expand_as(extent)).amin(-1)
@@ -228,32 +201,22 @@ def _surface_color(
     return torch.lerp(paint, color, contrast) * flat.tint.index_select(0, which)
 
 
-def _lit(
-    surface: Tensor, normal: Tensor, gloss: Tensor, light: Light, points: Points
-) -> Tensor:
+def _lit(surface: Tensor, normal: Tensor, gloss: Tensor, light: Light, points: Points) -> Tensor:
     scene, view = points.scene, points.direction
     normal = torch.where((normal * view).sum(-1, keepdim=True) > 0, -normal, normal)
     to_lamp = light.position.index_select(0, scene) - points.position
     distance = to_lamp.square().sum(-1).sqrt()
     to_lamp = to_lamp / distance[:, None]
     diffuse = ((normal * to_lamp).sum(-1) + 0.15).clamp_min(0) / 1.15
-    strength = points.light / (
-        1 + (distance / light.reach.index_select(0, scene)).square()
-    )
+    strength = points.light / (1 + (distance / light.reach.index_select(0, scene)).square())
     half_way = unit(to_lamp - view)
     shine = (normal * half_way).sum(-1).clamp_min(0).pow(30) * gloss * strength
     walls = light.walls.index_select(0, scene)
-    gaps = torch.stack(
-        [points.position - walls[:, 0], walls[:, 1] - points.position], dim=-1
-    )
+    gaps = torch.stack([points.position - walls[:, 0], walls[:, 1] - points.position], dim=-1)
     crease = (1 - 0.35 * torch.exp(-gaps.clamp_min(0).flatten(1) * 3.0)).prod(-1) / 0.65
     sky = 0.75 - 0.25 * normal[:, 1]
-    ambient = (
-        light.ambient.index_select(0, scene) * (sky * crease.clamp(0.4, 1))[:, None]
-    )
-    color = surface * (
-        ambient + light.color.index_select(0, scene) * (diffuse * strength)[:, None]
-    )
+    ambient = light.ambient.index_select(0, scene) * (sky * crease.clamp(0.4, 1))[:, None]
+    color = surface * (ambient + light.color.index_select(0, scene) * (diffuse * strength)[:, None])
     return color + light.color.index_select(0, scene) * shine[:, None]
 
 

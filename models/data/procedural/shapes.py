@@ -9,9 +9,7 @@ from torch import Tensor
 
 BOX, ELLIPSOID, CYLINDER, CARD, TERRAIN = range(5)
 FAR = 1000.0  # depth where a ray meets nothing: the sky
-_PAIRS_AT_ONCE = (
-    2_000_000  # (ray, shape) pairs intersected in one go: bounds the memory
-)
+_PAIRS_AT_ONCE = 2_000_000  # (ray, shape) pairs intersected in one go: bounds the memory
 _MARCH_STEPS, _BISECTIONS = 20, 8
 
 
@@ -25,9 +23,7 @@ class Shapes:
 
     kind: Int[Tensor, "*scene shape"]
     present: Bool[Tensor, "*scene shape"]
-    fixed: Bool[
-        Tensor, "*scene shape"
-    ]  # walls and ground: stay, however near a camera comes
+    fixed: Bool[Tensor, "*scene shape"]  # walls and ground: stay, however near a camera comes
     center: Float[Tensor, "*scene shape 3"]
     axes: Float[Tensor, "*scene shape 3 3"]
     half: Float[Tensor, "*scene shape 3"]
@@ -35,9 +31,7 @@ class Shapes:
         Tensor, "*scene shape"
     ]  # cards: 0 = ellipse, n = n-petalled; negative = rectangle
     texture: Int[Tensor, "*scene shape"]  # which of the scene's textures
-    tile: Float[
-        Tensor, "*scene shape"
-    ]  # length of one repeat; 0 = once over the whole shape
+    tile: Float[Tensor, "*scene shape"]  # length of one repeat; 0 = once over the whole shape
     offset: Float[Tensor, "*scene shape 2"]  # of the texture, in repeats
     tint: Float[Tensor, "*scene shape 3"]
     contrast: Float[Tensor, "*scene shape"]  # of the texture; 0 = plain color
@@ -51,9 +45,7 @@ class Shapes:
 def join(parts: list[Shapes]) -> Shapes:
     """All shapes of the same scenes."""
     names = [field.name for field in fields(Shapes)]
-    return Shapes(
-        *(torch.cat([getattr(part, name) for part in parts], dim=1) for name in names)
-    )
+    return Shapes(*(torch.cat([getattr(part, name) for part in parts], dim=1) for name in names))
 
 
 def stack(scenes: list[Shapes]) -> Shapes:
@@ -62,16 +54,11 @@ def stack(scenes: list[Shapes]) -> Shapes:
 
     def filled(part: Shapes, name: str) -> Tensor:
         value = getattr(part, name)
-        missing = value.new_zeros(
-            value.shape[0], most - value.shape[1], *value.shape[2:]
-        )
+        missing = value.new_zeros(value.shape[0], most - value.shape[1], *value.shape[2:])
         return torch.cat([value, missing], dim=1)
 
     return Shapes(
-        *(
-            torch.cat([filled(part, field.name) for part in scenes])
-            for field in fields(Shapes)
-        )
+        *(torch.cat([filled(part, field.name) for part in scenes]) for field in fields(Shapes))
     )
 
 
@@ -108,7 +95,7 @@ def trace(
     nearest = ((bits << 32) | 0xFFFFFFFF).expand(len(tiles.scene), rays).contiguous()
     for kind in (BOX, ELLIPSOID, CYLINDER, CARD, TERRAIN):
         pairs = (flat.kind[kinds] == kind).nonzero()[:, 0]
-        for some in pairs.split(max(1, _PAIRS_AT_ONCE // rays)):
+        for some in pairs.split(max(1, _PAIRS_AT_ONCE // rays)) if len(pairs) else ():
             where, which = tile[some], kinds[some]
             t = _intersect(kind, flat, which, tiles, where, heights)
             key = (t.view(torch.int32).long() << 32) | shape[some][:, None]
@@ -167,9 +154,7 @@ def _intersect(
         enter, leave = _slabs(start, direction, half)
     if kind == TERRAIN:
         scene = tiles.scene[where]
-        return _march(
-            start, direction, half, enter.clamp_min(1e-4), leave, heights, scene
-        )
+        return _march(start, direction, half, enter.clamp_min(1e-4), leave, heights, scene)
     return torch.where((enter < leave) & (enter > 1e-4), enter, torch.inf)
 
 
@@ -208,9 +193,7 @@ def _march(
 
     def above(t: Tensor) -> Tensor:
         point = start[..., None] + t[:, None] * direction
-        ground = height_at(
-            heights, scene, point[:, 0] / half[:, :1], point[:, 2] / half[:, 2:]
-        )
+        ground = height_at(heights, scene, point[:, 0] / half[:, :1], point[:, 2] / half[:, 2:])
         return -point[:, 1] - ground * half[:, 1:2]
 
     leave = torch.maximum(enter, leave)

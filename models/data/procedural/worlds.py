@@ -40,9 +40,7 @@ class Scenes:
 def build(dice: Dice, kinds: list[int]) -> Scenes:
     """`kinds[i]` scenes of the i-th kind: rooms, streets, table tops, reliefs, floaters."""
     builders = (room, street, table_top, relief, floaters)
-    parts = [
-        make(dice, count) for make, count in zip(builders, kinds, strict=True) if count
-    ]
+    parts = [make(dice, count) for make, count in zip(builders, kinds, strict=True) if count]
     light = Light(*(
         torch.cat([getattr(part.light, field.name) for part in parts]) for field in fields(Light)
     ))  # fmt: skip
@@ -59,11 +57,7 @@ def room(dice: Dice, scenes: int) -> Scenes:
     width, depth = half[:, 0], half[:, 2]
     parts = [shell, _pictures(dice, scenes, half)]
     makers = (
-        [blocks.table] * 2
-        + [blocks.chair] * 3
-        + [blocks.shelf] * 2
-        + [blocks.sofa]
-        + [cabinet] * 3
+        [blocks.table] * 2 + [blocks.chair] * 3 + [blocks.shelf] * 2 + [blocks.sofa] + [cabinet] * 3
     )
     for index, make in enumerate(makers):
         quarter = dice.integer(0, 4, scenes)
@@ -74,13 +68,9 @@ def room(dice: Dice, scenes: int) -> Scenes:
         position = torch.where((quarter >= 2)[:, None], -position, position)
         yaw = quarter * (math.pi / 2) + dice.normal(scenes) * 0.05
         if make in (blocks.table, blocks.chair) and index % 2:
-            position = vectors(
-                along * width, 0 * width, dice.uniform(-0.6, 0.6, scenes) * depth
-            )
+            position = vectors(along * width, 0 * width, dice.uniform(-0.6, 0.6, scenes) * depth)
             yaw = dice.uniform(0, math.tau, scenes)
-        parts.append(
-            blocks.sometimes(dice, blocks.place(make(dice, scenes), position, yaw), 0.6)
-        )
+        parts.append(blocks.sometimes(dice, blocks.place(make(dice, scenes), position, yaw), 0.6))
     thin = dice.uniform(0.008, 0.03, scenes, 4)
     poles_at = vectors(
         dice.uniform(-0.9, 0.9, scenes, 4) * width[:, None],
@@ -89,13 +79,9 @@ def room(dice: Dice, scenes: int) -> Scenes:
     )
     poles_half = vectors(thin, dice.uniform(0.3, 1.2, scenes, 4), thin)
     tilt = dice.chance(0.4, scenes, 4)[..., None, None]
-    axes = torch.where(
-        tilt, blocks.random_axes(dice, scenes, 4), torch.eye(3, device=dice.device)
-    )
+    axes = torch.where(tilt, blocks.random_axes(dice, scenes, 4), torch.eye(3, device=dice.device))
     parts.append(
-        blocks.each_sometimes(
-            dice, shapes_at(dice, CYLINDER, poles_at, poles_half, axes), 0.4
-        )
+        blocks.each_sometimes(dice, shapes_at(dice, CYLINDER, poles_at, poles_half, axes), 0.4)
     )
     yaw = dice.uniform(0, math.tau, scenes)
     stand = vectors(
@@ -132,9 +118,9 @@ def street(dice: Dice, scenes: int) -> Scenes:
         dice.uniform(2, 9, scenes, count),
         dice.uniform(2.5, 8, scenes, count),
     )
-    z = torch.arange(count // 2, device=dice.device).repeat_interleave(
-        2
-    ) * 11.0 + dice.uniform(0, 9, scenes, count)
+    z = torch.arange(count // 2, device=dice.device).repeat_interleave(2) * 11.0 + dice.uniform(
+        0, 9, scenes, count
+    )
     across = dice.chance(0.2, scenes, count) * dice.uniform(-6, 6, scenes, count)
     x = torch.where(across != 0, across, side * (gap + half[..., 0]))
     z = torch.where(across != 0, z + 14, z)
@@ -156,19 +142,13 @@ def street(dice: Dice, scenes: int) -> Scenes:
                 torch.zeros(scenes, device=dice.device),
                 dice.uniform(4, 30, scenes),
             )
-            built = blocks.place(
-                make(dice, scenes), position, dice.normal(scenes) * 0.15
-            )
+            built = blocks.place(make(dice, scenes), position, dice.normal(scenes) * 0.15)
             parts.append(blocks.sometimes(dice, built, chance))
     thin = dice.uniform(0.02, 0.12, scenes, 5)
     tall = dice.uniform(0.5, 3, scenes, 5)
-    at = vectors(
-        dice.uniform(-1, 1, scenes, 5) * gap, -tall, dice.uniform(3, 25, scenes, 5)
-    )
+    at = vectors(dice.uniform(-1, 1, scenes, 5) * gap, -tall, dice.uniform(3, 25, scenes, 5))
     parts.append(
-        blocks.each_sometimes(
-            dice, shapes_at(dice, CYLINDER, at, vectors(thin, tall, thin)), 0.6
-        )
+        blocks.each_sometimes(dice, shapes_at(dice, CYLINDER, at, vectors(thin, tall, thin)), 0.6)
     )
     eye = vectors(
         dice.uniform(-0.6, 0.6, scenes) * gap[:, 0],
@@ -280,9 +260,7 @@ def relief(dice: Dice, scenes: int) -> Scenes:
     )
     count = 40
     at = dice.uniform(-2, 2, scenes, count, 3) * scale[:, None, None]
-    at = vectors(
-        at[..., 0], dice.uniform(-0.6, 0.5, scenes, count) * half[:, 1:2], at[..., 2]
-    )
+    at = vectors(at[..., 0], dice.uniform(-0.6, 0.5, scenes, count) * half[:, 1:2], at[..., 2])
     size = dice.log_uniform(0.02, 0.4, scenes, count, 3) * scale[:, None, None]
     kind = torch.where(dice.chance(0.5, scenes, count), ELLIPSOID, CARD)
     stones = shapes_at(
@@ -309,7 +287,8 @@ def relief(dice: Dice, scenes: int) -> Scenes:
     sun = torch.nn.functional.normalize(dice.normal(scenes, 3), dim=-1) * 300
     sun = torch.cat([sun[:, :1], -sun[:, 1:2].abs() - 100, sun[:, 2:]], dim=-1)
     return Scenes(
-        join([blocks.kept(hills), blocks.each_sometimes(dice, stones, 0.6)]), _light(dice, sun, far * 20, walls),
+        join([blocks.kept(hills), blocks.each_sometimes(dice, stones, 0.6)]),
+        _light(dice, sun, far * 20, walls),
         _heights(dice, scenes), eye, target, region,
     )  # fmt: skip
 
@@ -320,12 +299,11 @@ def floaters(dice: Dice, scenes: int) -> Scenes:
     count = 30
     kind = dice.integer(BOX, TERRAIN, scenes, count)
     z = dice.uniform(0.6, 2.5, scenes, count)
-    at = vectors(
-        dice.normal(scenes, count) * 0.6 * z, dice.normal(scenes, count) * 0.5 * z, z
-    )
+    at = vectors(dice.normal(scenes, count) * 0.6 * z, dice.normal(scenes, count) * 0.5 * z, z)
     size = dice.log_uniform(0.02, 0.5, scenes, count, 3)
     loose = shapes_at(
-        dice, kind, at * scale[..., None], size * scale[..., None], blocks.random_axes(dice, scenes, count),
+        dice, kind, at * scale[..., None], size * scale[..., None],
+        blocks.random_axes(dice, scenes, count),
         plain=0.15,
     )  # fmt: skip
     once = dice.chance(0.5, scenes, count)
@@ -342,17 +320,12 @@ def floaters(dice: Dice, scenes: int) -> Scenes:
     )
     large[:, 3] *= 4
     axes = blocks.turned(dice.normal(scenes, 4) * 0.4)
-    backdrop = shapes_at(
-        dice, BOX, behind * scale[..., None], large * scale[..., None], axes
-    )
+    backdrop = shapes_at(dice, BOX, behind * scale[..., None], large * scale[..., None], axes)
     zero = torch.zeros_like(scale[:, 0])
     far = zero + 500
     walls = torch.stack([vectors(-far, -far, -far), vectors(far, far, far)], dim=1)
     lamp = dice.normal(scenes, 3) * scale
-    target = (
-        vectors(dice.normal(scenes) * 0.2, dice.normal(scenes) * 0.2, zero + 1.8)
-        * scale
-    )
+    target = vectors(dice.normal(scenes) * 0.2, dice.normal(scenes) * 0.2, zero + 1.8) * scale
     return Scenes(
         join([blocks.pictured(backdrop), blocks.each_sometimes(dice, loose, 0.65)]),
         _light(dice, lamp, scale[:, 0] * 4, walls), _flat(scenes, dice),
@@ -370,18 +343,14 @@ def cabinet(dice: Dice, scenes: int) -> Shapes:
     center = half * torch.tensor([0.0, -1, 0], device=dice.device)
     body = shapes_at(dice, BOX, center, half, plain=0.5)
     side = torch.tensor([-0.5, 0.5], device=dice.device)
-    door_at = center + vectors(
-        side * half[..., 0], 0 * side, -half[..., 2].expand(-1, 2)
-    )
+    door_at = center + vectors(side * half[..., 0], 0 * side, -half[..., 2].expand(-1, 2))
     doors = shapes_at(
         dice,
         BOX,
         door_at,
         half * torch.tensor([0.46, 0.9, 0.03], device=dice.device).expand(1, 2, 3),
     )
-    things = blocks.clutter(
-        dice, scenes, 3, half[:, :, 0] * 0.8, half[:, :, 2] * 0.8, 0.04, 0.2
-    )
+    things = blocks.clutter(dice, scenes, 3, half[:, :, 0] * 0.8, half[:, :, 2] * 0.8, 0.04, 0.2)
     things = replace(things, center=things.center + 2 * center)
     return join([body, blocks.alike(blocks.sometimes(dice, doors, 0.6)), things])
 
@@ -400,22 +369,15 @@ def _shell(dice: Dice, scenes: int) -> tuple[Tensor, Tensor, Shapes]:
     )
     center = middle[:, None] + outward * (half[:, None] + 0.1)
     extent = torch.where(outward != 0, 0.1, half[:, None] + 0.2)
-    shell = blocks.kept(
-        shapes_at(dice, BOX, center, extent, plain=0.5, tile=(0.5, 3.0))
-    )
+    shell = blocks.kept(shapes_at(dice, BOX, center, extent, plain=0.5, tile=(0.5, 3.0)))
     white = dice.uniform(0.9, 1.7, scenes, 1, 1)
     paint = torch.tensor([0.0, 1, 1, 1, 1, 1], device=dice.device)[:, None] > 0
     shell = replace(
         shell,
-        tint=torch.where(
-            paint, white * dice.log_uniform(0.85, 1.15, scenes, 6, 3), shell.tint
-        ),
+        tint=torch.where(paint, white * dice.log_uniform(0.85, 1.15, scenes, 6, 3), shell.tint),
     )
     same_walls = dice.chance(0.6, scenes, 1)
-    first = {
-        name: getattr(shell, name)[:, 2:3]
-        for name in ("texture", "tile", "tint", "contrast")
-    }
+    first = {name: getattr(shell, name)[:, 2:3] for name in ("texture", "tile", "tint", "contrast")}
     is_wall = torch.arange(6, device=dice.device) >= 2
     for name, value in first.items():
         old = getattr(shell, name)
@@ -464,9 +426,7 @@ def _windows(dice: Dice, scenes: int, gap: Tensor) -> Shapes:
     side = torch.where(dice.chance(0.5, scenes, 1), 1.0, -1.0)
     wall = vectors(side * (gap - 0.3), -6 + 0 * gap, 4 + 3 * pitch)
     half = vectors(0.15 + 0 * pitch, 6 + 0 * pitch, 12 + 0 * pitch)
-    size = vectors(0.05 + 0 * pitch, floor * 0.3, pitch * 0.3).expand(
-        scenes, columns * rows, 3
-    )
+    size = vectors(0.05 + 0 * pitch, floor * 0.3, pitch * 0.3).expand(scenes, columns * rows, 3)
     panes = shapes_at(dice, BOX, vectors(side * (gap - 0.45), y, z), size)
     panes = blocks.pictured(blocks.alike(panes))
     facade = shapes_at(dice, BOX, wall, half, plain=0.4, tile=(0.8, 4.0))
@@ -496,8 +456,6 @@ def _heights(dice: Dice, scenes: int) -> Tensor:
     hills = torch.zeros(scenes, 1, HEIGHTS, HEIGHTS, device=dice.device)
     for power, octave in enumerate((4, 8, 16)):
         noise = dice.uniform(-1, 1, scenes, 1, octave, octave)
-        layer = torch.nn.functional.interpolate(
-            noise, (HEIGHTS, HEIGHTS), mode="bicubic"
-        )
+        layer = torch.nn.functional.interpolate(noise, (HEIGHTS, HEIGHTS), mode="bicubic")
         hills = hills + rough**power * layer
     return (hills / (1 + rough + rough**2)).clamp(-1, 1)[:, 0]
