@@ -11,17 +11,20 @@ from models.fusion import PosedDepth, contradicted, look_up, splat
 from models.gaussians import Gaussians, join
 from models.views import resize
 
-CELL = 4  # pixels of the photo per Gaussian of the guess, along each side
-REACH = 6  # cells that the background continues behind an edge
+# Behind edges the guess has two levels, a fine one close by and a coarse one further in: pixels of
+# the photo per Gaussian along each side, and how many Gaussians deep it reaches.
+LEVELS = ((4, 6), (16, 4))
+CELL = 4  # pixels of the photo per Gaussian around the frame, along each side
+FOOTPRINT = 0.7  # guesses are soft: wider than what was seen
 DEEPER = 1.1  # a background is behind an edge if it is this many times deeper
 MARGIN = 0.25  # of the frame's size that is guessed on each side of it
 BLUR = 4  # cells over which colors around the frame are averaged
 
 
-def coarsen(view: PosedDepth) -> PosedDepth:
+def coarsen(view: PosedDepth, cell: int) -> PosedDepth:
     """The view at one pixel per cell; of each cell, the farthest depth."""
     height, width = view.depth.shape
-    size = (height // CELL, width // CELL)
+    size = (height // cell, width // cell)
     return PosedDepth(
         image=resize(view.image, size),
         depth=functional.adaptive_max_pool2d(view.depth[None], size)[0],
@@ -31,18 +34,18 @@ def coarsen(view: PosedDepth) -> PosedDepth:
     )
 
 
-def behind_edges(view: PosedDepth, others: list[PosedDepth]) -> Gaussians:
+def behind_edges(view: PosedDepth, others: list[PosedDepth], cell: int, reach: int) -> Gaussians:
     """The background beside each depth edge, continued behind the foreground.
 
     It is a guess: where another photo sees past it, it is left out.
     """
-    coarse = coarsen(view)
-    window = 2 * REACH + 1
-    deepest = functional.max_pool2d(coarse.depth[None], window, 1, REACH)[0]
+    coarse = coarsen(view, cell)
+    window = 2 * reach + 1
+    deepest = functional.max_pool2d(coarse.depth[None], window, 1, reach)[0]
     nearest = -functional.adaptive_max_pool2d(-view.depth[None], coarse.depth.shape)[0]
     # The background's color: of the cells in reach, those that are about as deep as the deepest.
     padded = functional.pad(
-        torch.cat([coarse.image, coarse.depth[None]])[None], (REACH,) * 4, mode="replicate"
+        torch.cat([coarse.image, coarse.depth[None]])[None], (reach,) * 4, mode="replicate"
     )
     around = functional.unfold(padded, window).unflatten(1, (4, window * window))[0]
     background = (around[3] * DEEPER > deepest.flatten()).float()
@@ -57,12 +60,12 @@ def behind_edges(view: PosedDepth, others: list[PosedDepth]) -> Gaussians:
     keep = deepest > DEEPER * nearest
     for other in others:
         keep &= ~contradicted(hidden, other)
-    return splat(hidden, keep)
+    return splat(hidden, keep, FOOTPRINT)
 
 
 def around_frame(view: PosedDepth, others: list[PosedDepth]) -> Gaussians:
     """The borders of a photo continued outward, where no other photo looks."""
-    coarse = coarsen(view)
+    coarse = coarsen(view, CELL)
     height, width = coarse.depth.shape
     rows, columns = round(MARGIN * height), round(MARGIN * width)
     pads = (columns, columns, rows, rows)
@@ -84,7 +87,7 @@ def around_frame(view: PosedDepth, others: list[PosedDepth]) -> Gaussians:
     for other in others:
         _, seen, _ = look_up(wide, other, other.depth[None])
         keep &= ~seen.unflatten(0, depth.shape)
-    return splat(wide, keep)
+    return splat(wide, keep, FOOTPRINT)
 
 
 def fill(views: list[PosedDepth]) -> Gaussians:
@@ -92,5 +95,6 @@ def fill(views: list[PosedDepth]) -> Gaussians:
     parts = []
     for view in views:
         others = [other for other in views if other is not view]
-        parts += [behind_edges(view, others), around_frame(view, others)]
+        parts += [behind_edges(view, others, cell, reach) for cell, reach in LEVELS]
+        parts.append(around_frame(view, others))
     return join(parts)

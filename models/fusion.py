@@ -1,4 +1,4 @@
-"""Depth maps of posed photos to one set of Gaussians: one per pixel, in the photo's color."""
+"""Depth maps of posed photos to one set of Gaussians, in the photos' own colors."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from torch.nn import functional
 from models.camera import invert, project, unproject
 from models.gaussians import SH_DEGREE_0, Gaussians, join
 
-FOOTPRINT = 0.45  # standard deviation of a Gaussian, in spacings of its neighbors
+FOOTPRINT = 0.35  # standard deviation of a Gaussian, in spacings of its neighbors
 THICKNESS = 0.1  # of a Gaussian along its normal, in spacings
 LONGEST = 4.0  # a slanted Gaussian is at most this many times longer than a fronto-parallel one
 OPACITY = 0.95
@@ -57,6 +57,13 @@ def contradicted(view: PosedDepth, other: PosedDepth) -> Bool[Tensor, "height wi
     in_front = z < there[0] * (1 - SURFACE)
     weaker = view.confidence.flatten() < there[1]
     return (inside & in_front & weaker).unflatten(0, view.depth.shape)
+
+
+def shown(view: PosedDepth, other: PosedDepth) -> Bool[Tensor, "height width"]:
+    """Where another view has a point of the same surface."""
+    z, inside, there = look_up(view, other, other.depth[None])
+    same = (z - there[0]).abs() < SURFACE * there[0]
+    return (inside & same).unflatten(0, view.depth.shape)
 
 
 def photometric_agreement(first: PosedDepth, second: PosedDepth) -> tuple[float, float]:
@@ -129,7 +136,9 @@ def frame_to_quaternion(frame: Float[Tensor, "point 3 3"]) -> Float[Tensor, "poi
     return functional.normalize(chosen, dim=-1)
 
 
-def splat(view: PosedDepth, keep: Bool[Tensor, "height width"]) -> Gaussians:
+def splat(
+    view: PosedDepth, keep: Bool[Tensor, "height width"], footprint: float = FOOTPRINT
+) -> Gaussians:
     """One flat Gaussian per kept pixel, lying in the surface and reaching its neighbors."""
     cam2world = invert(view.world2cam)
     points = unproject(view.depth, cam2world, view.intrinsics)
@@ -145,7 +154,7 @@ def splat(view: PosedDepth, keep: Bool[Tensor, "height width"]) -> Gaussians:
     height = (down * second).sum(-1)
     spacing = spacing[keep]
     scales = torch.stack(
-        [FOOTPRINT * right.norm(dim=-1), FOOTPRINT * height.abs(), THICKNESS * spacing], dim=-1
+        [footprint * right.norm(dim=-1), footprint * height.abs(), THICKNESS * spacing], dim=-1
     )
     color = view.image.permute(1, 2, 0)[keep]
     return Gaussians(
@@ -158,12 +167,18 @@ def splat(view: PosedDepth, keep: Bool[Tensor, "height width"]) -> Gaussians:
 
 
 def fuse(views: list[PosedDepth]) -> Gaussians:
-    """Join all views, leaving out points that a more confident view contradicts."""
+    """Join all views: one Gaussian per pixel, but each surface drawn only once.
+
+    A point is left out where a more confident view contradicts it, and where an earlier view shows
+    the same surface: two copies of it that differ by a fraction of a pixel only blur each other.
+    """
     parts = []
-    for view in views:
+    for index, view in enumerate(views):
         drop = torch.zeros_like(view.depth, dtype=torch.bool)
-        for other in views:
-            if other is not view:
+        for other_index, other in enumerate(views):
+            if other_index != index:
                 drop |= contradicted(view, other)
+            if other_index < index:
+                drop |= shown(view, other)
         parts.append(splat(view, ~drop))
     return join(parts)

@@ -16,7 +16,7 @@ FEATURES = 16_000
 CONTRAST = 0.004  # well below OpenCV's 0.04: indoor walls have little else
 RATIO = 0.8  # Lowe's test: best descriptor distance over second best
 EPIPOLAR_ERROR_PX = 1.5  # at a working size of about 1000 pixels
-FEWEST = 15  # matches below which no pose is attempted
+FEWEST = 8  # matches below which there is no pose; one of so few is reported as unsure
 RANSAC = {"min_iterations": 1000, "max_iterations": 10_000, "success_prob": 0.9999, "seed": 0}
 
 

@@ -100,7 +100,7 @@ def test_two_views_of_one_surface_agree_and_shifted_ones_do_not():
 
 def test_the_background_goes_on_behind_the_edge_of_the_foreground():
     first = view(torch.eye(4))
-    hidden = behind_edges(first, [])
+    hidden = behind_edges(first, [], cell=4, reach=6)
     assert len(hidden) > 100
     assert (hidden.means[:, 2] - WALL).abs().max() < 0.01
     behind = hidden.means[:, :2] / hidden.means[:, 2:] * CARD
