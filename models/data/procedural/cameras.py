@@ -8,8 +8,8 @@ from torch import Tensor
 
 from models.camera import camera_rays, invert, look_at, project, unproject
 from models.data.procedural.dice import Dice
+from models.data.procedural.scenes import Scenes
 from models.data.procedural.shapes import FAR, Shapes, Tiles, distance_bound, trace
-from models.data.procedural.worlds import Scenes
 
 _PROBE = (9, 9)  # rays of a quick look around
 _CANDIDATES = 6

@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from models.data.procedural.scenes import Scenes
 from models.data.procedural.shading import Atlas, Points, shade, sky_color
 from models.data.procedural.shapes import Shapes, Tiles, trace, unit
-from models.data.procedural.worlds import Scenes
 
 _TILE = 8  # pixels along each side of a bundle of rays
 _BUNDLE = 16  # pixels whose extra rays are traced together
