@@ -74,7 +74,8 @@ def around_frame(view: PosedDepth, others: list[PosedDepth]) -> Gaussians:
     blurred = functional.avg_pool2d(image, 2 * BLUR + 1, 1, BLUR, count_include_pad=False)
     scale = torch.tensor([width / (width + 2 * columns), height / (height + 2 * rows), 1.0])
     moved = view.intrinsics.clone()
-    moved[:2, 2] += torch.tensor([columns / width, rows / height])
+    moved[0, 2] += columns / width
+    moved[1, 2] += rows / height
     wide = PosedDepth(
         image=blurred,
         depth=depth,

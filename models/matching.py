@@ -17,7 +17,7 @@ CONTRAST = 0.004  # well below OpenCV's 0.04: indoor walls have little else
 RATIO = 0.8  # Lowe's test: best descriptor distance over second best
 EPIPOLAR_ERROR_PX = 1.5  # at a working size of about 1000 pixels
 FEWEST = 8  # matches below which there is no pose; one of so few is reported as unsure
-RANSAC = {"min_iterations": 1000, "max_iterations": 10_000, "success_prob": 0.9999, "seed": 0}
+RANSAC = {"min_iterations": 1000, "max_iterations": 10_000, "success_prob": 0.9999}
 
 
 @dataclass(frozen=True)
@@ -123,6 +123,7 @@ def relative_pose(
     matches: Int[Tensor, "match 2"],
     intrinsics: Float[Tensor, "2 3 3"],
     sizes: tuple[tuple[int, int], tuple[int, int]],
+    seed: int = 0,
 ) -> RelativePose | None:
     """Estimate the motion between two calibrated photos (PoseLib's five-point LO-RANSAC).
 
@@ -132,6 +133,7 @@ def relative_pose(
         matches: What `match` says of them.
         intrinsics: Normalized, of both photos.
         sizes: (height, width) of both, in the pixels in which errors are measured.
+        seed: Of the random samples.
 
     Returns:
         None where there are too few matches, or no motion explains enough of them.
@@ -145,7 +147,7 @@ def relative_pose(
         in_pixels(at_second, sizes[1]),
         poselib_camera(intrinsics[0], sizes[0]),
         poselib_camera(intrinsics[1], sizes[1]),
-        {"max_epipolar_error": EPIPOLAR_ERROR_PX, **RANSAC},
+        {"max_epipolar_error": EPIPOLAR_ERROR_PX, "seed": seed, **RANSAC},
         {},
     )
     first2second = to_matrix(pose)
@@ -168,6 +170,7 @@ def absolute_pose(
     coordinates: Float[Tensor, "point 2"],
     intrinsics: Float[Tensor, "3 3"],
     size: tuple[int, int],
+    seed: int = 0,
 ) -> tuple[Float[Tensor, "4 4"], Bool[Tensor, " point"]] | None:
     """The `world2cam` that sees these world points at these coordinates, and which points agree.
 
@@ -180,7 +183,7 @@ def absolute_pose(
         in_pixels(coordinates, size),
         points.double().numpy(),
         poselib_camera(intrinsics, size),
-        {"max_reproj_error": 2 * EPIPOLAR_ERROR_PX, **RANSAC},
+        {"max_reproj_error": 2 * EPIPOLAR_ERROR_PX, "seed": seed, **RANSAC},
         {},
     )
     good = torch.tensor(info["inliers"], dtype=torch.bool)

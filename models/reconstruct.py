@@ -57,6 +57,7 @@ def reconstruct(
     network: NoPoSplat,
     stereo: StereoNetwork | None,
     resolution: int = 512,
+    seed: int = 0,
     on_stage: Callable[[str], None] = lambda stage: None,
 ) -> Reconstruction:
     """Reconstruct a scene from two or three photos, each of its own size and camera.
@@ -67,6 +68,7 @@ def reconstruct(
         network: Gives the first answer, and the scale.
         stereo: The trained stereo part for refinement, or None for the network's answer alone.
         resolution: Long side of the refined depth maps: one Gaussian per pixel of these.
+        seed: Of the random samples from which poses are estimated.
         on_stage: Called with a few words as each stage begins.
     """
     on_stage("predicting Gaussians")
@@ -74,7 +76,7 @@ def reconstruct(
     if stereo is None:
         return answer
     on_stage("matching the photos")
-    registration = register(images, intrinsics)
+    registration = register(images, intrinsics, seed)
     if registration is None:
         return replace(
             answer,
@@ -116,12 +118,13 @@ def predict(
     gaussians = network.reconstruct(views)
     centers = gaussians.means.unflatten(0, (len(images), height, width))
     opacities = gaussians.opacities.unflatten(0, (len(images), height, width))
+    identity = torch.eye(4, device=intrinsics.device)
     poses = [
         pose_from_centers(centers[view], opacities[view], views.intrinsics[0, view])
         for view in range(1, len(images))
     ]
     world2cam = torch.stack(
-        [torch.eye(4), *(torch.eye(4) if pose is None else pose.world2cam for pose in poses)]
+        [identity, *(identity if pose is None else pose.world2cam for pose in poses)]
     )
     depths = tuple(
         transform_points(points.flatten(0, 1), pose)[:, 2].unflatten(0, (height, width))
@@ -195,10 +198,9 @@ def measure(
         for first, second in combinations(range(len(images)), 2)
     )
     problems = tuple(
-        f"Only {pair.inliers} matches support the pose of photo {pair.second + 1} "
-        f"relative to photo {pair.first + 1}."
-        for pair in pairs
-        if pair.confidence < TRUSTED and len(images) == 2
+        f"Photo {view + 1} is placed by only {support.inliers} matches: its pose may be wrong."
+        for view in range(1, len(images))
+        if (support := best_support(view, pairs)).confidence < TRUSTED
     )
     return Reconstruction(
         gaussians=join([fuse(views), fill(views)]),
@@ -206,6 +208,14 @@ def measure(
         depths=tuple(view.depth for view in views),
         pairs=pairs,
         problems=problems,
+    )
+
+
+def best_support(view: int, pairs: tuple[PairEvidence, ...]) -> PairEvidence:
+    """The evidence of the most certain pair that a view belongs to."""
+    return max(
+        (pair for pair in pairs if view in (pair.first, pair.second)),
+        key=lambda pair: pair.confidence,
     )
 
 

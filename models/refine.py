@@ -45,16 +45,20 @@ def bearings(
 
 
 def register(
-    images: list[Float[Tensor, "3 _height _width"]], intrinsics: Float[Tensor, "view 3 3"]
+    images: list[Float[Tensor, "3 _height _width"]],
+    intrinsics: Float[Tensor, "view 3 3"],
+    seed: int = 0,
 ) -> Registration | None:
     """Find the poses of two or three photos from their matches.
 
     The pair with the most inliers comes first; a third photo is added by the points that it shares
-    with that pair (PnP).
+    with that pair (PnP). All of this runs on the CPU, wherever the photos are.
 
     Returns:
         None where the matches do not tell all the poses.
     """
+    device = intrinsics.device
+    intrinsics = intrinsics.cpu()
     sizes = [(image.shape[-2], image.shape[-1]) for image in images]
     features = [detect(image) for image in images]
     matches, pairs = {}, {}
@@ -67,6 +71,7 @@ def register(
             found,
             intrinsics[[first, second]],
             (sizes[first], sizes[second]),
+            seed,
         )
         if pose is not None:
             pairs[first, second] = pose
@@ -81,13 +86,15 @@ def register(
     for third in set(range(len(images))) - set(base):
         seen = _points_seen_by(third, base, pose, matches)
         coordinates = features[third].coordinates[seen[:, 1]]
-        found_pose = absolute_pose(points[seen[:, 0]], coordinates, intrinsics[third], sizes[third])
+        found_pose = absolute_pose(
+            points[seen[:, 0]], coordinates, intrinsics[third], sizes[third], seed
+        )
         if found_pose is None:
             return None
         world2cam[third] = found_pose[0]
     return Registration(
-        world2cam=world2cam @ invert(world2cam[0]),
-        points=transform_points(points, world2cam[0]),
+        world2cam=(world2cam @ invert(world2cam[0])).to(device),
+        points=transform_points(points, world2cam[0]).to(device),
         parallax=float(pose.parallax.median()),
         pairs=pairs,
     )

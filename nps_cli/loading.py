@@ -47,6 +47,7 @@ def reconstruct_photos(
     device: str,
     refine: bool,
     resolution: int,
+    seed: int,
 ) -> Result:
     """Load photos and weights, reconstruct, and say on stderr what was assumed."""
     began = time.perf_counter()
@@ -72,6 +73,7 @@ def reconstruct_photos(
             network,
             open_stereo(where) if refine else None,
             resolution=resolution,
+            seed=seed,
             on_stage=stage,
         )
     for problem in reconstruction.problems:

@@ -104,6 +104,9 @@ Resolution = Annotated[
         help="Long side of the depth maps; a Gaussian a pixel.",
     ),
 ]
+Seed = Annotated[
+    int, typer.Option(metavar="N", min=0, help="Of all random choices: the same gives the same.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")]

@@ -21,6 +21,7 @@ def pose(
     intrinsics: options.Intrinsics = None,
     refine: options.Refine = True,
     resolution: options.Resolution = 512,
+    seed: options.Seed = 0,
     force: options.Force = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -34,7 +35,7 @@ def pose(
     to_stdout = str(out) == "-"
     check_outputs(None if to_stdout else out, force=force)
     given = options.given_intrinsics(focal_35mm, fov, intrinsics)
-    result = reconstruct_photos(photos, given, weights, device, refine, resolution)
+    result = reconstruct_photos(photos, given, weights, device, refine, resolution, seed)
     document = pose_document(result.photos, result.reconstruction, result.weights)
     if to_stdout or json:
         console.emit_json(document)

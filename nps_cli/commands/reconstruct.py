@@ -41,6 +41,7 @@ def reconstruct(
     intrinsics: options.Intrinsics = None,
     refine: options.Refine = True,
     resolution: options.Resolution = 512,
+    seed: options.Seed = 0,
     force: options.Force = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -55,7 +56,7 @@ def reconstruct(
     check_format(out)
     check_outputs(None if out == STDOUT else out, video, poses, folder=depth, force=force)
     given = options.given_intrinsics(focal_35mm, fov, intrinsics)
-    result = reconstruct_photos(photos, given, weights, device, refine, resolution)
+    result = reconstruct_photos(photos, given, weights, device, refine, resolution, seed)
     outputs = {"scene": out, "poses": poses, "depth": depth, "video": video}
     written = {kind: path for kind, path in outputs.items() if path is not None}
     _write(result, written, force)
