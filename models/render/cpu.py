@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 from models.camera import to_pixels
 from models.gaussians import Gaussians
 from models.render import Rendering
-from models.render.kernels.drawing import draw, draw_backward
+from models.render.kernels.drawing import add_up, draw, draw_backward
 from models.render.kernels.layout import SPLAT_COLUMNS, TILE
 from models.render.kernels.projection import project, project_backward
 from models.render.kernels.shading import MOST_TERMS, shade, shade_backward
@@ -128,19 +128,21 @@ class Draw(Function):
         colors = means.numpy(), harmonics.numpy(), eye_of(world2cam).numpy(), min(sh, MOST_TERMS)
         done = [tensor.numpy() for tensor in drawn]
         pixels, flat = by_picture.contiguous().numpy(), done[:2]
-        by_scene = [torch.zeros(count * whole, *shape) for shape in ((3,), (3,), (4,), ())]
-        by_harmonics = torch.zeros(count * wants_harmonics, 3, sh)
-        gaussians = [tensor.numpy() for tensor in by_scene]
-        tints = whole, gaussians[0], wants_harmonics, by_harmonics.numpy()
-        shares = torch.zeros(parts, count, SPLAT_COLUMNS)
-        by_camera, by_eye = np.zeros((parts, 4, 4)), np.zeros((parts, 3))
+        # NumPy's zeros: torch's would leave OpenMP threads spinning on the cores that we need.
+        by_scene = [
+            np.zeros((count * whole, *shape), np.float32) for shape in ((3,), (3,), (4,), ())
+        ]
+        by_harmonics = np.zeros((count * wants_harmonics, 3, sh), np.float32)
+        tints = whole, by_scene[0], wants_harmonics, by_harmonics
+        shares = np.zeros((parts, count, SPLAT_COLUMNS), np.float32)
+        moments, by_camera, by_eye = shares[0], np.zeros((parts, 4, 4)), np.zeros((parts, 3))
         with ThreadPoolExecutor(parts) as pool:
             each(
                 pool,
                 parts,
-                lambda part: draw_backward(*done, pixels, shares[part].numpy(), part, parts),
+                lambda part: draw_backward(*done, pixels, shares[part], part, parts),
             )
-            moments = (shares.sum(0) if parts > 1 else shares[0]).numpy()
+            each(pool, parts, lambda part: add_up(shares, part, parts))
             each(
                 pool,
                 parts,
@@ -152,13 +154,15 @@ class Draw(Function):
                 pool,
                 parts,
                 lambda part: project_backward(
-                    *scene, *view, *flat, moments, by_camera[part], whole, *gaussians, part, parts
+                    *scene, *view, *flat, moments, by_camera[part], whole, *by_scene, part, parts
                 ),
             )
         by_view = camera_gradient(
             world2cam, torch.from_numpy(by_camera.sum(0)), torch.from_numpy(by_eye.sum(0))
         )
-        gradients = [*by_scene[:3], by_harmonics, by_scene[3], *by_view]
+        by_means, by_scales, by_rotations, by_opacities = map(torch.from_numpy, by_scene)
+        by_gaussians = by_means, by_scales, by_rotations, torch.from_numpy(by_harmonics)
+        gradients = [*by_gaussians, by_opacities, *by_view]
         wanted = zip(gradients, ctx.needs_input_grad, strict=False)
         return *(gradient if wants else None for gradient, wants in wanted), None, None
 

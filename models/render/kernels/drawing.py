@@ -298,3 +298,14 @@ def draw_backward(
                 furthest = load_gradients(x, y, background, picture, last, gradients, lanes)
                 of_block = lists[block, : furthest + 1]
                 draw_block_backward(x, y, of_block, splats, lanes, moments)
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def add_up(shares: Float32[np.ndarray, "parts gaussian 10"], part: int, parts: int) -> None:
+    """Add the other shares of `moments` to the first, for this part of the Gaussians."""
+    count = shares.shape[1]
+    for other in range(1, len(shares)):
+        for i in range(part * count // parts, (part + 1) * count // parts):
+            for column in range(at.SPLAT_COLUMNS):
+                shares[0, i, column] += shares[other, i, column]
