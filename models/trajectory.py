@@ -14,7 +14,9 @@ from torch import Tensor
 from models.camera import cross_matrix, from_wxyz, invert, look_at, project, to_wxyz
 from models.gaussians import Gaussians
 
-ORBIT_DEG = 15.0  # a scene seen from two photos has no back: swing this far to each side
+ORBIT_DEG = 15.0  # a scene seen from two photos has no back: swing at most this far to each side,
+LEAST_ORBIT_DEG = 6.0  # at least this far,
+ORBIT_PER_PARALLAX = 2.0  # and so many times the angle between the photos: they show no more
 WIGGLE_DEG = 2.5
 FOREIGN_FOV_DEG = 60.0  # horizontal field of view for scenes that name no camera
 FOREIGN_SIZE = 576, 768  # (height, width) of their pictures
@@ -33,14 +35,17 @@ def orbit(
     intrinsics: Float[Tensor, "3 3"],
     center: Float[Tensor, "3"],
     frames: int,
-    amplitude_deg: float = ORBIT_DEG,
+    amplitude_deg: float | None = None,
 ) -> Trajectory:
     """Swing around the scene's center, from the photos' mean camera to each side and back.
 
-    A flat figure of eight: `amplitude_deg` (15 unless told) to the left and right, a quarter of
-    it up and down. The first frame is the mean camera itself.
+    A flat figure of eight: `amplitude_deg` to the left and right, a quarter of it up and down.
+    Unless told, it is twice the angle between the photos as seen from the center, within 6 and 15
+    degrees; 15 where there is one camera. The first frame is the mean camera itself.
     """
     phase = _phases(frames)
+    if amplitude_deg is None:
+        amplitude_deg = _orbit_amplitude_deg(world2cam, center)
     amplitude = math.radians(amplitude_deg)
     angles = amplitude * torch.stack([phase.sin(), (2 * phase).sin() / 4], dim=-1)
     return _pivot(mean_camera(world2cam), intrinsics, center, angles)
@@ -154,6 +159,14 @@ def video_size(photo_size: tuple[int, int], long_side: int = 768) -> tuple[int, 
     scale = long_side / max(photo_size)
     height, width = (max(2, 2 * round(side * scale / 2)) for side in photo_size)
     return height, width
+
+
+def _orbit_amplitude_deg(world2cam: Float[Tensor, "view 4 4"], center: Float[Tensor, "3"]) -> float:
+    if len(world2cam) < 2:
+        return ORBIT_DEG
+    sight = torch.nn.functional.normalize(invert(world2cam)[:, :3, 3] - center, dim=-1)
+    parallax = torch.rad2deg(2 * torch.asin(torch.cdist(sight, sight).max().clamp(max=2) / 2))
+    return min(max(ORBIT_PER_PARALLAX * parallax.item(), LEAST_ORBIT_DEG), ORBIT_DEG)
 
 
 def _phases(frames: int) -> Float[Tensor, " frame"]:

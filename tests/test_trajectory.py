@@ -175,3 +175,13 @@ def test_pixels_stay_square_whatever_the_shape_of_the_picture():
 )
 def test_a_video_has_the_shape_of_the_photo_and_even_sides(photo, video):
     assert video_size(photo) == video
+
+
+@pytest.mark.parametrize(("baseline", "expected"), [(0.02, 6.0), (0.35, 10.0), (3.0, 15.0)])
+def test_photos_that_are_further_apart_allow_a_wider_orbit(baseline: float, expected: float):
+    cameras = torch.eye(4).repeat(2, 1, 1)
+    cameras[1, 0, 3] = -baseline
+    path = orbit(cameras, INTRINSICS, torch.tensor([baseline / 2, 0.0, 4.0]), 40)
+    forward = path.world2cam[:, 2, :3]
+    turned = torch.rad2deg(torch.acos((forward @ forward[0]).clamp(-1, 1)))
+    assert turned.max() == pytest.approx(expected, abs=0.6)
