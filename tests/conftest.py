@@ -43,6 +43,7 @@ def _seed():
     import torch
 
     torch.manual_seed(0)
+    torch.set_num_threads(1)  # on a loaded machine two are far slower, and each test is small
 
 
 @pytest.fixture
