@@ -1,8 +1,9 @@
-"""`nps train`: a network from procedural worlds, in slices that resume exactly."""
+"""`nps train`: the network or the stereo part from procedural worlds, in exact slices."""
 
 import re
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,7 +13,15 @@ from nps_cli.errors import NpsError
 if TYPE_CHECKING:
     import torch
 
-    from models.train import Run, StepReport
+    from models.training.loop import StepReport
+    from models.training.run import Run
+
+
+class Part(StrEnum):
+    """What can be trained."""
+
+    network = "network"
+    stereo = "stereo"
 
 
 def train(
@@ -24,6 +33,10 @@ def train(
         bool,
         typer.Option("--procedural", help="Train on random ray-traced worlds; the only data yet."),
     ] = False,
+    part: Annotated[
+        Part,
+        typer.Option(help="The network that knows scenes, or the stereo part that refines them."),
+    ] = Part.network,
     textures: Annotated[
         Path | None,
         typer.Option(
@@ -35,9 +48,33 @@ def train(
         ),
     ] = None,
     size: Annotated[
-        str, typer.Option(metavar="WxH", help="Training images, multiples of 16 pixels.")
-    ] = "128x128",
-    batch: Annotated[int, typer.Option(metavar="N", min=1, help="Pairs per step.")] = 8,
+        list[str] | None,
+        typer.Option(
+            metavar="WxH",
+            show_default=False,
+            help="Training images, multiples of 16 pixels. Repeat for several, drawn in turn. "
+            "Default: the part's own.",
+        ),
+    ] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            show_default=False,
+            help="Pairs per step. Default: 8 for the network, 4 for stereo.",
+        ),
+    ] = None,
+    total_steps: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            show_default=False,
+            help="Steps over all slices, at which the learning rate has come down. "
+            "Default: 100000 for the network, 20000 for stereo.",
+        ),
+    ] = None,
     minutes: Annotated[
         float | None,
         typer.Option(metavar="M", min=0, show_default=False, help="Stop after this time."),
@@ -53,32 +90,47 @@ def train(
         Path | None,
         typer.Option(metavar="FILE", show_default=False, help="Write .safetensors at the end."),
     ] = None,
+    score: Annotated[
+        int,
+        typer.Option(metavar="N", min=0, help="Measure on N pairs never trained on, at the end."),
+    ] = 0,
     device: options.Device = "auto",
     force: options.Force = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Train the small network; stop at any time, and resume exactly."""
+    """Train a part of the program; stop at any time, and resume exactly."""
     console.set_verbosity(quiet=quiet, verbose=verbose)
     if not procedural:
         raise typer.BadParameter("is needed: there is no other data.", param_hint="--procedural")
-    wanted_size = _parse_size(size)
-    from models import train as training
+    given = {"sizes": _parse_sizes(size), "batch": batch, "total_steps": total_steps}
+    from models.training import loop
+    from models.training import run as training
     from nps_cli.device import pick_device
     from nps_cli.output import check_target
 
     if export:
         check_target(export, force=force)
     chosen = pick_device(device)
-    run = _run(out, wanted_size, batch, chosen, go_on=resume, force=force)
+    run = _run(out, part, given, chosen, go_on=resume, force=force)
     loaded = training.choose_textures(run.config, textures, chosen)
-    training.train(run, loaded, out, minutes, steps, on_step=_tell)
+    loop.train(run, loaded, out, minutes, steps, on_step=_tell)
     console.say(f"wrote {out / training.CHECKPOINT} (step {run.step}, {run.skipped} skipped)")
     if export:
         training.export(run, export)
         console.say(f"wrote {export}")
+    if score:
+        scores = run.config.score(run.average, loaded, score)
+        rows = [(name, f"{value:.4f}") for name, value in scores.items()]
+        console.print_table("", ("measure", f"of {score} pairs"), rows)
     again = f" --textures {options.quoted(textures)}" if textures else ""
-    console.say(f"go on: nps train --procedural{again} --out {options.quoted(out)} --resume")
+    console.say(
+        f"go on: nps train --procedural --part {part}{again} --out {options.quoted(out)} --resume"
+    )
+
+
+def _parse_sizes(texts: list[str] | None) -> tuple[tuple[int, int], ...] | None:
+    return tuple(_parse_size(text) for text in texts) if texts else None
 
 
 def _parse_size(text: str) -> tuple[int, int]:
@@ -92,31 +144,36 @@ def _parse_size(text: str) -> tuple[int, int]:
 
 
 def _run(
-    out: Path, size: tuple[int, int], batch: int, device: "torch.device", *,
+    out: Path, part: Part, given: dict[str, Any], device: "torch.device", *,
     go_on: bool, force: bool,
-) -> "Run":  # fmt: skip
-    """A new run, or the one in the folder; its own size and batch then hold."""
-    from models import train as training
+) -> "Run[Any]":  # fmt: skip
+    """A new run with the given settings, or the one in the folder, whose own settings hold."""
+    from models.training import run as training
 
     checkpoint = out / training.CHECKPOINT
     if go_on and checkpoint.exists():
         try:
-            return training.resume(checkpoint, device)
-        except (RuntimeError, ValueError, KeyError) as error:
+            run = training.resume(checkpoint, device)
+        except ValueError as error:
+            raise NpsError(str(error), hint="Start again in another folder.") from error
+        if run.config.part != part:
             raise NpsError(
-                f"{checkpoint} is not a checkpoint of this version: {error}",
-                hint="Start again in another folder.",
-            ) from error
+                f"{checkpoint} is a run of the {run.config.part} part.",
+                hint=f"Add --part {run.config.part}, or choose another folder.",
+            )
+        return run
     if checkpoint.exists() and not force:
         raise NpsError(
             f"{checkpoint} exists.", hint="Add --resume to go on, or --force to start again."
         )
     out.mkdir(parents=True, exist_ok=True)
-    return training.start(training.TrainConfig(size=size, batch=batch), device)
+    settings = {name: value for name, value in given.items() if value is not None}
+    return training.start(training.PARTS[part](**settings), device)
 
 
 def _tell(report: "StepReport") -> None:
+    details = "".join(f", {name} {value:.3f}" for name, value in report.details.items())
     console.say(
-        f"step {report.step}: loss {report.loss:.4f}, {report.samples} pairs, "
+        f"step {report.step}: loss {report.loss:.4f}{details}, {report.samples} pairs, "
         f"{report.samples_per_second:.1f} pairs/s"
     )

@@ -1,0 +1,178 @@
+"""A training run: how it starts, takes a step, is saved, goes on exactly, and is exported."""
+
+import copy
+import json
+import os
+import pickle
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from models.data.procedural import WorldBatch, generate
+from models.data.textures import load_textures, noise_textures
+from models.training.config import NetworkT, TrainConfig
+from models.training.network import NetworkTraining
+from models.training.stereo import StereoTraining
+from models.weights import load_strictly
+
+CHECKPOINT = "checkpoint.pt"
+PARTS: dict[str, type[NetworkTraining] | type[StereoTraining]] = {
+    NetworkTraining.part: NetworkTraining,
+    StereoTraining.part: StereoTraining,
+}
+
+
+@dataclass
+class Run(Generic[NetworkT]):
+    """A training run, the one thing here that changes; every attribute is part of a checkpoint."""
+
+    config: TrainConfig[NetworkT]
+    network: NetworkT
+    average: NetworkT  # moving average of the weights: better than any single step's
+    optimizer: torch.optim.Optimizer
+    generator: torch.Generator
+    worlds: list[WorldBatch] = field(default_factory=list)  # to choose from, oldest first
+    step: int = 0
+    skipped: int = 0
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step found before it changed anything."""
+
+    loss: float
+    gradient_norm: float  # before clipping
+    details: dict[str, float]
+
+
+def start(config: TrainConfig[NetworkT], device: torch.device) -> Run[NetworkT]:
+    """A new run. The same configuration always starts with the same weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        network = config.build().to(device)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # as when loaded
+    decayed = [parameter for parameter in network.parameters() if parameter.ndim > 1]
+    others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
+    groups: list[dict[str, Any]] = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(
+        groups, lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay
+    )
+    average = copy.deepcopy(network).requires_grad_(False).eval()
+    generator = torch.Generator(device).manual_seed(config.seed)
+    return Run(config, network, average, optimizer, generator)
+
+
+def choose_textures(
+    config: TrainConfig[NetworkT], folder: Path | None, device: torch.device
+) -> Float[Tensor, "texture 3 size size"]:
+    """The textures of a run, always the same: from a folder of images, or noise without one."""
+    generator = torch.Generator().manual_seed(config.seed)
+    count, size = config.texture_count, config.texture_size
+    if folder is None:
+        return noise_textures(min(count, 100), size, generator).to(device)
+    return load_textures(folder, count, size, generator).to(device)
+
+
+def next_worlds(
+    run: Run[NetworkT], textures: Float[Tensor, "texture 3 _height _width"]
+) -> WorldBatch:
+    """One of the batches in memory, the oldest of which gives way to a new one now and then."""
+    config = run.config
+    drawn, uses = divmod(run.step, config.reuse)
+    if uses == 0:
+        size = config.sizes[drawn % len(config.sizes)]
+        worlds = generate(
+            config.batch, config.views(run.step), size, textures, run.generator,
+            next(run.network.parameters()).device, config.difficulty(run.step),
+        )  # fmt: skip
+        run.worlds = [*run.worlds, worlds][-config.kept :]
+    source = run.generator
+    return run.worlds[
+        int(torch.randint(len(run.worlds), (), generator=source, device=source.device))
+    ]
+
+
+def take_step(run: Run[NetworkT], worlds: WorldBatch) -> Step:
+    """Improve the network, and its average, on one batch.
+
+    Steps whose gradient is not finite, or far too large, change nothing.
+    """
+    config, network = run.config, run.network.train()
+    for group in run.optimizer.param_groups:
+        group["lr"] = config.rate(run.step)
+    loss, details = config.loss(network, worlds, run.generator)
+    run.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    norm = torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm).item()
+    run.step += 1
+    if norm <= config.most_norm:  # false for NaN
+        run.optimizer.step()
+        _follow(run.average, network, 1 - config.average_kept(run.step))
+    else:
+        run.skipped += 1
+    return Step(loss.item(), norm, details)
+
+
+def save(run: Run[NetworkT], path: Path) -> None:
+    """Write everything needed to go on exactly, whole or not at all."""
+    state = {
+        "part": run.config.part,
+        "config": run.config.to_dict(),
+        "network": run.network.state_dict(),
+        "average": run.average.state_dict(),
+        "optimizer": run.optimizer.state_dict(),
+        "generator": run.generator.get_state(),
+        "worlds": [vars(worlds) for worlds in run.worlds],
+        "step": run.step,
+        "skipped": run.skipped,
+    }
+    unfinished = path.with_name(path.name + ".part")
+    try:
+        torch.save(state, unfinished)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def resume(path: Path, device: torch.device) -> Run[Any]:
+    """Go on from a checkpoint, on the kind of device that it was written on.
+
+    Raises ValueError when it is none of this version.
+    """
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+        config = PARTS[state["part"]].from_dict(state["config"])
+        run: Run[Any] = start(config, device)
+        load_strictly(run.network, state["network"])
+        load_strictly(run.average, state["average"])
+        run.optimizer.load_state_dict(state["optimizer"])
+        run.generator.set_state(state["generator"].cpu())
+        run.worlds = [WorldBatch(**worlds) for worlds in state["worlds"]]
+        run.step, run.skipped = state["step"], state["skipped"]
+    except (EOFError, KeyError, RuntimeError, TypeError, pickle.UnpicklingError) as error:
+        reason = str(error).split(". ")[0] or type(error).__name__
+        raise ValueError(f"{path} is broken or of another version ({reason})") from error
+    return run
+
+
+def export(run: Run[NetworkT], path: Path) -> None:
+    """Write the averaged weights alone, for use."""
+    config = run.config
+    pairs = -(-run.step // config.reuse) * config.batch
+    about = {
+        "name": config.weights_name,
+        "license": "MIT",
+        "description": f"trained for {run.step} steps on {pairs} pairs of procedural views",
+        "training": json.dumps({**config.to_dict(), "step": run.step}),
+    }
+    config.write(run.average, path, about)
+
+
+@torch.no_grad()
+def _follow(average: torch.nn.Module, network: torch.nn.Module, share: float) -> None:
+    for behind, ahead in zip(average.parameters(), network.parameters(), strict=True):
+        behind.lerp_(ahead, share)
