@@ -30,7 +30,7 @@ class StereoTraining(TrainConfig[StereoNetwork]):
     network: StereoConfig = field(default_factory=StereoConfig)
     sizes: tuple[tuple[int, int], ...] = ((160, 224), (192, 192), (224, 160), (144, 256))
     batch: int = 4
-    reuse: int = 8  # drawing a world costs more than a step
+    reuse: int = 8  # a batch costs about a third of a step to draw
     kept: int = 8
     total_steps: int = 20_000
     warmup_steps: int = 100
