@@ -12,6 +12,7 @@ from nps_cli.commands.inspect import inspect
 from nps_cli.commands.pose import pose
 from nps_cli.commands.reconstruct import reconstruct
 from nps_cli.commands.render import render
+from nps_cli.commands.train import train
 from nps_cli.commands.weights import weights
 from nps_cli.errors import NpsError
 
@@ -42,7 +43,7 @@ def _nps(
     """
 
 
-for command in (reconstruct, pose, render, inspect, evaluate, doctor):
+for command in (reconstruct, pose, render, inspect, evaluate, train, doctor):
     app.command()(command)
 app.add_typer(weights, name="weights")
 
