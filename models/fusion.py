@@ -14,6 +14,7 @@ FOOTPRINT = 0.35  # standard deviation of a Gaussian, in spacings of its neighbo
 THICKNESS = 0.1  # of a Gaussian along its normal, in spacings
 LONGEST = 4.0  # a slanted Gaussian is at most this many times longer than a fronto-parallel one
 OPACITY = 0.95
+DOUBT = 0.2  # difference in confidence from which a later view overrules an earlier one
 SURFACE = 0.03  # relative depth difference up to which two views are said to see one surface
 
 
@@ -51,19 +52,26 @@ def look_up(
     return z, inside, sample_nearest(maps, coordinates)
 
 
-def contradicted(view: PosedDepth, other: PosedDepth) -> Bool[Tensor, "height width"]:
-    """Where a point would stand in the way of what another, more confident view sees behind it."""
+def contradicted(
+    view: PosedDepth, other: PosedDepth, margin: float = 0.0
+) -> Bool[Tensor, "height width"]:
+    """Where a point stands in the way of what another view sees behind it, with more confidence.
+
+    Args:
+        view: The points in question.
+        other: The view that may contradict them.
+        margin: By how much the other view must be more confident.
+    """
     z, inside, there = look_up(view, other, torch.stack([other.depth, other.confidence]))
     in_front = z < there[0] * (1 - SURFACE)
-    weaker = view.confidence.flatten() < there[1]
+    weaker = view.confidence.flatten() + margin < there[1]
     return (inside & in_front & weaker).unflatten(0, view.depth.shape)
 
 
-def shown(view: PosedDepth, other: PosedDepth) -> Bool[Tensor, "height width"]:
-    """Where another view has a point of the same surface."""
+def covered(view: PosedDepth, other: PosedDepth) -> Bool[Tensor, "height width"]:
+    """Where a point lies on a surface that another view has, or stands in its way."""
     z, inside, there = look_up(view, other, other.depth[None])
-    same = (z - there[0]).abs() < SURFACE * there[0]
-    return (inside & same).unflatten(0, view.depth.shape)
+    return (inside & (z < there[0] * (1 + SURFACE))).unflatten(0, view.depth.shape)
 
 
 def photometric_agreement(first: PosedDepth, second: PosedDepth) -> tuple[float, float]:
@@ -169,16 +177,16 @@ def splat(
 def fuse(views: list[PosedDepth]) -> Gaussians:
     """Join all views: one Gaussian per pixel, but each surface drawn only once.
 
-    A point is left out where a more confident view contradicts it, and where an earlier view shows
-    the same surface: two copies of it that differ by a fraction of a pixel only blur each other.
+    Earlier views go first. A later one adds what they do not see: two copies of a surface that
+    differ by a fraction of a pixel only blur each other. A point of an earlier view is left out
+    where a later one is more confident, by `DOUBT`, to look through it.
     """
     parts = []
     for index, view in enumerate(views):
         drop = torch.zeros_like(view.depth, dtype=torch.bool)
-        for other_index, other in enumerate(views):
-            if other_index != index:
-                drop |= contradicted(view, other)
-            if other_index < index:
-                drop |= shown(view, other)
+        for earlier in views[:index]:
+            drop |= covered(view, earlier)
+        for later in views[index + 1 :]:
+            drop |= contradicted(view, later, DOUBT)
         parts.append(splat(view, ~drop))
     return join(parts)
