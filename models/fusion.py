@@ -10,7 +10,7 @@ from torch.nn import functional
 from models.camera import invert, project, unproject
 from models.gaussians import SH_DEGREE_0, Gaussians, join
 
-FOOTPRINT = 0.35  # standard deviation of a Gaussian, in spacings of its neighbors
+FOOTPRINT = 0.5  # standard deviation of a Gaussian, in spacings of its neighbors
 THICKNESS = 0.1  # of a Gaussian along its normal, in spacings
 LONGEST = 4.0  # a slanted Gaussian is at most this many times longer than a fronto-parallel one
 OPACITY = 0.95
