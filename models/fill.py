@@ -22,13 +22,13 @@ BLUR = 4  # cells over which colors around the frame are averaged
 
 
 def coarsen(view: PosedDepth, cell: int) -> PosedDepth:
-    """The view at one pixel per cell; of each cell, the farthest depth."""
+    """The view at one pixel per cell; of each cell, the farthest depth, without confidence."""
     height, width = view.depth.shape
     size = (height // cell, width // cell)
     return PosedDepth(
         image=resize(view.image, size),
         depth=functional.adaptive_max_pool2d(view.depth[None], size)[0],
-        confidence=resize(view.confidence.expand(3, -1, -1), size)[0],
+        confidence=view.depth.new_zeros(size),
         intrinsics=view.intrinsics,
         world2cam=view.world2cam,
     )
@@ -53,7 +53,7 @@ def behind_edges(view: PosedDepth, others: list[PosedDepth], cell: int, reach: i
     hidden = PosedDepth(
         image=color.unflatten(1, coarse.depth.shape),
         depth=deepest,
-        confidence=torch.zeros_like(deepest),
+        confidence=coarse.confidence,
         intrinsics=view.intrinsics,
         world2cam=view.world2cam,
     )

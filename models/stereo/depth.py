@@ -18,11 +18,10 @@ SAME_SURFACE = 1.5  # planes: coarse neighbors further apart are not averaged
 
 @dataclass(frozen=True)
 class DepthEstimate:
-    """Depth (z) of one view, how likely it is right, and whether another view sees the point."""
+    """Depth (z) of one view, and how likely it is right."""
 
     depth: Float[Tensor, "height width"]
     confidence: Float[Tensor, "height width"]
-    visible: Float[Tensor, "height width"]
 
 
 def upsample_guided(
@@ -95,9 +94,7 @@ def estimate_depth(
     seen = total[:, 3:]
     features = torch.cat([total[:, :3] / seen.clamp(min=1), seen.clamp(max=1)], dim=1)
     found = network(features, small[index][None])
-    coarse = torch.cat(
-        [found.position, found.confidence_logit.sigmoid(), found.visible_logit.sigmoid()]
-    )
+    coarse = torch.cat([found.position, found.confidence_logit.sigmoid()])
     fine = upsample_guided(coarse, images[index])
     depth = position_to_depth(fine[:1], inverse_depths)[0]
-    return DepthEstimate(depth, fine[1], fine[2])
+    return DepthEstimate(depth, fine[1])
