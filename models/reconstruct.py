@@ -13,6 +13,7 @@ from models.camera import transform_points
 from models.fill import fill
 from models.fusion import PosedDepth, fuse, photometric_agreement
 from models.gaussians import Gaussians, join
+from models.matching.features import Matcher
 from models.network.backbone import PATCH_SIZE
 from models.network.noposplat import NoPoSplat
 from models.pose import PnpPose, pose_from_centers
@@ -23,6 +24,14 @@ from models.views import Views, crop_to_aspect, resize
 
 NETWORK_SIDE = 256  # the network sees about this many pixels squared, at the photos' own aspect
 TRUSTED = 0.3  # confidence below which a result is not to be trusted
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """What turns the network's answer into what the photos say."""
+
+    matchers: list[Matcher]  # asked in turn; see `correspond`
+    stereo: StereoNetwork
 
 
 @dataclass(frozen=True)
@@ -41,11 +50,17 @@ class PairEvidence:
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """A scene in the first view's frame, and where the photos were taken."""
+    """A scene in the first view's frame, and where the photos were taken.
+
+    `points` are what the photos are known to have in common, `sightings` where each shows them
+    (coordinates, NaN where it does not); there are none when the network alone has answered.
+    """
 
     gaussians: Gaussians
     world2cam: Float[Tensor, "view 4 4"]  # the first is the identity
     depths: tuple[Float[Tensor, "_height _width"], ...]  # z in each photo's own camera
+    points: Float[Tensor, "point 3"]
+    sightings: Float[Tensor, "view point 2"]
     pairs: tuple[PairEvidence, ...]
     problems: tuple[str, ...]  # sentences; any means that the result should not be trusted
 
@@ -55,7 +70,7 @@ def reconstruct(
     images: list[Float[Tensor, "3 _height _width"]],
     intrinsics: Float[Tensor, "view 3 3"],
     network: NoPoSplat,
-    stereo: StereoNetwork | None,
+    refinement: Refinement | None,
     resolution: int = 512,
     seed: int = 0,
     on_stage: Callable[[str], None] = lambda stage: None,
@@ -66,17 +81,17 @@ def reconstruct(
         images: Upright photos, RGB in [0, 1]; a long side of about 1024 is enough.
         intrinsics: Normalized, one per photo.
         network: Gives the first answer, and the scale.
-        stereo: The trained stereo part for refinement, or None for the network's answer alone.
+        refinement: How to refine, or None for the network's answer alone.
         resolution: Long side of the refined depth maps: one Gaussian per pixel of these.
         seed: Of the random samples from which poses are estimated.
         on_stage: Called with a few words as each stage begins.
     """
     on_stage("predicting Gaussians")
     answer = predict(images, intrinsics, network)
-    if stereo is None:
+    if refinement is None:
         return answer
     on_stage("matching the photos")
-    registration = register(images, intrinsics, seed)
+    registration = register(images, intrinsics, refinement.matchers, seed)
     if registration is None:
         return replace(
             answer,
@@ -95,7 +110,7 @@ def reconstruct(
             ),
         )
     on_stage("measuring depth")
-    return measure(images, intrinsics, registration, answer, stereo, resolution)
+    return measure(images, intrinsics, registration, answer, refinement.stereo, resolution)
 
 
 def predict(
@@ -144,7 +159,15 @@ def predict(
         for pair in pairs
         if pair.confidence < TRUSTED
     )
-    return Reconstruction(gaussians, world2cam, depths, pairs, problems)
+    return Reconstruction(
+        gaussians=gaussians,
+        world2cam=world2cam,
+        depths=depths,
+        points=world2cam.new_zeros(0, 3),
+        sightings=world2cam.new_zeros(len(images), 0, 2),
+        pairs=pairs,
+        problems=problems,
+    )
 
 
 def network_size(aspect: float) -> tuple[int, int]:
@@ -206,6 +229,8 @@ def measure(
         gaussians=join([fuse(views), fill(views)]),
         world2cam=world2cam,
         depths=tuple(view.depth for view in views),
+        points=points,
+        sightings=registration.sightings,
         pairs=pairs,
         problems=problems,
     )

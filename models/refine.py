@@ -1,21 +1,15 @@
 """Poses from what photos have in common, depth from what they show at those poses."""
 
 from dataclasses import dataclass
-from itertools import combinations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from models.camera import invert, transform_points
-from models.matching import (
-    Features,
-    RelativePose,
-    absolute_pose,
-    detect,
-    match,
-    relative_pose,
-)
+from models.matching import Correspondences, correspond
+from models.matching.features import Matcher
+from models.matching.motion import RelativePose, absolute_pose
 
 LEAST_PARALLAX = 0.006  # radians, median over the inliers: below, depth is a guess
 NEAR_MARGIN, FAR_MARGIN = 1.25, 0.4  # widen the range of inverse depths seen by the matches
@@ -25,21 +19,22 @@ NEAR_MARGIN, FAR_MARGIN = 1.25, 0.4  # widen the range of inverse depths seen by
 class Registration:
     """Where the photos were taken, according to their matches; the scale is arbitrary.
 
-    `points` are the triangulated matches in the world, `pairs` maps (first, second) to the evidence
-    of that pair alone.
+    `points` are the triangulated matches in the world, `sightings` where each photo shows them
+    (coordinates, NaN where it does not); `pairs` maps (first, second) to the evidence of that pair
+    alone.
     """
 
     world2cam: Float[Tensor, "view 4 4"]
     points: Float[Tensor, "point 3"]
+    sightings: Float[Tensor, "view point 2"]
     parallax: float  # median angle between the rays of a point, radians
     pairs: dict[tuple[int, int], RelativePose]
 
 
 def bearings(
-    features: Features, numbers: Tensor, intrinsics: Float[Tensor, "3 3"]
+    coordinates: Float[Tensor, "point 2"], intrinsics: Float[Tensor, "3 3"]
 ) -> Float[Tensor, "point 3"]:
-    """Rays (z = 1) of keypoints in camera axes."""
-    coordinates = features.coordinates[numbers]
+    """Rays (z = 1) of image points in camera axes."""
     homogeneous = torch.cat([coordinates, torch.ones_like(coordinates[:, :1])], dim=1)
     return homogeneous @ torch.linalg.inv(intrinsics).T
 
@@ -47,12 +42,13 @@ def bearings(
 def register(
     images: list[Float[Tensor, "3 _height _width"]],
     intrinsics: Float[Tensor, "view 3 3"],
+    matchers: list[Matcher],
     seed: int = 0,
 ) -> Registration | None:
     """Find the poses of two or three photos from their matches.
 
     The pair with the most inliers comes first; a third photo is added by the points that it shares
-    with that pair (PnP). All of this runs on the CPU, wherever the photos are.
+    with that pair (PnP). Only the matchers run where the photos are, the rest on the CPU.
 
     Returns:
         None where the matches do not tell all the poses.
@@ -60,58 +56,47 @@ def register(
     device = intrinsics.device
     intrinsics = intrinsics.cpu()
     sizes = [(image.shape[-2], image.shape[-1]) for image in images]
-    features = [detect(image) for image in images]
-    matches, pairs = {}, {}
-    for first, second in combinations(range(len(images)), 2):
-        found = match(features[first], features[second])
-        matches[first, second] = found
-        pose = relative_pose(
-            features[first],
-            features[second],
-            found,
-            intrinsics[[first, second]],
-            (sizes[first], sizes[second]),
-            seed,
-        )
-        if pose is not None:
-            pairs[first, second] = pose
+    found = correspond(images, intrinsics, matchers, seed)
+    pairs = found.poses
     if not pairs:
         return None
     base = max(pairs, key=lambda pair: len(pairs[pair]))
     pose = pairs[base]
     world2cam = torch.eye(4).repeat(len(images), 1, 1)
     world2cam[base[1]] = pose.first2second
-    rays = bearings(features[base[0]], pose.inliers[:, 0], intrinsics[base[0]])
-    points = rays * pose.depth[:, None]
+    sightings = torch.full((len(images), len(pose), 2), torch.nan)
+    for side, view in enumerate(base):
+        sightings[view] = found.coordinates[view][pose.inliers[:, side]]
+    points = bearings(sightings[base[0]], intrinsics[base[0]]) * pose.depth[:, None]
     for third in set(range(len(images))) - set(base):
-        seen = _points_seen_by(third, base, pose, matches)
-        coordinates = features[third].coordinates[seen[:, 1]]
+        seen = _points_seen_by(third, base, found)
+        coordinates = found.coordinates[third][seen[:, 1]]
         found_pose = absolute_pose(
             points[seen[:, 0]], coordinates, intrinsics[third], sizes[third], seed
         )
         if found_pose is None:
             return None
-        world2cam[third] = found_pose[0]
+        world2cam[third], agree = found_pose
+        sightings[third, seen[agree, 0]] = coordinates[agree]
     return Registration(
         world2cam=(world2cam @ invert(world2cam[0])).to(device),
         points=transform_points(points, world2cam[0]).to(device),
+        sightings=sightings.to(device),
         parallax=float(pose.parallax.median()),
         pairs=pairs,
     )
 
 
 def _points_seen_by(
-    third: int,
-    base: tuple[int, int],
-    pose: RelativePose,
-    matches: dict[tuple[int, int], Tensor],
-) -> Tensor:
-    """Pairs (number of a triangulated point, keypoint of the third photo that shows it)."""
+    third: int, base: tuple[int, int], found: Correspondences
+) -> Int[Tensor, "sight 2"]:
+    """Pairs (number of a point triangulated by the base, keypoint of the third that shows it)."""
+    inliers = found.poses[base].inliers
     rows = []
     for side, view in enumerate(base):
         pair = (min(view, third), max(view, third))
-        table = matches[pair] if view < third else matches[pair].flip(1)
-        same = pose.inliers[:, side, None] == table[None, :, 0]
+        table = found.matches[pair] if view < third else found.matches[pair].flip(1)
+        same = inliers[:, side, None] == table[None, :, 0]
         point, row = same.nonzero(as_tuple=True)
         rows.append(torch.stack([point, table[row, 1]], dim=1))
     return torch.cat(rows).unique(dim=0)

@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     import torch
 
     from models.network.noposplat import NoPoSplat
-    from models.reconstruct import Reconstruction
-    from models.stereo.network import StereoNetwork
+    from models.reconstruct import Reconstruction, Refinement
     from models.weights import WeightsInfo
     from nps_cli.formats.provenance import SceneCamera
     from nps_cli.intrinsics import GivenIntrinsics
@@ -71,7 +70,7 @@ def reconstruct_photos(
             [photo.image.to(where) for photo in photos],
             torch.stack([photo.intrinsics for photo in photos]).to(where),
             network,
-            open_stereo(where) if refine else None,
+            open_refinement(where) if refine else None,
             resolution=resolution,
             seed=seed,
             on_stage=stage,
@@ -120,16 +119,19 @@ def open_network(weights: str | None, device: "torch.device") -> "tuple[NoPoSpla
     return network.to(device), info
 
 
-def open_stereo(device: "torch.device") -> "StereoNetwork | None":
-    """Load the stereo part that refinement uses; None, with a warning, where it is missing."""
+def open_refinement(device: "torch.device") -> "Refinement | None":
+    """Load what refinement uses; None, with a warning, where a part of it is missing."""
+    from models.matching.learned import load_matcher
+    from models.matching.sift import SiftMatcher
+    from models.reconstruct import Refinement
     from models.weights import embedded_path, load_stereo
 
-    path = embedded_path("stereo")
-    if not path.is_file():
-        console.warn("no refinement: its weights are missing (see `nps doctor`)")
+    try:
+        stereo, _ = load_stereo(embedded_path("stereo"))
+        return Refinement([SiftMatcher(), load_matcher(device)], stereo.to(device))
+    except FileNotFoundError as error:
+        console.warn(f"no refinement: {error} (see `nps doctor`)")
         return None
-    network, _ = load_stereo(path)
-    return network.to(device)
 
 
 def _provenance(photo: "Photo") -> str:

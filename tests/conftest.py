@@ -95,6 +95,8 @@ def reconstruction(tiny_scene):
         gaussians=tiny_scene,
         world2cam=torch.stack([torch.eye(4), second]),
         depths=(depth, depth + 0.1),
+        points=tiny_scene.means[:5],
+        sightings=torch.rand(2, 5, 2),
         pairs=(PairEvidence(0, 1, "matches", 120, 0.8, 0.05, 0.9, 0.95),),
         problems=(),
     )
@@ -113,11 +115,12 @@ def faked(monkeypatch, reconstruction):
     fake = SimpleNamespace(reconstruction=reconstruction, calls=[])
     info = WeightsInfo("tiny", "0" * 64, "MIT", "for tests", {})
 
-    def reconstruct(images, intrinsics, network, stereo, **options):
-        fake.calls.append(SimpleNamespace(images=images, intrinsics=intrinsics, stereo=stereo))
+    def reconstruct(images, intrinsics, network, refinement, **options):
+        call = SimpleNamespace(images=images, intrinsics=intrinsics, refinement=refinement)
+        fake.calls.append(call)
         return fake.reconstruction
 
-    monkeypatch.setattr("nps_cli.loading.open_network", lambda weights, device: (None, info))
-    monkeypatch.setattr("nps_cli.loading.open_stereo", lambda device: "stereo")
+    monkeypatch.setattr("nps_cli.loading.open_network", lambda *asked: (None, info))
+    monkeypatch.setattr("nps_cli.loading.open_refinement", lambda device: "refinement")
     monkeypatch.setattr("models.reconstruct.reconstruct", reconstruct)
     return fake

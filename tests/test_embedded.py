@@ -9,8 +9,10 @@ import torch
 from PIL import Image
 
 from models.camera import from_pixels
+from models.matching.learned import load_matcher
+from models.matching.sift import SiftMatcher
 from models.metrics import psnr
-from models.reconstruct import reconstruct
+from models.reconstruct import Refinement, reconstruct
 from models.render import render
 from models.views import resize
 from models.weights import embedded_path, load_network, load_stereo
@@ -35,7 +37,8 @@ def motorcycle():
     intrinsics = torch.stack([from_pixels(matrix, SIZE) for matrix in matrices])
     network, _ = load_network(embedded_path())
     stereo, _ = load_stereo(embedded_path("stereo"))
-    return images, intrinsics, reconstruct(images, intrinsics, network, stereo, resolution=384)
+    refinement = Refinement([SiftMatcher(), load_matcher(torch.device("cpu"))], stereo)
+    return images, intrinsics, reconstruct(images, intrinsics, network, refinement, resolution=384)
 
 
 def test_the_package_fits_into_a_repository():

@@ -89,7 +89,8 @@ def oracle(photos: list[torch.Tensor], intrinsics: torch.Tensor) -> Reconstructi
         opacities=torch.full((count**2,), 0.95),
     )
     cameras = torch.stack(list(WORLD2CAM.values())[: len(photos)])
-    return Reconstruction(gaussians, cameras, (), (), ())
+    nothing = torch.zeros(0, 3), torch.zeros(len(photos), 0, 2)
+    return Reconstruction(gaussians, cameras, (), *nothing, (), ())
 
 
 def scaled(photos: list[torch.Tensor], intrinsics: torch.Tensor, factor: float) -> Reconstruction:

@@ -39,11 +39,12 @@ def oracle(monkeypatch, tiny_scene):
     """Reconstruction is instant and right about the cameras; no weights are needed."""
 
     def reconstruct(photos, intrinsics):
-        return Reconstruction(tiny_scene, WORLD2CAM[: len(photos)], (), (), ())
+        nothing = torch.zeros(0, 3), torch.zeros(len(photos), 0, 2)
+        return Reconstruction(tiny_scene, WORLD2CAM[: len(photos)], (), *nothing, (), ())
 
     info = WeightsInfo("tiny", "0" * 64, "MIT", "", {})
     monkeypatch.setattr(command, "_open_reconstruct", lambda *options: reconstruct)
-    monkeypatch.setattr("nps_cli.loading.open_network", lambda weights, device: (None, info))
+    monkeypatch.setattr("nps_cli.loading.open_network", lambda *asked: (None, info))
 
 
 def test_poses_alone_need_no_pictures_and_make_a_table(nps, data):

@@ -7,11 +7,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = (  # from the ground up; parts of one layer do not know each other
-    ("models.camera", "models.gaussians", "models.colormap"),
-    (
-        *("models.views", "models.trajectory", "models.metrics", "models.matching"),
-        *("models.render", "models.fusion"),
-    ),
+    ("models.camera", "models.gaussians", "models.colormap", "models.views"),
+    ("models.trajectory", "models.metrics", "models.matching", "models.render", "models.fusion"),
     (
         *("models.network", "models.stereo", "models.fill", "models.refine"),
         *("models.pose", "models.data", "models.scores"),
@@ -37,6 +34,7 @@ HOMES = {  # foreign package: the only places that know it
     "numba": ("models.render",),
     "pillow_heif": ("nps_cli.photos",),
     "plyfile": ("nps_cli.formats.ply",),
+    "kornia": ("models.matching.learned",),
     "poselib": ("models.matching",),
     "rich": ("nps_cli.console",),
     "safetensors": ("models.weights",),

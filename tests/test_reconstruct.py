@@ -5,9 +5,10 @@ import torch
 from card_world import INTRINSICS, SIZE, photograph
 
 from models.camera import rotation_angle, se3_exponential
+from models.matching.sift import SiftMatcher
 from models.metrics import psnr
 from models.network.noposplat import NoPoSplat, NoPoSplatConfig
-from models.reconstruct import match_confidence, network_size, reconstruct
+from models.reconstruct import Refinement, match_confidence, network_size, reconstruct
 from models.refine import depth_range, register
 from models.render import render
 from models.stereo.network import StereoConfig, StereoNetwork
@@ -19,6 +20,8 @@ POSES = torch.stack(
         se3_exponential(torch.tensor([0.3, -0.1, 0.1, 0.05, 0.1, 0.0])),
     ]
 )
+
+BOTH = INTRINSICS.expand(2, 3, 3)
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +41,8 @@ def network():
 
 
 @pytest.fixture(scope="module")
-def stereo():
-    return StereoNetwork(StereoConfig()).eval()
+def refinement():
+    return Refinement([SiftMatcher()], StereoNetwork(StereoConfig()).eval())
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +56,7 @@ def direction_error_deg(found: torch.Tensor, true: torch.Tensor) -> float:
 
 
 def test_three_photos_get_one_consistent_set_of_poses(photos):
-    found = register(photos, INTRINSICS.expand(3, 3, 3)).world2cam
+    found = register(photos, INTRINSICS.expand(3, 3, 3), [SiftMatcher()]).world2cam
     scale = POSES[1, :3, 3].norm() / found[1, :3, 3].norm()
     assert torch.rad2deg(rotation_angle(found[:, :3, :3], POSES[:, :3, :3])).max() < 0.3
     torch.testing.assert_close(found[1:, :3, 3] * scale, POSES[1:, :3, 3], rtol=0, atol=0.02)
@@ -63,7 +66,9 @@ def test_photos_of_different_cameras_and_shapes_are_registered(photos):
     tall = INTRINSICS.clone()
     tall[0, 0], tall[1, 1] = 1.4, 0.9
     second, _ = photograph(POSES[1], tall, (256, 176))
-    found = register([photos[0], second], torch.stack([INTRINSICS, tall])).world2cam
+    found = register(
+        [photos[0], second], torch.stack([INTRINSICS, tall]), [SiftMatcher()]
+    ).world2cam
     assert direction_error_deg(found[1, :3, 3], POSES[1, :3, 3]) < 2
 
 
@@ -74,8 +79,10 @@ def test_the_range_of_depths_holds_the_points():
     assert near > 1 and far < 20
 
 
-def test_a_refined_scene_looks_like_the_photos_from_where_they_were_taken(photos, network, stereo):
-    result = reconstruct(photos[:2], INTRINSICS.expand(2, 3, 3), network, stereo, resolution=256)
+def test_a_refined_scene_looks_like_the_photos_from_where_they_were_taken(
+    photos, network, refinement
+):
+    result = reconstruct(photos[:2], BOTH, network, refinement, resolution=256)
 
     assert direction_error_deg(result.world2cam[1, :3, 3], POSES[1, :3, 3]) < 1.5
     for photo, pose in zip(photos[:2], result.world2cam, strict=True):
@@ -86,16 +93,16 @@ def test_a_refined_scene_looks_like_the_photos_from_where_they_were_taken(photos
     assert 0.5 < pair.overlap <= 1 and pair.photometric_error < 0.05
 
 
-def test_depth_keeps_the_networks_scale(photos, network, stereo):
-    answer = reconstruct(photos[:2], INTRINSICS.expand(2, 3, 3), network, None)
-    refined = reconstruct(photos[:2], INTRINSICS.expand(2, 3, 3), network, stereo, resolution=128)
+def test_depth_keeps_the_networks_scale(photos, network, refinement):
+    answer = reconstruct(photos[:2], BOTH, network, None)
+    refined = reconstruct(photos[:2], BOTH, network, refinement, resolution=128)
     assert float(refined.depths[0].median()) == pytest.approx(
         float(answer.depths[0].median()), rel=0.3
     )
 
 
 def test_the_networks_answer_has_one_gaussian_per_pixel(photos, network):
-    result = reconstruct(photos[:2], INTRINSICS.expand(2, 3, 3), network, None)
+    result = reconstruct(photos[:2], BOTH, network, None)
     height, width = network_size(SIZE[1] / SIZE[0])
     assert len(result.gaussians) == 2 * height * width
     assert result.pairs[0].method == "pnp"
@@ -109,17 +116,17 @@ def test_the_network_sees_whole_patches_of_about_the_photos_shape(aspect: float)
     assert height * width == pytest.approx(256 * 256, rel=0.1)
 
 
-def test_photos_with_nothing_in_common_leave_the_networks_answer_and_say_so(network, stereo):
+def test_photos_with_nothing_in_common_leave_the_networks_answer_and_say_so(network, refinement):
     noise = [torch.rand(3, *SIZE) for _ in range(2)]
-    result = reconstruct(noise, INTRINSICS.expand(2, 3, 3), network, stereo)
+    result = reconstruct(noise, BOTH, network, refinement)
     assert result.problems
     assert len(result.gaussians) == 2 * 224 * 288 or result.pairs[0].confidence < 0.3
 
 
-def test_a_camera_that_only_turned_is_recognized(photos, network, stereo):
+def test_a_camera_that_only_turned_is_recognized(photos, network, refinement):
     turned = se3_exponential(torch.tensor([0.0, 0.0, 0.0, 0.02, 0.05, 0.0]))
     second, _ = photograph(turned)
-    result = reconstruct([photos[0], second], INTRINSICS.expand(2, 3, 3), network, stereo)
+    result = reconstruct([photos[0], second], BOTH, network, refinement)
     assert result.problems and "moved" in result.problems[0]
 
 

@@ -68,7 +68,7 @@ def test_no_refine_means_no_stereo_part(nps, faked, photo_pair, tmp_path: Path):
     run = ["reconstruct", *photo_pair, "-o", tmp_path / "scene.ply", "--force"]
     nps(*run)
     nps(*run, "--no-refine")
-    assert [call.stereo for call in faked.calls] == ["stereo", None]
+    assert [call.refinement for call in faked.calls] == ["refinement", None]
 
 
 def test_a_result_not_to_be_trusted_is_written_but_ends_with_3(

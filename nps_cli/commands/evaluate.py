@@ -140,15 +140,17 @@ def _open_reconstruct(
     """Load everything once per process; what there was to say was said by the first."""
     from models.reconstruct import reconstruct
     from nps_cli.device import pick_device
-    from nps_cli.loading import open_network, open_stereo
+    from nps_cli.loading import open_network, open_refinement
 
     where = pick_device(device)
     network, _ = open_network(weights, where)
-    stereo = open_stereo(where) if refine else None
+    refinement = open_refinement(where) if refine else None
 
     def run(photos: "list[Tensor]", intrinsics: "Tensor") -> "Reconstruction":
         on_device = [photo.to(where) for photo in photos]
-        return reconstruct(on_device, intrinsics.to(where), network, stereo, resolution=resolution)
+        return reconstruct(
+            on_device, intrinsics.to(where), network, refinement, resolution=resolution
+        )
 
     return run
 

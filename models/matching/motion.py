@@ -1,8 +1,7 @@
-"""What two photos have in common: SIFT matches, and the relative pose that explains them."""
+"""The motion between photos that their matches tell."""
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import poselib
 import torch
@@ -12,20 +11,9 @@ from torch.nn import functional
 
 from models.camera import to_pixels
 
-FEATURES = 16_000
-CONTRAST = 0.004  # well below OpenCV's 0.04: indoor walls have little else
-RATIO = 0.8  # Lowe's test: best descriptor distance over second best
-EPIPOLAR_ERROR_PX = 1.5  # at a working size of about 1000 pixels
+EPIPOLAR_ERROR_PX = 1.0  # at a working size of about 1000 pixels
 FEWEST = 8  # matches below which there is no pose; one of so few is reported as unsure
 RANSAC = {"min_iterations": 1000, "max_iterations": 10_000, "success_prob": 0.9999}
-
-
-@dataclass(frozen=True)
-class Features:
-    """Keypoints of one photo: where (coordinates, in [0, 1]), and their RootSIFT descriptors."""
-
-    coordinates: Float[Tensor, "keypoint 2"]
-    descriptors: Float[Tensor, "keypoint 128"]
 
 
 @dataclass(frozen=True)
@@ -41,35 +29,6 @@ class RelativePose:
     def __len__(self) -> int:
         """How many matches agree with the motion."""
         return len(self.inliers)
-
-
-def detect(image: Float[Tensor, "3 height width"]) -> Features:
-    """Find SIFT keypoints; RootSIFT descriptors (Arandjelovic and Zisserman, CVPR 2012)."""
-    height, width = image.shape[-2:]
-    gray = (image.mean(0).clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
-    sift = cv2.SIFT.create(
-        nfeatures=FEATURES, contrastThreshold=CONTRAST, enable_precise_upscale=True
-    )
-    keypoints, descriptors = sift.detectAndCompute(gray, None)
-    if not keypoints:
-        return Features(torch.zeros(0, 2), torch.zeros(0, 128))
-    # OpenCV counts from the center of the first pixel, we from its corner.
-    centers = torch.from_numpy(cv2.KeyPoint.convert(keypoints)) + 0.5
-    rooted = functional.normalize(torch.from_numpy(descriptors), p=1, dim=1).sqrt()
-    return Features(centers / torch.tensor([width, height]), rooted)
-
-
-def match(first: Features, second: Features) -> Int[Tensor, "match 2"]:
-    """Keypoint numbers of mutual nearest neighbors that pass the ratio test."""
-    if len(first.coordinates) < 2 or len(second.coordinates) < 2:
-        return torch.zeros(0, 2, dtype=torch.long)
-    similarity = first.descriptors @ second.descriptors.T
-    best, index = similarity.topk(2, dim=1)
-    distance = (2 - 2 * best).clamp(min=0).sqrt()
-    number = torch.arange(len(index))
-    mutual = similarity.argmax(0)[index[:, 0]] == number
-    good = mutual & (distance[:, 0] < RATIO * distance[:, 1])
-    return torch.stack([number[good], index[good, 0]], dim=1)
 
 
 def triangulate(
@@ -118,8 +77,8 @@ def to_matrix(pose: poselib.CameraPose) -> Float[Tensor, "4 4"]:
 
 
 def relative_pose(
-    first: Features,
-    second: Features,
+    first: Float[Tensor, "first_keypoint 2"],
+    second: Float[Tensor, "second_keypoint 2"],
     matches: Int[Tensor, "match 2"],
     intrinsics: Float[Tensor, "2 3 3"],
     sizes: tuple[tuple[int, int], tuple[int, int]],
@@ -128,9 +87,9 @@ def relative_pose(
     """Estimate the motion between two calibrated photos (PoseLib's five-point LO-RANSAC).
 
     Args:
-        first: Keypoints of the first photo.
-        second: Keypoints of the second.
-        matches: What `match` says of them.
+        first: Coordinates of the keypoints of the first photo, in [0, 1].
+        second: Of the second.
+        matches: Keypoint numbers in the first and the second.
         intrinsics: Normalized, of both photos.
         sizes: (height, width) of both, in the pixels in which errors are measured.
         seed: Of the random samples.
@@ -140,8 +99,8 @@ def relative_pose(
     """
     if len(matches) < FEWEST:
         return None
-    at_first = first.coordinates[matches[:, 0]]
-    at_second = second.coordinates[matches[:, 1]]
+    at_first = first[matches[:, 0]]
+    at_second = second[matches[:, 1]]
     pose, info = poselib.estimate_relative_pose(
         in_pixels(at_first, sizes[0]),
         in_pixels(at_second, sizes[1]),
