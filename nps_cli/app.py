@@ -15,6 +15,7 @@ from nps_cli.commands.render import render
 from nps_cli.commands.train import train
 from nps_cli.commands.weights import weights
 from nps_cli.errors import NpsError
+from nps_cli.memory import keep_freed_memory
 
 app = typer.Typer(
     add_completion=False,
@@ -51,6 +52,7 @@ app.add_typer(weights, name="weights")
 def main(argv: list[str] | None = None) -> None:
     """Run `nps`. A wrong command line exits with 2, an error a person can fix with 1."""
     console.set_verbosity()
+    keep_freed_memory()
     try:
         app(argv, prog_name="nps")
     except NpsError as error:

@@ -141,7 +141,9 @@ def _open_reconstruct(
     from models.reconstruct import reconstruct
     from nps_cli.device import pick_device
     from nps_cli.loading import open_network, open_refinement
+    from nps_cli.memory import keep_freed_memory
 
+    keep_freed_memory()
     where = pick_device(device)
     network, _ = open_network(weights, where)
     refinement = open_refinement(where) if refine else None
