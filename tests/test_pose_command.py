@@ -34,3 +34,56 @@ def test_a_pose_not_to_be_trusted_is_written_but_ends_with_3(nps, faked, photo_p
     assert ran.code == 3
     assert json.loads(ran.out)["problems"] == ["No overlap."]
     assert "warning: No overlap." in ran.err
+
+
+def test_a_colmap_model_is_a_folder(nps, faked, photo_pair, tmp_path: Path):
+    out = tmp_path / "sparse"
+    ran = nps("pose", *photo_pair, "--format", "colmap", "-o", out)
+    assert (ran.code, ran.out) == (0, ""), ran.err
+    assert {file.name for file in out.iterdir()} == {"cameras.txt", "images.txt", "points3D.txt"}
+    assert nps("pose", *photo_pair, "--format", "colmap", "-o", out).code == 1
+    assert nps("pose", *photo_pair, "--format", "colmap", "-o", out, "--force").code == 0
+    assert len(faked.calls) == 2
+
+
+def test_a_folder_does_not_fit_on_stdout(nps, faked, photo_pair):
+    ran = nps("pose", *photo_pair, "--format", "colmap")
+    assert (ran.code, ran.out, faked.calls) == (2, "", [])
+    assert "--out" in ran.err
+
+
+def test_a_photo_that_colmap_cannot_name_is_refused_before_any_work(
+    nps, faked, photo_pair, tmp_path: Path
+):
+    left = photo_pair[0].rename(tmp_path / "the left.jpg")
+    ran = nps("pose", left, photo_pair[1], "--format", "colmap", "-o", tmp_path / "sparse")
+    assert (ran.code, faked.calls) == (1, [])
+    assert "the left.jpg" in ran.err and not (tmp_path / "sparse").exists()
+
+
+def test_transforms_go_to_stdout_or_a_file(nps, faked, photo_pair, tmp_path: Path):
+    ran = nps("pose", *photo_pair, "--format", "nerfstudio")
+    assert ran.code == 0, ran.err
+    assert len(json.loads(ran.out)["frames"]) == 2
+    out = tmp_path / "transforms.json"
+    assert nps("pose", *photo_pair, "--format", "nerfstudio", "-o", out).out == ""
+    assert json.loads(out.read_text()) == json.loads(ran.out)
+
+
+def test_a_report_beside_the_file_is_the_pose_document(nps, faked, photo_pair, tmp_path: Path):
+    out = tmp_path / "transforms.json"
+    ran = nps("pose", *photo_pair, "--format", "nerfstudio", "-o", out, "--json")
+    assert json.loads(ran.out)["format"] == "nps-pose"
+    assert nps("pose", *photo_pair, "--format", "nerfstudio", "--json").code == 2
+
+
+def test_a_photo_stored_turned_gets_a_word_of_warning(nps, faked, photo_pair):
+    from PIL import Image
+
+    with Image.open(photo_pair[0]) as photo:
+        exif = photo.getexif()
+        exif[0x0112] = 6
+        photo.load()
+        photo.save(photo_pair[0], exif=exif)
+    assert "left.jpg: stored turned" in nps("pose", *photo_pair, "--format", "nerfstudio").err
+    assert "stored turned" not in nps("pose", *photo_pair).err

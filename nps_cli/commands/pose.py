@@ -1,19 +1,45 @@
 """`nps pose`: photos to relative poses."""
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nps_cli import console, options
 from nps_cli.errors import EXIT_UNTRUSTED
 
+if TYPE_CHECKING:
+    from nps_cli.loading import Result
+
+STDOUT = Path("-")
+
+
+class Format(StrEnum):
+    """Who is to read the poses."""
+
+    json = "json"
+    colmap = "colmap"
+    nerfstudio = "nerfstudio"
+
 
 def pose(
     photos: options.Photos,
     out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FILE", help="A .json file, or - for stdout.")
-    ] = Path("-"),
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="PATH",
+            help="A .json file, or - for stdout; a folder for colmap.",
+        ),
+    ] = STDOUT,
+    format: Annotated[
+        Format,
+        typer.Option(
+            help="A pose document; cameras.txt, images.txt and points3D.txt; or transforms.json."
+        ),
+    ] = Format.json,
     weights: options.Weights = None,
     device: options.Device = "auto",
     focal_35mm: options.Focal35mm = None,
@@ -27,21 +53,58 @@ def pose(
     verbose: options.Verbose = False,
     json: options.Json = False,
 ) -> None:
-    """Find where the photos were taken, as a pose document (JSON)."""
+    """Find where the photos were taken."""
     console.set_verbosity(quiet=quiet, verbose=verbose)
-    from nps_cli.formats.poses import pose_document, write_poses
-    from nps_cli.loading import check_outputs, reconstruct_photos
+    _check(photos, out, format, json, force)
+    from nps_cli.loading import reconstruct_photos
 
-    to_stdout = str(out) == "-"
-    check_outputs(None if to_stdout else out, force=force)
     given = options.given_intrinsics(focal_35mm, fov, intrinsics)
     result = reconstruct_photos(photos, given, weights, device, refine, resolution, seed)
-    document = pose_document(result.photos, result.reconstruction, result.weights)
-    if to_stdout or json:
-        console.emit_json(document)
-    if not to_stdout:
-        write_poses(document, out, force=force)
-        console.say(f"wrote {out}")
+    _write(result, photos, out, format, json, force)
     console.say(f"next: nps reconstruct {options.quoted(*photos)} -o scene.ply")
     if result.reconstruction.problems:
         raise typer.Exit(EXIT_UNTRUSTED)
+
+
+def _check(photos: list[Path], out: Path, format: Format, json: bool, force: bool) -> None:
+    """Refuse what could not be written, before any work."""
+    from nps_cli.formats.colmap import check_model, image_names
+    from nps_cli.loading import check_outputs
+
+    if out != STDOUT:
+        folder = out if format is Format.colmap else None
+        check_outputs(None if folder else out, folder=folder, force=force)
+    elif format is Format.colmap:
+        raise typer.BadParameter("COLMAP's model is a folder: name one.", param_hint="--out")
+    elif format is Format.nerfstudio and json:
+        raise typer.BadParameter("stdout cannot take both the poses and the report of --json.")
+    if format is Format.colmap:
+        image_names(photos)
+        check_model(out)
+
+
+def _write(
+    result: "Result", photos: list[Path], out: Path, format: Format, json: bool, force: bool
+) -> None:
+    from nps_cli.formats.colmap import image_names, write_colmap
+    from nps_cli.formats.nerfstudio import file_paths, transforms
+    from nps_cli.formats.poses import pose_document, write_poses
+
+    document = shown = pose_document(result.photos, result.reconstruction, result.weights)
+    if format is Format.nerfstudio:
+        shown = transforms(document, file_paths(photos, None if out == STDOUT else out))
+    if json or out == STDOUT:
+        console.emit_json(document if json else shown)
+    if format is Format.colmap:
+        names = image_names(photos)
+        write_colmap(document, names, result.photos, result.reconstruction, out, force=force)
+    elif out != STDOUT:
+        write_poses(shown, out, force=force)
+    if out != STDOUT:
+        console.say(f"wrote {out}")
+    turned = [photo.name for photo in result.photos if (photo.orientation or 1) != 1]
+    if turned and format is not Format.json:
+        console.warn(
+            f"{' and '.join(turned)}: stored turned, by EXIF; the poses are for the upright "
+            "picture, so save it upright for programs that ignore EXIF."
+        )

@@ -1,0 +1,129 @@
+"""A COLMAP model as text: a folder with cameras.txt, images.txt and points3D.txt."""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nps_cli.errors import NpsError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from models.reconstruct import Reconstruction
+    from nps_cli.photos import Photo
+
+BINARY = ("cameras.bin", "images.bin", "points3D.bin")  # read in place of text where there are any
+
+
+def image_names(paths: list[Path]) -> list[str]:
+    """Names of photos as COLMAP wants them: relative to the folder that has them all."""
+    parents = [path.resolve().parent / path.name for path in paths]
+    folder = os.path.commonpath([path.parent for path in parents])
+    names = [path.relative_to(folder).as_posix() for path in parents]
+    broken = next((name for name in names if name.split() != [name]), None)
+    if broken is not None:
+        raise NpsError(
+            f"COLMAP cannot read the name {broken!r}: its text files end names at a space.",
+            hint="Rename the photo or its folder, or use --format nerfstudio.",
+        )
+    return names
+
+
+def check_model(folder: Path) -> None:
+    """Refuse a folder whose binary model would be read in place of what is written there."""
+    found = next((name for name in BINARY if (folder / name).exists()), None)
+    if found is not None:
+        raise NpsError(
+            f"{folder} holds {found}, which COLMAP reads in place of text.",
+            hint="Choose another folder, or delete the binary model there.",
+        )
+
+
+def write_colmap(
+    document: dict[str, Any],
+    names: list[str],
+    photos: "list[Photo]",
+    reconstruction: "Reconstruction",
+    folder: Path,
+    *,
+    force: bool,
+) -> None:
+    """Write a model of one PINHOLE camera per photo, whole or not at all.
+
+    Pixels are those of the full upright photos; like ours, COLMAP's are counted from the outer
+    corner of the first, whose center is at (0.5, 0.5).
+
+    Args:
+        document: The pose document: its views are the cameras.
+        names: One per photo, as `image_names` gives them.
+        photos: Give the points their colors.
+        reconstruction: Gives the points, and where the photos show them.
+        folder: Where to write.
+        force: Replace files of these names.
+    """
+    from nps_cli.output import whole_folder
+
+    views = document["views"]
+    sightings = reconstruction.sightings.detach().double().cpu()
+    tables = {
+        "cameras.txt": _cameras(views),
+        "images.txt": _images(views, names, sightings),
+        "points3D.txt": _points(photos, reconstruction, sightings),
+    }
+    with whole_folder(folder, force=force) as unfinished:
+        for name, lines in tables.items():
+            text = "".join(f"{line}\n" for line in lines)
+            (unfinished / name).write_text(text, encoding="utf-8")
+
+
+def _cameras(views: list[dict[str, Any]]) -> Iterator[str]:
+    yield "# CAMERA_ID MODEL WIDTH HEIGHT FX FY CX CY"
+    for number, view in enumerate(views, start=1):
+        (fx, _, cx), (_, fy, cy), _ = view["intrinsics_px"]
+        yield f"{number} PINHOLE {view['width']} {view['height']} {_row([fx, fy, cx, cy])}"
+
+
+def _images(views: list[dict[str, Any]], names: list[str], sightings: "Tensor") -> Iterator[str]:
+    yield "# IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME"
+    yield "# then, on a line of its own: X Y POINT3D_ID of every observation"
+    for number, (view, name) in enumerate(zip(views, names, strict=True), start=1):
+        pose = _row([*view["quaternion_wxyz"], *view["translation"]])
+        yield f"{number} {pose} {number} {name}"
+        seen = enumerate(sightings[number - 1].tolist(), start=1)
+        yield " ".join(
+            f"{_row([x * view['width'], y * view['height']])} {point}"
+            for point, (x, y) in seen
+            if x == x  # not NaN
+        )
+
+
+def _points(
+    photos: "list[Photo]", reconstruction: "Reconstruction", sightings: "Tensor"
+) -> Iterator[str]:
+    import torch
+
+    from models.sightings import mean_colors, reprojection_errors
+
+    points = reconstruction.points.detach().double().cpu()
+    colors = mean_colors([photo.image.double().cpu() for photo in photos], sightings)
+    errors = reprojection_errors(
+        points,
+        sightings,
+        reconstruction.world2cam.detach().double().cpu(),
+        torch.stack([photo.intrinsics.double().cpu() for photo in photos]),
+        [(photo.height, photo.width) for photo in photos],
+    )
+    observed = errors.isfinite()
+    places = torch.where(observed, observed.cumsum(1) - 1, -1)  # in its photo's line, from 0
+    yield "# POINT3D_ID X Y Z R G B ERROR, then IMAGE_ID and POINT2D_IDX of every observation"
+    bytes_rgb = (colors * 255).round().clamp(0, 255).int()
+    columns = (points, bytes_rgb, errors.nanmean(0), places.T)
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    for number, (point, rgb, error, track) in enumerate(rows, start=1):
+        observations = [f"{view} {at}" for view, at in enumerate(track, start=1) if at >= 0]
+        yield f"{number} {_row([*point, *rgb, error])} {' '.join(observations)}"
+
+
+def _row(numbers: Iterable[float]) -> str:
+    return " ".join(f"{number:.12g}" for number in numbers)
