@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from models.network.noposplat import NoPoSplat
     from models.reconstruct import Reconstruction, Refinement
-    from models.weights import WeightsInfo
+    from models.weights import PublishedCheckpoint, WeightsInfo
     from nps_cli.formats.provenance import SceneCamera
     from nps_cli.intrinsics import GivenIntrinsics
     from nps_cli.photos import Photo
@@ -65,7 +65,8 @@ def reconstruct_photos(
         from nps_cli.device import pick_device
 
         where = pick_device(device)
-        network, info = open_network(weights, where)
+        network, info = open_network(weights, where, len(photos))
+        console.say(f"weights: {info.name} (sha256 {info.sha256[:12]})")
         reconstruction = reconstruct(
             [photo.image.to(where) for photo in photos],
             torch.stack([photo.intrinsics for photo in photos]).to(where),
@@ -100,23 +101,43 @@ def check_outputs(*files: Path | None, folder: Path | None = None, force: bool) 
         raise NpsError(f"{twice} is named for two outputs.", hint="Choose another name for one.")
 
 
-def open_network(weights: str | None, device: "torch.device") -> "tuple[NoPoSplat, WeightsInfo]":
-    """Load the network that --weights names: embedded weights by name, or a file."""
-    from models.weights import embedded_path, load_network
+def open_network(
+    weights: str | None, device: "torch.device", views: int = 2
+) -> "tuple[NoPoSplat, WeightsInfo]":
+    """Load the network that --weights names, or else the best on this machine for the photos."""
+    from models.weights import embedded_path, find_checkpoint, load_network
+    from nps_cli import hub
+    from nps_cli.hashes import sha256_of
 
-    path = embedded_path() if weights is None else embedded_path(weights)
-    if weights is not None and not path.is_file():
+    checkpoint = find_checkpoint(weights) if weights else _best_published(device, views)
+    path = embedded_path(weights or "network")
+    if weights and not path.is_file():
         path = Path(weights)
-    if not path.is_file():
+    if checkpoint:
+        path, sha256 = hub.obtain(checkpoint)
+    elif path.is_file():
+        sha256 = sha256_of(path)
+    else:
         raise NpsError(
             f"There are no weights {path}.",
-            hint="`nps weights list` shows what is on this machine; a file's name works too.",
+            hint="`nps weights list` shows what there is; a file's name works too.",
         )
     try:
-        network, info = load_network(path)
-    except ValueError as error:
+        network, info = load_network(path, sha256)
+    except (OSError, ValueError) as error:
         raise NpsError(str(error), hint="`nps weights list` shows weights that work.") from error
-    return network.to(device), info
+    return network.to(device), checkpoint.info(sha256) if checkpoint else info
+
+
+def _best_published(device: "torch.device", views: int) -> "PublishedCheckpoint | None":
+    """The first that was fetched for as many photos; none on a CPU, where it takes seconds."""
+    from models.weights import CHECKPOINTS
+    from nps_cli import hub
+
+    if device.type == "cpu":
+        return None
+    fitting = (each for each in CHECKPOINTS if each.views == views)
+    return next((each for each in fitting if hub.find_cached(each)), None)
 
 
 def open_refinement(device: "torch.device") -> "Refinement | None":

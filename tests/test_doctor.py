@@ -1,4 +1,4 @@
-"""`nps doctor` and `nps weights list`: what there is, and what is said when it is not."""
+"""`nps doctor`: what there is, and what is said when it is not."""
 
 import json
 import sys
@@ -50,6 +50,19 @@ def test_missing_weights_are_told_with_a_way_out(nps, embedded: Path):
     assert "weights: network" in ran.err
 
 
+def test_published_weights_are_told_but_not_needed(nps, embedded: Path, monkeypatch):
+    monkeypatch.setattr(
+        "nps_cli.hub.find_cached", lambda each: embedded if "acid" in each.name else None
+    )
+    (line,) = (line for line in nps("doctor").out.splitlines() if "weights: published" in line)
+    assert line.startswith("yes") and line.endswith("noposplat-acid")
+
+    monkeypatch.setattr("nps_cli.hub.find_cached", lambda each: None)
+    ran = nps("doctor")
+    assert ran.code == 0
+    assert "nps weights fetch noposplat-mix" in ran.err
+
+
 def test_what_is_only_nice_to_have_is_no_failure(nps, embedded: Path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)  # as if it were not installed
     ran = nps("doctor", "--json")
@@ -77,22 +90,3 @@ def test_a_broken_renderer_is_told_not_thrown(nps, embedded: Path, monkeypatch):
     assert ran.code == 1
     assert "RuntimeError: no locator available" in ran.out
     assert "NUMBA_CACHE_DIR" in ran.err
-
-
-def test_weights_are_listed_with_licence_hash_and_place(nps, embedded: Path):
-    (listed,) = json.loads(nps("weights", "list", "--json").out)
-    path = embedded / "network.safetensors"
-    assert listed["path"] == str(path)
-    assert listed["sha256"] == weights.read_info(path).sha256
-    assert (listed["name"], listed["license"]) == ("network", "MIT")
-    table = nps("weights", "list").out
-    assert "made of [noise]" in table and listed["sha256"][:12] in table
-
-
-def test_a_listed_name_can_be_used(nps, embedded: Path):
-    import torch
-
-    from nps_cli.loading import open_network
-
-    network, info = open_network("network", torch.device("cpu"))
-    assert (info.name, network.config) == ("tiny", TINY)

@@ -34,6 +34,7 @@ HOMES = {  # foreign package: the only places that know it
     "cv2": ("models.matching", "models.pose"),
     "exifread": ("nps_cli.exif",),
     "gsplat": ("models.render.cuda",),
+    "huggingface_hub": ("nps_cli.hub", "nps_cli.hashes"),
     "numba": ("models.render",),
     "pillow_heif": ("nps_cli.photos",),
     "plyfile": ("nps_cli.formats.ply",),

@@ -41,6 +41,7 @@ class TrainConfig(ABC, Generic[NetworkT]):
     artifacts: float = 0.7  # strength of what phone cameras add
     texture_count: int = 2000
     texture_size: int = 128
+    license: str = "MIT"  # of the weights: that of those it starts from
 
     @classmethod
     @abstractmethod

@@ -165,7 +165,7 @@ def export(run: Run[NetworkT], path: Path) -> None:
     pairs = -(-run.step // config.reuse) * config.batch
     about = {
         "name": config.weights_name,
-        "license": "MIT",
+        "license": config.license,
         "description": f"trained for {run.step} steps on {pairs} pairs of procedural views",
         "training": json.dumps({**config.to_dict(), "step": run.step}),
     }

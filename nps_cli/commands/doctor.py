@@ -23,6 +23,7 @@ PACKAGES = {  # as Python imports them, and as pip calls them
     "poselib": "poselib",
     "PIL": "pillow",
     "safetensors": "safetensors",
+    "huggingface_hub": "huggingface_hub",
 }
 
 
@@ -80,7 +81,8 @@ def _own_models() -> Iterator[Check]:
 
 
 def _weights() -> Iterator[Check]:
-    from models.weights import embedded_path, read_info
+    from models.weights import CHECKPOINTS, embedded_path, read_info
+    from nps_cli import hub
 
     for name in ("network", "stereo"):
         path, found, works = embedded_path(name), "missing", False
@@ -90,6 +92,10 @@ def _weights() -> Iterator[Check]:
             except ValueError as error:
                 found = str(error)
         yield Check(f"weights: {name}", works, found, "install nps again", needed=name == "network")
+    here = [checkpoint.name for checkpoint in CHECKPOINTS if hub.find_cached(checkpoint)]
+    hint = f"not needed; on a GPU, for the paper's quality: nps weights fetch {CHECKPOINTS[0].name}"
+    found = ", ".join(here) or "none fetched"
+    yield Check("weights: published", bool(here), found, hint, needed=False)
 
 
 def _device() -> Iterator[Check]:

@@ -83,6 +83,17 @@ def train(
         int | None,
         typer.Option(metavar="N", min=1, show_default=False, help="Stop after so many steps."),
     ] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            show_default=False,
+            help="Start a network from weights of ours, a published NoPoSplat .ckpt, or MASt3R's "
+            ".pth, in their size. Default: a small one, random.",
+        ),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the checkpoint in --out, if there is one.")
     ] = False,
@@ -103,6 +114,8 @@ def train(
     console.set_verbosity(quiet=quiet, verbose=verbose)
     if not procedural:
         raise typer.BadParameter("is needed: there is no other data.", param_hint="--procedural")
+    if init and part is not Part.network:
+        raise typer.BadParameter("starts the network only: --part network.", param_hint="--init")
     given = {"sizes": _parse_sizes(size), "batch": batch, "total_steps": total_steps}
     from models.training import loop
     from models.training import run as training
@@ -112,7 +125,7 @@ def train(
     if export:
         check_target(export, force=force)
     chosen = pick_device(device)
-    run = _run(out, part, given, chosen, go_on=resume, force=force)
+    run = _run(out, part, given, init, chosen, go_on=resume, force=force)
     loaded = training.choose_textures(run.config, textures, chosen)
     loop.train(run, loaded, out, minutes, steps, on_step=_tell)
     console.say(f"wrote {out / training.CHECKPOINT} (step {run.step}, {run.skipped} skipped)")
@@ -144,7 +157,7 @@ def _parse_size(text: str) -> tuple[int, int]:
 
 
 def _run(
-    out: Path, part: Part, given: dict[str, Any], device: "torch.device", *,
+    out: Path, part: Part, given: dict[str, Any], init: Path | None, device: "torch.device", *,
     go_on: bool, force: bool,
 ) -> "Run[Any]":  # fmt: skip
     """A new run with the given settings, or the one in the folder, whose own settings hold."""
@@ -166,9 +179,30 @@ def _run(
         raise NpsError(
             f"{checkpoint} exists.", hint="Add --resume to go on, or --force to start again."
         )
-    out.mkdir(parents=True, exist_ok=True)
     settings = {name: value for name, value in given.items() if value is not None}
-    return training.start(training.PARTS[part](**settings), device)
+    if init is None:
+        run = training.start(training.PARTS[part](**settings), device)
+    else:
+        run = _start_from(init, settings, device)
+    out.mkdir(parents=True, exist_ok=True)
+    return run
+
+
+def _start_from(init: Path, settings: dict[str, Any], device: "torch.device") -> "Run[Any]":
+    from models.training import run as training
+    from models.training.network import NetworkTraining
+    from models.weights import load_initial, load_strictly
+
+    try:
+        network, license = load_initial(init)
+    except ValueError as error:
+        raise NpsError(str(error), hint="`nps train --help` says what --init takes.") from error
+    console.say(f"license of weights trained from {init}: {license}")
+    config = NetworkTraining(network=network.config, license=license, **settings)
+    run = training.start(config, device)
+    for each in (run.network, run.average):
+        load_strictly(each, network.state_dict())
+    return run
 
 
 def _tell(report: "StepReport") -> None:

@@ -1,53 +1,237 @@
-"""`nps weights`: which weights there are."""
+"""`nps weights`: which weights there are, where they are, and whether they are whole."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nps_cli import console, options
+from nps_cli.errors import NpsError
+
+if TYPE_CHECKING:
+    from models.weights import PublishedCheckpoint
 
 weights = typer.Typer(no_args_is_help=True, help="Which weights exist, and where they are.")
 
-
-@weights.callback()
-def _weights() -> None:
-    """Keeps `list` a subcommand while it is the only one."""
+Published = Annotated[
+    str, typer.Argument(metavar="NAME", show_default=False, help="As in `nps weights list`.")
+]
+NameOrFile = Annotated[
+    str, typer.Argument(metavar="NAME|FILE", show_default=False, help="A name, or a file.")
+]
 
 
 @weights.command("list")
 def list_weights(json: options.Json = False) -> None:
-    """List the weights on this machine: licence, what they were trained on, hash, file."""
-    from models.weights import embedded_path, read_info
+    """List embedded and published weights: license, what they were trained on, hash, file."""
+    from models.weights import CHECKPOINTS
 
-    files = sorted(embedded_path().parent.glob("*.safetensors"))
-    found = [(file, read_info(file)) for file in files]
+    found = [*_embedded(), *(_published(checkpoint) for checkpoint in CHECKPOINTS)]
     if json:
-        console.emit_json(
-            [
-                {
-                    "name": file.stem,
-                    "title": info.name,
-                    "license": info.license,
-                    "description": info.description,
-                    "sha256": info.sha256,
-                    "path": str(file),
-                    "metadata": info.metadata,
-                }
-                for file, info in found
-            ]
-        )
+        console.emit_json(found)
         return
+    columns = ("name", "here", "MB", "sha256", "license", "description")
     console.print_table(
         "",
-        ("name", "licence", "sha256", "MB", "description"),
+        columns,
         [
             (
-                file.stem,
-                info.license,
-                info.sha256[:12],
-                f"{file.stat().st_size / 1e6:.1f}",
-                info.description,
+                entry["name"],
+                "yes" if entry["present"] else "no",
+                f"{entry['bytes'] / 1e6:.0f}",
+                (entry["sha256"] or "")[:12] or "-",
+                entry["license"],
+                entry["description"],
             )
-            for file, info in found
+            for entry in found
         ],
     )
-    console.say(f"in {embedded_path().parent}")
-    console.say("use one with --weights NAME, or any .safetensors file with --weights FILE")
+    console.say("use one with --weights NAME, or any file with --weights FILE")
+    console.say("get one that is not here with: nps weights fetch NAME")
+
+
+@weights.command()
+def fetch(
+    name: Published,
+    force: Annotated[bool, typer.Option("--force", help="Fetch again what is here.")] = False,
+) -> None:
+    """Fetch published weights from the Hugging Face hub, and check them."""
+    from nps_cli import hub
+
+    checkpoint = _find(name)
+    if not force and (path := hub.find_cached(checkpoint)):
+        hub.check(checkpoint, path, read=True)
+        console.say(f"{name} is here already, whole")
+    else:
+        path = hub.fetch(checkpoint, force=force)
+    console.emit(str(path))
+    console.say(f"next: nps reconstruct a.jpg b.jpg --weights {name} -o scene.ply")
+
+
+@weights.command("path")
+def print_path(name: Published) -> None:
+    """Print where weights are on this machine."""
+    console.emit(str(_locate(name)))
+
+
+@weights.command()
+def verify(
+    which: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME|FILE]...",
+            show_default=False,
+            help="Names or files. Default: all weights on this machine.",
+        ),
+    ] = None,
+) -> None:
+    """Read weights from the first to the last byte, and check hash, names and shapes."""
+    from models.weights import CHECKPOINTS
+    from nps_cli import hub
+
+    here = [file.stem for file in _embedded_files()]
+    here += [checkpoint.name for checkpoint in CHECKPOINTS if hub.find_cached(checkpoint)]
+    broken = 0
+    for name in which or here:
+        try:
+            console.emit(f"{_verified(name)}  {name}")
+        except NpsError as error:
+            console.fail(str(error), error.hint)
+            broken += 1
+    if broken:
+        raise typer.Exit(1)
+
+
+@weights.command()
+def convert(
+    source: NameOrFile,
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", metavar="FILE", help="The .safetensors file to write."),
+    ],
+    half: Annotated[
+        bool, typer.Option("--half", help="Write float16: half as large, slightly rounded.")
+    ] = False,
+    force: options.Force = False,
+) -> None:
+    """Turn a published checkpoint into .safetensors that say what they are."""
+    import torch
+
+    from models.weights import find_checkpoint, load_network, save_network
+    from nps_cli.output import check_target, whole_file
+
+    if out.suffix != ".safetensors":
+        raise typer.BadParameter(f"{out} does not end in .safetensors.", param_hint="--out")
+    check_target(out, force=force)
+    try:
+        network, info = load_network(_locate(source))
+    except ValueError as error:
+        raise NpsError(str(error), hint="`nps weights list` shows weights that work.") from error
+    if checkpoint := find_checkpoint(source):
+        info = checkpoint.info(info.sha256)
+    about = {"name": info.name, "license": info.license, "description": info.description}
+    about |= info.metadata | {"converted_from_sha256": info.sha256}
+    with whole_file(out, force=force) as unfinished:
+        save_network(network, unfinished, about, torch.float16 if half else torch.float32)
+    console.say(f"wrote {out} ({out.stat().st_size / 1e6:.0f} MB, license: {info.license})")
+    console.say(f"next: nps reconstruct a.jpg b.jpg --weights {options.quoted(out)} -o scene.ply")
+
+
+def _embedded_files() -> list[Path]:
+    from models.weights import embedded_path
+
+    return sorted(embedded_path().parent.glob("*.safetensors"))
+
+
+def _embedded() -> list[dict[str, Any]]:
+    """What is known of the weights in the package."""
+    from models.weights import read_info
+
+    entries = []
+    for file in _embedded_files():
+        try:
+            info = read_info(file)
+        except ValueError as error:
+            raise NpsError(str(error), hint="Install nps again.") from error
+        entries.append(
+            {
+                "name": file.stem,
+                "kind": "embedded",
+                "present": True,
+                "title": info.name,
+                "license": info.license,
+                "description": info.description,
+                "sha256": info.sha256,
+                "bytes": file.stat().st_size,
+                "path": str(file),
+                "metadata": info.metadata,
+            }
+        )
+    return entries
+
+
+def _published(checkpoint: "PublishedCheckpoint") -> dict[str, Any]:
+    """What is known of a published checkpoint, without reading it."""
+    from nps_cli import hashes, hub
+
+    path = hub.find_cached(checkpoint)
+    sha256 = checkpoint.sha256 or hashes.expected(checkpoint.name)
+    return {
+        "name": checkpoint.name,
+        "kind": "published",
+        "present": path is not None,
+        "title": checkpoint.name,
+        "license": checkpoint.license,
+        "description": checkpoint.description,
+        "sha256": sha256,
+        "bytes": path.stat().st_size if path else checkpoint.size,
+        "path": str(path) if path else None,
+        "metadata": checkpoint.info("").metadata,
+    }
+
+
+def _find(name: str) -> "PublishedCheckpoint":
+    from models.weights import CHECKPOINTS, find_checkpoint
+
+    checkpoint = find_checkpoint(name)
+    if checkpoint is None:
+        raise NpsError(
+            f"No weights called {name} were published.",
+            hint=f"There are {', '.join(each.name for each in CHECKPOINTS)}.",
+        )
+    return checkpoint
+
+
+def _locate(name: str) -> Path:
+    """The file of a name, or a file itself."""
+    from models.weights import embedded_path, find_checkpoint
+    from nps_cli import hub
+
+    checkpoint = find_checkpoint(name)
+    path = hub.find_cached(checkpoint) if checkpoint else embedded_path(name)
+    if checkpoint and path is None:
+        raise NpsError(f"{name} is not on this machine.", hint=f"Run: nps weights fetch {name}")
+    for candidate in (path, Path(name)):
+        if candidate and candidate.is_file():
+            return candidate
+    raise NpsError(
+        f"There are no weights {name}.",
+        hint="`nps weights list` shows what there is; a file's name works too.",
+    )
+
+
+def _verified(name: str) -> str:
+    """The sha256 of weights that are whole, the expected ones, and fit their network."""
+    from models.weights import find_checkpoint, load_network, load_stereo
+    from nps_cli import hashes, hub
+
+    path, checkpoint = _locate(name), find_checkpoint(name)
+    if checkpoint:
+        sha256 = hub.check(checkpoint, path, read=True)
+    else:
+        sha256 = hashes.sha256_of(path, read=True)
+    try:
+        load_stereo(path) if name == "stereo" else load_network(path, sha256)
+    except (OSError, ValueError) as error:
+        raise NpsError(str(error), hint="`nps weights list` shows weights that work.") from error
+    return sha256

@@ -1,0 +1,164 @@
+"""Weights files: ours, written whole or not at all; and loading them or published ones."""
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from models.network.noposplat import NoPoSplat, NoPoSplatConfig
+from models.stereo.network import StereoConfig, StereoNetwork
+from models.weights.published import read_published
+from models.weights.strict import EXPECTED, empty_network, load_strictly
+
+REQUIRED = ("name", "license", "description")  # metadata of every file of ours
+
+
+@dataclass(frozen=True)
+class WeightsInfo:
+    """What a weights file is."""
+
+    name: str
+    sha256: str  # of the whole file
+    license: str
+    description: str
+    metadata: dict[str, str]  # whatever else was saved: what it was trained on, ...
+
+
+def embedded_path(name: str = "network") -> Path:
+    """Where weights that come with the package are, if they do."""
+    return Path(__file__).parent.parent / "embedded" / f"{name}.safetensors"
+
+
+def save_network(
+    network: NoPoSplat,
+    path: Path,
+    metadata: dict[str, str],
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Write weights and configuration as one file, whole or not at all.
+
+    Args:
+        network: What to save.
+        path: A .safetensors file.
+        metadata: `name`, `license`, `description`, and anything else to keep, as text.
+        dtype: How to store the weights; they are loaded as float32.
+    """
+    write_own(network, network.config, path, metadata, dtype)
+
+
+def save_stereo(
+    network: StereoNetwork,
+    path: Path,
+    metadata: dict[str, str],
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Write a stereo network's weights and configuration, like `save_network`."""
+    write_own(network, network.config, path, metadata, dtype)
+
+
+def load_network(path: Path, sha256: str | None = None) -> tuple[NoPoSplat, WeightsInfo]:
+    """Build a network from a file of ours or a published checkpoint, on the CPU, for inference.
+
+    The weights stay in the file until they are used: it must not change meanwhile. Never runs
+    code from it. Raises ValueError when the file is something else or broken.
+
+    Args:
+        path: The file.
+        sha256: Its digest, where that is known; otherwise the whole file is read to get it.
+    """
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start == b"PK\x03\x04":
+        network, about = read_published(path)
+    else:
+        state, about = read_own(path)
+        network = empty_network(parse_config(about.pop("config")))
+        load_strictly(network, state)
+    return network.eval(), describe(path, about, sha256)
+
+
+def load_stereo(path: Path) -> tuple[StereoNetwork, WeightsInfo]:
+    """Build a stereo network from a file of ours, on the CPU, for inference, as `load_network`."""
+    state, about = read_own(path)
+    text = about.pop("config")
+    try:
+        values = json.loads(text)
+        config = StereoConfig(**values | {"widths": tuple(values["widths"])})
+    except (TypeError, KeyError, ValueError) as error:
+        raise ValueError(f"not a stereo network's configuration ({error}): {text[:200]}") from error
+    with torch.device("meta"):
+        network = StereoNetwork(config)
+    load_strictly(network, state)
+    return network.eval(), describe(path, about)
+
+
+def read_info(path: Path, sha256: str | None = None) -> WeightsInfo:
+    """What a file of ours says about itself, without its weights. Raises ValueError."""
+    _, about = read_own(path, weights=False)
+    return describe(path, {key: about[key] for key in about if key != "config"}, sha256)
+
+
+def describe(path: Path, about: dict[str, str], sha256: str | None = None) -> WeightsInfo:
+    """Put together what is known about a file."""
+    rest = {key: about[key] for key in about if key not in REQUIRED}
+    digest = sha256 or digest_of(path)
+    return WeightsInfo(about["name"], digest, about["license"], about["description"], rest)
+
+
+def digest_of(path: Path) -> str:
+    """The sha256 of a whole file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_own(
+    network: torch.nn.Module,
+    config: NoPoSplatConfig | StereoConfig,
+    path: Path,
+    metadata: dict[str, str],
+    dtype: torch.dtype,
+) -> None:
+    """Write weights, configuration and metadata; the file appears whole or not at all."""
+    absent = set(REQUIRED) - metadata.keys()
+    if absent:
+        raise ValueError(f"metadata lacks {', '.join(sorted(absent))}")
+    state = {
+        key: value.to("cpu", dtype).contiguous() for key, value in network.state_dict().items()
+    }
+    unfinished = path.with_name(path.name + ".part")
+    try:
+        save_file(state, unfinished, {"config": json.dumps(asdict(config)), **metadata})
+        os.replace(unfinished, path)
+    except SafetensorError as error:
+        raise OSError(f"{path} cannot be written: {error}") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def read_own(path: Path, weights: bool = True) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read the weights (or none of them) and the metadata that `write_own` wrote."""
+    try:
+        with safe_open(path, "pt") as file:
+            about = dict(file.metadata() or {})
+            state = {key: file.get_tensor(key) for key in file.keys() if weights}
+    except SafetensorError as error:
+        raise ValueError(f"{path} is broken or no weights file ({error}); {EXPECTED}") from error
+    absent = {"config", *REQUIRED} - about.keys()
+    if absent:
+        raise ValueError(f"{path} does not say its {', '.join(sorted(absent))}; {EXPECTED}")
+    return state, about
+
+
+def parse_config(text: str) -> NoPoSplatConfig:
+    """Read a configuration from JSON; a name or value that makes no network is an error."""
+    try:
+        values = json.loads(text)
+        return NoPoSplatConfig(**values | {"trunk_widths": tuple(values["trunk_widths"])})
+    except (TypeError, KeyError, ValueError) as error:
+        raise ValueError(f"not a network's configuration ({error}): {text[:200]}") from error

@@ -1,0 +1,44 @@
+"""Filling a network with weights: every parameter is found and none is left over, or it fails."""
+
+import torch
+from torch import Tensor
+
+from models.network.noposplat import NoPoSplat, NoPoSplatConfig
+
+EXPECTED = "expected .safetensors weights of this program or a published NoPoSplat .ckpt"
+
+
+def empty_network(config: NoPoSplatConfig) -> NoPoSplat:
+    """A network whose parameters have shapes but no values yet."""
+    with torch.device("meta"):
+        return NoPoSplat(config)
+
+
+def load_strictly(network: torch.nn.Module, state: dict[str, Tensor]) -> None:
+    """Load weights under our names, or say in one error everything that does not fit.
+
+    A network on the meta device takes over the tensors themselves.
+    """
+    expected = network.state_dict()
+    both = [key for key in expected if key in state]
+    problems = {
+        "missing": [key for key in expected if key not in state],
+        "left over": [key for key in state if key not in expected],
+        "of another shape": [
+            f"{key} {tuple(state[key].shape)} instead of {tuple(expected[key].shape)}"
+            for key in both
+            if state[key].shape != expected[key].shape
+        ],
+    }
+    if any(problems.values()):
+        found = "; ".join(f"{what}: {summary(keys)}" for what, keys in problems.items() if keys)
+        raise ValueError(f"these weights do not fit the network: {found}")
+    is_meta = any(value.is_meta for value in expected.values())
+    network.load_state_dict({key: value.float() for key, value in state.items()}, assign=is_meta)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # taken over as is
+
+
+def summary(names: list[str]) -> str:
+    """How many there are, and the first few."""
+    shown = ", ".join(names[:4])
+    return f"{len(names)} ({shown}{', ...' if len(names) > 4 else ''})"
