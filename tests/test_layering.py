@@ -10,7 +10,7 @@ LAYERS = (  # from the ground up; parts of one layer do not know each other
     ("models.camera", "models.gaussians", "models.colormap", "models.views"),
     (
         *("models.trajectory", "models.metrics", "models.matching", "models.sightings"),
-        *("models.render", "models.fusion"),
+        *("models.epipolar", "models.overview", "models.render", "models.fusion"),
     ),
     (
         *("models.network", "models.stereo", "models.fill", "models.refine"),
@@ -29,7 +29,7 @@ STRANGERS = (  # what stays apart although the layers would allow it
     ("models.data", "models.render"),  # ray-traced worlds can judge the renderer
 )
 HOMES = {  # foreign package: the only places that know it
-    "PIL": ("nps_cli.photos", "nps_cli.formats.video", "models.data"),
+    "PIL": ("nps_cli.photos", "nps_cli.formats.canvas", "nps_cli.formats.video", "models.data"),
     "av": ("nps_cli.formats.video",),
     "cv2": ("models.matching", "models.pose"),
     "exifread": ("nps_cli.exif",),

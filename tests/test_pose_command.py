@@ -87,3 +87,14 @@ def test_a_photo_stored_turned_gets_a_word_of_warning(nps, faked, photo_pair):
         photo.save(photo_pair[0], exif=exif)
     assert "left.jpg: stored turned" in nps("pose", *photo_pair, "--format", "nerfstudio").err
     assert "stored turned" not in nps("pose", *photo_pair).err
+
+
+def test_a_plot_comes_beside_the_document(nps, faked, photo_pair, tmp_path: Path):
+    plot = tmp_path / "plot.png"
+    ran = nps("pose", *photo_pair, "--plot", plot)
+    assert ran.code == 0, ran.err
+    assert json.loads(ran.out)["format"] == "nps-pose"
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert nps("pose", *photo_pair, "--plot", plot).code == 1
+    assert nps("pose", *photo_pair, "--plot", tmp_path / "plot.jpg").code == 2
+    assert len(faked.calls) == 1

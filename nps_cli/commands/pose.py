@@ -40,6 +40,14 @@ def pose(
             help="A pose document; cameras.txt, images.txt and points3D.txt; or transforms.json."
         ),
     ] = Format.json,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            show_default=False,
+            help="Also a picture of matches, epipolar lines, cameras and points: .png.",
+        ),
+    ] = None,
     weights: options.Weights = None,
     device: options.Device = "auto",
     focal_35mm: options.Focal35mm = None,
@@ -55,39 +63,49 @@ def pose(
 ) -> None:
     """Find where the photos were taken."""
     console.set_verbosity(quiet=quiet, verbose=verbose)
-    _check(photos, out, format, json, force)
+    _check(photos, out, format, plot, json, force)
     from nps_cli.loading import reconstruct_photos
 
     given = options.given_intrinsics(focal_35mm, fov, intrinsics)
     result = reconstruct_photos(photos, given, weights, device, refine, resolution, seed)
-    _write(result, photos, out, format, json, force)
+    _write(result, photos, out, format, plot, json, force)
     console.say(f"next: nps reconstruct {options.quoted(*photos)} -o scene.ply")
     if result.reconstruction.problems:
         raise typer.Exit(EXIT_UNTRUSTED)
 
 
-def _check(photos: list[Path], out: Path, format: Format, json: bool, force: bool) -> None:
+def _check(
+    photos: list[Path], out: Path, format: Format, plot: Path | None, json: bool, force: bool
+) -> None:
     """Refuse what could not be written, before any work."""
     from nps_cli.formats.colmap import check_model, image_names
     from nps_cli.loading import check_outputs
 
-    if out != STDOUT:
-        folder = out if format is Format.colmap else None
-        check_outputs(None if folder else out, folder=folder, force=force)
-    elif format is Format.colmap:
+    if out == STDOUT and format is Format.colmap:
         raise typer.BadParameter("COLMAP's model is a folder: name one.", param_hint="--out")
-    elif format is Format.nerfstudio and json:
+    if out == STDOUT and format is Format.nerfstudio and json:
         raise typer.BadParameter("stdout cannot take both the poses and the report of --json.")
+    if plot is not None and plot.suffix.lower() != ".png":
+        raise typer.BadParameter(f"{plot} does not end in .png.", param_hint="--plot")
+    file = None if out == STDOUT or format is Format.colmap else out
+    check_outputs(file, plot, folder=out if format is Format.colmap else None, force=force)
     if format is Format.colmap:
         image_names(photos)
         check_model(out)
 
 
 def _write(
-    result: "Result", photos: list[Path], out: Path, format: Format, json: bool, force: bool
+    result: "Result",
+    photos: list[Path],
+    out: Path,
+    format: Format,
+    plot: Path | None,
+    json: bool,
+    force: bool,
 ) -> None:
     from nps_cli.formats.colmap import image_names, write_colmap
     from nps_cli.formats.nerfstudio import file_paths, transforms
+    from nps_cli.formats.plot import write_plot
     from nps_cli.formats.poses import pose_document, write_poses
 
     document = shown = pose_document(result.photos, result.reconstruction, result.weights)
@@ -100,8 +118,11 @@ def _write(
         write_colmap(document, names, result.photos, result.reconstruction, out, force=force)
     elif out != STDOUT:
         write_poses(shown, out, force=force)
-    if out != STDOUT:
-        console.say(f"wrote {out}")
+    if plot is not None:
+        write_plot(document, result.photos, result.reconstruction, plot, force=force)
+    for written in (out, plot):
+        if written not in (STDOUT, None):
+            console.say(f"wrote {written}")
     turned = [photo.name for photo in result.photos if (photo.orientation or 1) != 1]
     if turned and format is not Format.json:
         console.warn(
