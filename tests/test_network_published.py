@@ -69,6 +69,22 @@ def test_the_network_computes_what_was_published(count: int, size: tuple[int, in
         torch.testing.assert_close(ours, value, rtol=1e-6, atol=1e-9 * value.abs().max().item())
 
 
+@pytest.mark.parametrize("count", [2, 3])
+def test_encoder_and_decoder_compute_what_was_published(count: int):
+    state, views = tiny_state(), recipe_views(count, (48, 32))
+    network = NoPoSplat(TINY)
+    load_published(network, state)
+    images, intrinsics = views.images.double() * 2 - 1, views.intrinsics.double()
+
+    encoded, *decoded = network.double().backbone(images, intrinsics)
+
+    weights = {key.removeprefix("encoder."): value.double() for key, value in state.items()}
+    expected = transformer(weights, list(images[0]), intrinsics[0])
+    for view, maps in enumerate(expected):
+        for ours, theirs in zip((encoded, *decoded), maps, strict=True):
+            torch.testing.assert_close(ours[0, view], theirs, rtol=1e-6, atol=1e-9)
+
+
 def reference(w, images, intrinsics):
     pixels = [image * 2 - 1 for image in images]
     features = transformer(w, pixels, intrinsics)
