@@ -18,7 +18,7 @@ from models.network.backbone import PATCH_SIZE
 from models.network.noposplat import NoPoSplat
 from models.pose import PnpPose, pose_from_centers
 from models.refine import LEAST_PARALLAX, Registration, depth_range, register
-from models.stereo.depth import estimate_depth
+from models.stereo.depth import estimate_depths
 from models.stereo.network import StereoNetwork
 from models.views import Views, crop_to_aspect, resize
 
@@ -100,17 +100,42 @@ def reconstruct(
                 "poses and shapes are the network's guess.",
             ),
         )
-    if registration.parallax < LEAST_PARALLAX:
-        return replace(
-            answer,
-            problems=(
-                "The camera hardly moved between the photos "
-                f"({registration.parallax * 57.3:.1f} degrees of parallax): "
-                "shapes are the network's guess.",
-            ),
-        )
+    if registration.parallax < LEAST_PARALLAX or registration.doubts.cut_out:
+        return barely_moved(answer, registration)
     on_stage("measuring depth")
     return measure(images, intrinsics, registration, answer, refinement.stereo, resolution)
+
+
+def barely_moved(answer: Reconstruction, registration: Registration) -> Reconstruction:
+    """The network's shapes with the poses that matches tell: rotations, and next to no baseline."""
+    if registration.doubts.cut_out:
+        problem = "One photo is the other again, resized or cut out of it"
+    else:
+        parallax = math.degrees(registration.parallax)
+        problem = f"The camera hardly moved between the photos ({parallax:.1f} degrees of parallax)"
+    pairs = (
+        replace(pair, method="matches", inliers=len(found), inlier_ratio=found.inlier_ratio)
+        if (found := registration.pairs.get((pair.first, pair.second)))
+        else pair
+        for pair in answer.pairs
+    )
+    world2cam, _ = at_scale(registration, answer)
+    return replace(
+        answer,
+        world2cam=world2cam,
+        pairs=tuple(replace(pair, confidence=0.0) for pair in pairs),
+        problems=(f"{problem}: only rotations are known, and shapes are the network's guess.",),
+    )
+
+
+def at_scale(
+    registration: Registration, answer: Reconstruction
+) -> tuple[Float[Tensor, "view 4 4"], Float[Tensor, "point 3"]]:
+    """Registered poses and points at the network's scale: matches alone have none."""
+    scale = float(answer.depths[0].median() / registration.points[:, 2].median())
+    world2cam = registration.world2cam.clone()
+    world2cam[:, :3, 3] *= scale
+    return world2cam, registration.points * scale
 
 
 def predict(
@@ -203,24 +228,23 @@ def measure(
     resolution: int,
 ) -> Reconstruction:
     """Replace the network's geometry by what the photos show at their registered poses."""
-    # The scene keeps the network's scale: matches alone have none.
-    scale = float(answer.depths[0].median() / registration.points[:, 2].median())
-    world2cam = registration.world2cam.clone()
-    world2cam[:, :3, 3] *= scale
-    points = registration.points * scale
+    world2cam, points = at_scale(registration, answer)
     resized = [resize(image, even_size(image, resolution)) for image in images]
-    views = []
-    for index, image in enumerate(resized):
-        near_far = depth_range(points, world2cam[index])
-        found = estimate_depth(index, resized, intrinsics, world2cam, near_far, stereo)
-        views.append(
-            PosedDepth(image, found.depth, found.confidence, intrinsics[index], world2cam[index])
+    ranges = [depth_range(points, pose) for pose in world2cam]
+    estimates = estimate_depths(
+        resized, intrinsics, world2cam, ranges, points, registration.sightings, stereo
+    )
+    views = [
+        PosedDepth(image, found.depth, found.confidence, matrix, pose)
+        for image, found, matrix, pose in zip(
+            resized, estimates, intrinsics, world2cam, strict=True
         )
+    ]
     pairs = tuple(
         match_evidence(first, second, registration, views)
         for first, second in combinations(range(len(images)), 2)
     )
-    problems = tuple(
+    problems = registration.doubts.sentences + tuple(
         f"Photo {view + 1} is placed by only {support.inliers} matches: its pose may be wrong."
         for view in range(1, len(images))
         if (support := best_support(view, pairs)).confidence < TRUSTED
@@ -259,6 +283,7 @@ def match_evidence(
     pose = registration.pairs.get((first, second))
     inliers = 0 if pose is None else len(pose)
     ratio = 0.0 if pose is None else pose.inlier_ratio
+    most = registration.doubts.confidence if (first, second) == registration.base else 1.0
     return PairEvidence(
         first=first,
         second=second,
@@ -267,7 +292,7 @@ def match_evidence(
         inlier_ratio=ratio,
         photometric_error=error,
         overlap=overlap,
-        confidence=match_confidence(inliers, ratio),
+        confidence=min(most, match_confidence(inliers, ratio)),
     )
 
 

@@ -1,6 +1,6 @@
 """Poses from what photos have in common, depth from what they show at those poses."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from models.camera import invert, transform_points
 from models.matching import Correspondences, correspond
+from models.matching.degenerate import Doubts, settle
 from models.matching.features import Matcher
 from models.matching.motion import RelativePose, absolute_pose
 
@@ -21,7 +22,7 @@ class Registration:
 
     `points` are the triangulated matches in the world, `sightings` where each photo shows them
     (coordinates, NaN where it does not); `pairs` maps (first, second) to the evidence of that pair
-    alone.
+    alone; `doubts` are about the pair `base`, on which the rest stands.
     """
 
     world2cam: Float[Tensor, "view 4 4"]
@@ -29,6 +30,8 @@ class Registration:
     sightings: Float[Tensor, "view point 2"]
     parallax: float  # median angle between the rays of a point, radians
     pairs: dict[tuple[int, int], RelativePose]
+    base: tuple[int, int]
+    doubts: Doubts
 
 
 def bearings(
@@ -57,11 +60,11 @@ def register(
     intrinsics = intrinsics.cpu()
     sizes = [(image.shape[-2], image.shape[-1]) for image in images]
     found = correspond(images, intrinsics, matchers, seed)
-    pairs = found.poses
-    if not pairs:
+    if not found.poses:
         return None
-    base = max(pairs, key=lambda pair: len(pairs[pair]))
-    pose = pairs[base]
+    base = max(found.poses, key=lambda pair: len(found.poses[pair]))
+    pose, doubts = _settle(base, found, intrinsics, sizes, seed)
+    found = replace(found, poses=found.poses | {base: pose})
     world2cam = torch.eye(4).repeat(len(images), 1, 1)
     world2cam[base[1]] = pose.first2second
     sightings = torch.full((len(images), len(pose), 2), torch.nan)
@@ -83,7 +86,28 @@ def register(
         points=transform_points(points, world2cam[0]).to(device),
         sightings=sightings.to(device),
         parallax=float(pose.parallax.median()),
-        pairs=pairs,
+        pairs=found.poses,
+        base=base,
+        doubts=doubts,
+    )
+
+
+def _settle(
+    base: tuple[int, int],
+    found: Correspondences,
+    intrinsics: Float[Tensor, "view 3 3"],
+    sizes: list[tuple[int, int]],
+    seed: int,
+) -> tuple[RelativePose, Doubts]:
+    first, second = base
+    return settle(
+        found.coordinates[first],
+        found.coordinates[second],
+        found.matches[base],
+        intrinsics[[first, second]],
+        (sizes[first], sizes[second]),
+        found.poses[base],
+        seed,
     )
 
 

@@ -128,6 +128,23 @@ def test_a_camera_that_only_turned_is_recognized(photos, network, refinement):
     second, _ = photograph(turned)
     result = reconstruct([photos[0], second], BOTH, network, refinement)
     assert result.problems and "moved" in result.problems[0]
+    assert torch.rad2deg(rotation_angle(result.world2cam[1, :3, :3], turned[:3, :3])) < 0.3
+    assert result.world2cam[1, :3, 3].norm() < 0.02 and result.pairs[0].confidence == 0
+
+
+def test_a_cut_out_of_the_other_photo_is_recognized(photos, network, refinement):
+    cut = photos[0][:, 12:-12, 16:-16].contiguous()
+    result = reconstruct([photos[0], cut], BOTH, network, refinement)
+    assert "cut out" in result.problems[0] and result.pairs[0].confidence == 0
+
+
+def test_a_flat_scene_is_reconstructed_with_doubt(photos, network, refinement, monkeypatch):
+    monkeypatch.setattr("card_world.HALF_CARD", 0.0)
+    closer = se3_exponential(torch.tensor([0.1, -0.05, -0.6, 0.05, 0.1, 0.0]))
+    flat = [photograph(pose)[0] for pose in (POSES[0], closer)]
+    result = reconstruct(flat, BOTH, network, refinement, resolution=128)
+    assert "flat surface" in result.problems[0]
+    assert result.pairs[0].confidence == 0.5 and len(result.points)
 
 
 def test_more_matches_mean_more_confidence():

@@ -1,0 +1,248 @@
+"""Where matches do not tell how two photos were taken, however many agree with one motion."""
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import poselib
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from models.camera import cross_matrix, rotation_angle, to_pixels
+from models.matching.motion import (
+    EPIPOLAR_ERROR_PX,
+    FEWEST,
+    RelativePose,
+    in_pixels,
+    poselib_camera,
+    relative_pose,
+    to_matrix,
+    triangulate,
+)
+
+NEARLY_ALL = 0.9  # share of the inliers that a mere cut-out explains
+AS_WELL = 0.98  # of the inliers: so many agree with a second motion only if the scene is flat
+SAME = math.radians(10)  # motions that differ less are one
+RIVAL, FEWEST_OF_RIVAL = 0.4, 15  # of the inliers; fewer agree with a motion by chance
+
+
+@dataclass(frozen=True)
+class Doubts:
+    """What speaks against the motion that most matches of two photos agree with."""
+
+    cut_out: bool  # one photo is the other again, scaled or cut
+    twin: float | None  # angle in radians to another motion that explains the inliers as well
+    rival: int  # matches that agree with a second motion, if they are many
+
+    @property
+    def confidence(self) -> float:
+        """The most that can be claimed: a flat scene's two motions are equally likely."""
+        return 0.3 if self.rival else 0.5 if self.twin is not None else 1.0
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """The doubts in words."""
+        said = []
+        if self.twin is not None:
+            said.append(
+                "All matches lie on a flat surface, which a second pose, "
+                f"{math.degrees(self.twin):.0f} degrees away, explains as well: "
+                "this may be the wrong one of the two."
+            )
+        if self.rival:
+            said.append(
+                f"A second pose explains {self.rival} further matches: texture that repeats, or "
+                "something that moved, may have misled the one that is given."
+            )
+        return tuple(said)
+
+
+def settle(
+    first: Float[Tensor, "first_keypoint 2"],
+    second: Float[Tensor, "second_keypoint 2"],
+    matches: Int[Tensor, "match 2"],
+    intrinsics: Float[Tensor, "2 3 3"],
+    sizes: tuple[tuple[int, int], tuple[int, int]],
+    pose: RelativePose,
+    seed: int = 0,
+) -> tuple[RelativePose, Doubts]:
+    """Look for what speaks against a pose; arguments as for `relative_pose`, which found it.
+
+    Returns:
+        The pose, or the other one that a flat scene admits where more matches agree with that; and
+        the doubts about it.
+    """
+    twin = flat_twin(first, second, matches, intrinsics, sizes, pose)
+    if twin is not None and len(twin) > len(pose):
+        pose, twin = twin, pose
+    as_good = twin is not None and len(twin) >= AS_WELL * len(pose)
+    doubts = Doubts(
+        cut_out=is_cut_out(first[pose.inliers[:, 0]], second[pose.inliers[:, 1]], sizes),
+        twin=_angle_between(pose, twin) if twin is not None and as_good else None,
+        rival=rival_support(first, second, matches, intrinsics, sizes, pose, seed),
+    )
+    return pose, doubts
+
+
+def is_cut_out(
+    first: Float[Tensor, "inlier 2"],
+    second: Float[Tensor, "inlier 2"],
+    sizes: tuple[tuple[int, int], tuple[int, int]],
+) -> bool:
+    """Whether one photo is the other again, scaled or cut: no rotation, no perspective.
+
+    Args:
+        first: Coordinates of the inliers in the first photo, in [0, 1].
+        second: In the second.
+        sizes: (height, width) of both, in the pixels in which errors are measured.
+    """
+    in_first, in_second = (
+        coordinates * coordinates.new_tensor([size[1], size[0]])
+        for coordinates, size in zip((first, second), sizes, strict=True)
+    )
+    good = torch.ones(len(first), dtype=torch.bool)
+    for _ in range(5):
+        here, there = in_first[good].mean(0), in_second[good].mean(0)
+        from_here, from_there = in_first[good] - here, in_second[good] - there
+        scale = (from_here * from_there).sum() / from_here.square().sum().clamp(min=1e-9)
+        errors = (in_second - there - scale * (in_first - here)).norm(dim=1)
+        good = errors <= torch.maximum(errors.median(), errors.new_tensor(2 * EPIPOLAR_ERROR_PX))
+    if scale <= 0 or (errors <= 2 * EPIPOLAR_ERROR_PX).float().mean() < NEARLY_ALL:
+        return False
+    corners = torch.tensor([[0.0, 0.0], [1.0, 1.0]])
+    frame, other = (corners * corners.new_tensor([size[1], size[0]]) for size in sizes)
+    of_second = ((other - there) / scale + here) / frame[1]
+    of_first = ((frame - here) * scale + there) / other[1]
+    return any(bool((ends > -0.02).all() and (ends < 1.02).all()) for ends in (of_second, of_first))
+
+
+def flat_twin(
+    first: Float[Tensor, "first_keypoint 2"],
+    second: Float[Tensor, "second_keypoint 2"],
+    matches: Int[Tensor, "match 2"],
+    intrinsics: Float[Tensor, "2 3 3"],
+    sizes: tuple[tuple[int, int], tuple[int, int]],
+    pose: RelativePose,
+) -> RelativePose | None:
+    """The motion other than this one that explains most, if the inliers lie on one plane.
+
+    A homography stands for two motions, and often the plane is in front of the cameras in both.
+    Random samples from a plane may lead to either.
+    """
+    inliers = first[pose.inliers[:, 0]], second[pose.inliers[:, 1]]
+    at = first[matches[:, 0]], second[matches[:, 1]]
+    twins = []
+    for motion in _flat_motions(*inliers, intrinsics, sizes):
+        refined, _ = poselib.refine_relative_pose(
+            in_pixels(at[0], sizes[0]),
+            in_pixels(at[1], sizes[1]),
+            motion,
+            poselib_camera(intrinsics[0], sizes[0]),
+            poselib_camera(intrinsics[1], sizes[1]),
+            {"loss_type": "TRUNCATED", "loss_scale": 2 * EPIPOLAR_ERROR_PX},
+        )
+        first2second = to_matrix(refined)
+        first2second[:3, 3] = functional.normalize(first2second[:3, 3], dim=0)
+        twin = _explain(at, matches, intrinsics, sizes, first2second)
+        if len(twin) >= FEWEST and _angle_between(pose, twin) > SAME:
+            twins.append(twin)
+    return max(twins, key=len, default=None)
+
+
+def rival_support(
+    first: Float[Tensor, "first_keypoint 2"],
+    second: Float[Tensor, "second_keypoint 2"],
+    matches: Int[Tensor, "match 2"],
+    intrinsics: Float[Tensor, "2 3 3"],
+    sizes: tuple[tuple[int, int], tuple[int, int]],
+    pose: RelativePose,
+    seed: int = 0,
+) -> int:
+    """How many of the matches left over agree with a second, different motion.
+
+    Texture that repeats has one; so have things that moved.
+
+    Returns:
+        Zero where they are few beside the inliers, or as few as agree by chance.
+    """
+    taken = (matches[:, None] == pose.inliers[None]).all(-1).any(1)
+    enough = max(FEWEST_OF_RIVAL, RIVAL * len(pose))
+    if int((~taken).sum()) < enough:
+        return 0
+    other = relative_pose(first, second, matches[~taken], intrinsics, sizes, seed)
+    if other is None or len(other) < enough:
+        return 0
+    rotations = pose.first2second[:3, :3], other.first2second[:3, :3]
+    return len(other) if float(rotation_angle(*rotations)) > SAME else 0
+
+
+def _flat_motions(
+    first: Float[Tensor, "inlier 2"],
+    second: Float[Tensor, "inlier 2"],
+    intrinsics: Float[Tensor, "2 3 3"],
+    sizes: tuple[tuple[int, int], tuple[int, int]],
+) -> list[poselib.CameraPose]:
+    """The motions that the best homography stands for, with its plane in front of the camera."""
+    homography, info = poselib.estimate_homography(
+        in_pixels(first, sizes[0]),
+        in_pixels(second, sizes[1]),
+        {"max_reproj_error": 2 * EPIPOLAR_ERROR_PX, "min_iterations": 100, "max_iterations": 1000},
+        {},
+    )
+    cameras = [
+        to_pixels(matrix, size).double().numpy()
+        for matrix, size in zip(intrinsics, sizes, strict=True)
+    ]
+    calibrated = np.linalg.inv(cameras[1]) @ homography @ cameras[0]
+    rays = np.column_stack([in_pixels(first, sizes[0]), np.ones(len(first))])
+    rays = rays[np.array(info["inliers"], bool)] @ np.linalg.inv(cameras[0]).T
+    if len(rays) == 0 or not np.isfinite(calibrated).all():
+        return []
+    _, rotations, translations, normals = cv2.decomposeHomographyMat(calibrated, np.eye(3))
+    motions = []
+    for rotation, translation, normal in zip(rotations, translations, normals, strict=True):
+        length = np.linalg.norm(translation)
+        if length > 1e-6 and (rays @ normal > 0).mean() > NEARLY_ALL:
+            motion = poselib.CameraPose()
+            motion.R, motion.t = rotation, translation[:, 0] / length
+            motions.append(motion)
+    return motions
+
+
+def _explain(
+    at: tuple[Float[Tensor, "match 2"], Float[Tensor, "match 2"]],
+    matches: Int[Tensor, "match 2"],
+    intrinsics: Float[Tensor, "2 3 3"],
+    sizes: tuple[tuple[int, int], tuple[int, int]],
+    first2second: Float[Tensor, "4 4"],
+) -> RelativePose:
+    """A motion with the matches that agree: by Sampson's distance, before the first camera."""
+    rays = [
+        torch.from_numpy(np.column_stack([in_pixels(coordinates, size), np.ones(len(matches))]))
+        for coordinates, size in zip(at, sizes, strict=True)
+    ]
+    inverse = torch.linalg.inv(
+        torch.stack([to_pixels(*each) for each in zip(intrinsics, sizes, strict=True)])
+    ).double()
+    essential = (cross_matrix(first2second[:3, 3]) @ first2second[:3, :3]).double()
+    fundamental = inverse[1].T @ essential @ inverse[0]
+    lines = rays[1] @ fundamental, rays[0] @ fundamental.T
+    slope = sum(line[:, :2].square().sum(1) for line in lines)
+    errors = (rays[1] * lines[1]).sum(1).abs() / slope.sqrt()
+    depth, parallax = triangulate(*at, intrinsics[0], intrinsics[1], first2second)
+    good = (errors < EPIPOLAR_ERROR_PX) & (depth > 0)
+    return RelativePose(
+        first2second, matches[good], depth[good], parallax[good], float(good.float().mean())
+    )
+
+
+def _angle_between(one: RelativePose, other: RelativePose) -> float:
+    """The larger of the angles between two rotations and between two directions."""
+    rotations, directions = (
+        [pose.first2second[:3, columns] for pose in (one, other)] for columns in (slice(3), 3)
+    )
+    turn = torch.linalg.cross(*directions).norm().atan2(directions[0] @ directions[1])
+    return max(float(rotation_angle(*rotations)), float(turn))
