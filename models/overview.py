@@ -12,7 +12,7 @@ from models.camera import cross_matrix, invert, transform_points
 ASIDE = math.radians(-32), math.radians(28)  # azimuth and elevation of whom looks
 ABOVE = 0.0, math.radians(90)
 SHOWN = 0.9  # share of the points, the nearest ones, that has to fit
-FRUSTUM = 0.16  # length of a frustum, by the median distance of the points
+FRUSTUM = 0.16  # length of a frustum, by the distance of the scene
 MARGIN = 0.07  # around everything, as a share of the picture
 
 
@@ -29,21 +29,28 @@ def look_from_outside(
     world2cam: Float[Tensor, "view 4 4"],
     intrinsics: Float[Tensor, "view 3 3"],
     size: tuple[int, int],
+    distance: float,
     *,
     above: bool = False,
 ) -> Overview:
-    """Project cameras and points so that they fill a picture of this (height, width).
+    """Project cameras and points so that they fill a picture.
 
-    The onlooker stands behind the cameras, to the left and a little higher, or straight above.
+    The onlooker stands behind the cameras, to one side and a little higher, or straight above.
+
+    Args:
+        points: In the world; there may be none.
+        world2cam: Of the cameras.
+        intrinsics: Normalized.
+        size: (height, width) of the picture.
+        distance: Of the scene, which tells how large to draw a camera.
+        above: Whether to look from straight above.
     """
     cam2world = invert(world2cam)
     centers = cam2world[:, :3, 3]
-    baseline = (centers - centers[0]).norm(dim=-1).max()
-    distance = (points - centers.mean(0)).norm(dim=-1)
-    length = FRUSTUM * distance.median() if len(points) else baseline / 2
-    frusta = _frusta(cam2world, intrinsics, float(length.clamp(min=1e-6)))
+    far = (points - centers.mean(0)).norm(dim=-1)
+    frusta = _frusta(cam2world, intrinsics, FRUSTUM * distance)
     turn = _seen_from(cam2world, *(ABOVE if above else ASIDE))
-    near = distance <= (distance.quantile(SHOWN) if len(points) else 0)
+    near = far <= (far.quantile(SHOWN) if len(points) else 0)
     flat_frusta, flat_points = (frusta @ turn.T)[..., :2], (points @ turn.T)[:, :2]
     shown = torch.cat([flat_frusta.flatten(0, 1), flat_points[near]])
     low, high = shown.min(0).values, shown.max(0).values

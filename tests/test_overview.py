@@ -21,7 +21,9 @@ def a_wall() -> torch.Tensor:
 
 def test_from_straight_above_right_is_right_and_ahead_is_up():
     points = torch.tensor([[0.0, 0.0, 4.0], [-1.0, 3.0, 8.0], [1.0, -3.0, 8.0]])
-    seen = look_from_outside(points, two_cameras((1.0, 0.0, 0.0)), INTRINSICS, SIZE, above=True)
+    seen = look_from_outside(
+        points, two_cameras((1.0, 0.0, 0.0)), INTRINSICS, SIZE, 4.0, above=True
+    )
     (first, second), (near, left, right) = seen.frusta[:, 0], seen.points
     assert second[0] > first[0] and abs(second[1] - first[1]) < 1e-5
     assert near[1] < first[1] and left[0] < near[0]
@@ -32,14 +34,14 @@ def test_from_straight_above_right_is_right_and_ahead_is_up():
 
 def test_from_aside_up_is_up():
     points = torch.cat([torch.tensor([[0.0, 0.0, 4.0], [0.0, -1.0, 4.0]]), a_wall()])
-    seen = look_from_outside(points, two_cameras((0.5, 0.0, 0.0)), INTRINSICS, SIZE)
+    seen = look_from_outside(points, two_cameras((0.5, 0.0, 0.0)), INTRINSICS, SIZE, 4.0)
     assert seen.points[1, 1] < seen.points[0, 1]
 
 
 def test_cameras_and_nearly_all_points_fit():
     points = torch.cat([a_wall(), torch.tensor([[0.0, 0.0, 900.0]])])
     for above in (False, True):
-        seen = look_from_outside(points, two_cameras((1, 0, 0)), INTRINSICS, SIZE, above=above)
+        seen = look_from_outside(points, two_cameras((1, 0, 0)), INTRINSICS, SIZE, 4.0, above=above)
         assert ((seen.frusta > 0) & (seen.frusta < 1)).all()
         assert seen.points[:-1].isfinite().all(1).float().mean() > 0.9
         assert seen.points[-1].isnan().all()
@@ -48,7 +50,7 @@ def test_cameras_and_nearly_all_points_fit():
 def test_cameras_without_points_or_at_one_place_are_seen():
     nothing = torch.zeros(0, 3)
     for place in ((1.0, 0, 0), (0.0, 0, 0)):
-        seen = look_from_outside(nothing, two_cameras(place), INTRINSICS, SIZE)
+        seen = look_from_outside(nothing, two_cameras(place), INTRINSICS, SIZE, 4.0)
         assert ((seen.frusta >= 0) & (seen.frusta <= 1)).all()
         assert (seen.frusta[0, 1] - seen.frusta[0, 3]).norm() > 0.1
 
@@ -72,3 +74,8 @@ def test_spread_points_are_apart_in_every_photo():
 def test_spread_takes_no_more_than_there_are():
     assert len(spread(torch.rand(2, 3, 2), 10)) == 3
     assert len(spread(torch.zeros(2, 0, 2), 10)) == 0
+
+
+def test_cameras_that_stayed_are_drawn_at_one_place():
+    seen = look_from_outside(torch.zeros(0, 3), two_cameras((1e-4, 0, 0)), INTRINSICS, SIZE, 4.0)
+    assert (seen.frusta[0] - seen.frusta[1]).abs().max() < 1e-3

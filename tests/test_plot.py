@@ -62,6 +62,8 @@ def test_a_caption_says_turn_direction_support_and_trouble(photos, reconstructio
     assert "moved 0.60 right, 0.00 down, 0.80 back" in pair
     assert "120 inliers (80%)" in pair and pair.endswith("confidence 0.95")
     assert problem == "Trouble ahead."
+    document["pairs"][0]["confidence"] = 0.0
+    assert "0.60 right" not in captions(document)[0][0]
 
 
 def test_numbered_points_are_drawn_where_the_photos_show_them(photos, known, tmp_path: Path):

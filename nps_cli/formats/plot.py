@@ -111,7 +111,8 @@ def captions(document: dict[str, Any]) -> list[tuple[str, str]]:
         )
         text = (
             f"Photo {pair['from'] + 1} to {pair['to'] + 1}:  turned {pair['rotation_deg']:.1f}°,  "
-            f"moved {moved};  {pair['inliers']:,} inliers ({pair['inlier_ratio']:.0%}),  "
+            f"moved {moved if pair['confidence'] else 'an unknown way'};  "
+            f"{pair['inliers']:,} inliers ({pair['inlier_ratio']:.0%}),  "
             f"confidence {pair['confidence']:.2f}"
         )
         lines.append((text, INK))
@@ -151,7 +152,7 @@ def _draw_matches(canvas: Canvas, panels: list[Panel], reconstruction: "Reconstr
         _title(canvas, panels[0], f"{drawn} of the matches that agree with the poses", names=True)
         _draw_legend(canvas, panels[-1])
     else:
-        _title(canvas, panels[0], "No matches agree with the poses", names=True)
+        _title(canvas, panels[0], "No matches that could be placed in space", names=True)
 
 
 def _draw_legend(canvas: Canvas, panel: Panel) -> None:
@@ -208,6 +209,7 @@ def _draw_overview(
         reconstruction.world2cam.detach().cpu(),
         torch.stack([photo.intrinsics for photo in photos]),
         (round(panel.height), round(panel.width)),
+        distance=float(reconstruction.depths[0].median()),
         above=above,
     )
     for place, near in zip(overview.points, nearness(points[:, 2]).tolist(), strict=True):
