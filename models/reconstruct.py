@@ -18,7 +18,7 @@ from models.network.backbone import PATCH_SIZE
 from models.network.noposplat import NoPoSplat
 from models.pose import PnpPose, pose_from_centers
 from models.refine import LEAST_PARALLAX, Registration, depth_range, register
-from models.stereo.depth import estimate_depth
+from models.stereo.depth import estimate_depths
 from models.stereo.network import StereoNetwork
 from models.views import Views, crop_to_aspect, resize
 
@@ -230,13 +230,16 @@ def measure(
     """Replace the network's geometry by what the photos show at their registered poses."""
     world2cam, points = at_scale(registration, answer)
     resized = [resize(image, even_size(image, resolution)) for image in images]
-    views = []
-    for index, image in enumerate(resized):
-        near_far = depth_range(points, world2cam[index])
-        found = estimate_depth(index, resized, intrinsics, world2cam, near_far, stereo)
-        views.append(
-            PosedDepth(image, found.depth, found.confidence, intrinsics[index], world2cam[index])
+    ranges = [depth_range(points, pose) for pose in world2cam]
+    estimates = estimate_depths(
+        resized, intrinsics, world2cam, ranges, points, registration.sightings, stereo
+    )
+    views = [
+        PosedDepth(image, found.depth, found.confidence, matrix, pose)
+        for image, found, matrix, pose in zip(
+            resized, estimates, intrinsics, world2cam, strict=True
         )
+    ]
     pairs = tuple(
         match_evidence(first, second, registration, views)
         for first, second in combinations(range(len(images)), 2)

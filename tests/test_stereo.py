@@ -4,7 +4,7 @@ import torch
 from card_world import CARD, INTRINSICS, SIZE, WALL, photograph
 
 from models.camera import se3_exponential
-from models.stereo.depth import estimate_depth, upsample_guided
+from models.stereo.depth import estimate_depths, upsample_guided
 from models.stereo.network import (
     StereoConfig,
     StereoNetwork,
@@ -15,6 +15,8 @@ from models.stereo.sweep import box_mean, inverse_depth_planes, sweep, warp_to_p
 
 SECOND = se3_exponential(torch.tensor([-0.3, 0.05, 0.1, 0.02, -0.12, 0.03]))
 THIRD = se3_exponential(torch.tensor([0.25, 0.0, 0.0, 0.0, 0.1, 0.0]))
+RANGES = [(1.5, 5.0)] * 3
+NO_POINTS = {count: (torch.zeros(0, 3), torch.zeros(count, 0, 2)) for count in (2, 3)}
 
 
 def planes(near: float, far: float, count: int) -> torch.Tensor:
@@ -89,8 +91,8 @@ def test_the_untrained_network_already_finds_textured_surfaces():
     second, _ = photograph(SECOND)
     network = StereoNetwork(StereoConfig()).eval()
     poses = torch.stack([torch.eye(4), SECOND])
-    found = estimate_depth(
-        0, [first, second], INTRINSICS.expand(2, 3, 3), poses, (1.5, 5.0), network
+    found, _ = estimate_depths(
+        [first, second], INTRINSICS.expand(2, 3, 3), poses, RANGES[:2], *NO_POINTS[2], network
     )
     error = (found.depth - depth).abs() / depth
     assert error.median() < 0.01
@@ -104,8 +106,13 @@ def test_a_third_photo_helps_where_the_second_sees_nothing():
     network = StereoNetwork(StereoConfig()).eval()
 
     def good(count: int) -> float:
-        found = estimate_depth(
-            0, images[:count], INTRINSICS.expand(count, 3, 3), poses[:count], (1.5, 5.0), network
+        found, *_ = estimate_depths(
+            images[:count],
+            INTRINSICS.expand(count, 3, 3),
+            poses[:count],
+            RANGES[:count],
+            *NO_POINTS[count],
+            network,
         )
         return float(((found.depth - depth).abs() < 0.05 * depth).float().mean())
 

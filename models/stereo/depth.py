@@ -7,8 +7,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from models.camera import invert
+from models.camera import invert, transform_points
+from models.fusion import PosedDepth
 from models.stereo.network import StereoNetwork, position_to_depth
+from models.stereo.prior import span_surface
+from models.stereo.smooth import agreement, replace_doubtful
 from models.stereo.sweep import inverse_depth_planes, sweep
 from models.views import resize
 
@@ -55,46 +58,88 @@ def upsample_guided(
     return (values * weight).sum(1) / weight.sum(0)
 
 
-def estimate_depth(
+def estimate_depths(
+    images: list[Float[Tensor, "3 _height _width"]],
+    intrinsics: Float[Tensor, "view 3 3"],
+    world2cam: Float[Tensor, "view 4 4"],
+    near_far: list[tuple[float, float]],
+    points: Float[Tensor, "point 3"],
+    sightings: Float[Tensor, "view point 2"],
+    network: StereoNetwork,
+) -> list[DepthEstimate]:
+    """Depth of every view from all the others.
+
+    Args:
+        images: All photos at the resolution wanted for the results; even heights and widths.
+        intrinsics: Normalized, of all views.
+        world2cam: Of all views.
+        near_far: For each view the range of depths (z in it) that the planes cover.
+        points: In the world, known from matches.
+        sightings: Coordinates of the points in each view, NaN where it does not show one.
+        network: The trained stereo network.
+    """
+    small = [resize(image, (image.shape[-2] // 2, image.shape[-1] // 2)) for image in images]
+    coarse, inverse_depths = [], []
+    for index in range(len(images)):
+        near, far = (torch.tensor([bound], device=intrinsics.device) for bound in near_far[index])
+        planes = inverse_depth_planes(near, far, network.config.planes)
+        shown = ~sightings[index, :, 0].isnan()
+        known = transform_points(points[shown], world2cam[index])[:, 2]
+        found = _sweep_view(
+            index, small, intrinsics, world2cam, planes, sightings[index, shown], known, network
+        )
+        inverse_depths.append(planes)
+        coarse.append(found)
+    views = [
+        PosedDepth(image, position_to_depth(found[:1], planes)[0], found[1], matrix, pose)
+        for image, found, planes, matrix, pose in zip(
+            small, coarse, inverse_depths, intrinsics, world2cam, strict=True
+        )
+    ]
+    estimates = []
+    for index, (view, planes) in enumerate(zip(views, inverse_depths, strict=True)):
+        others = [other for other in views if other is not view]
+        step = float(planes[0, 0] - planes[0, -1]) / (network.config.planes - 1)
+        confirmed = torch.stack([agreement(view, other, step) for other in others]).mean(0)
+        position, confidence = coarse[index]
+        position = replace_doubtful(position, confidence * confirmed, small[index])
+        fine = upsample_guided(torch.stack([position, confidence]), images[index])
+        estimates.append(DepthEstimate(position_to_depth(fine[:1], planes)[0], fine[1]))
+    return estimates
+
+
+def _sweep_view(
     index: int,
     images: list[Float[Tensor, "3 _height _width"]],
     intrinsics: Float[Tensor, "view 3 3"],
     world2cam: Float[Tensor, "view 4 4"],
-    near_far: tuple[float, float],
+    inverse_depths: Float[Tensor, "1 plane"],
+    coordinates: Float[Tensor, "point 2"],
+    depth: Float[Tensor, " point"],
     network: StereoNetwork,
-) -> DepthEstimate:
-    """Depth of one view from all others.
-
-    Args:
-        index: Which view.
-        images: All photos at the resolution wanted for the result; even heights and widths.
-        intrinsics: Normalized, of all views.
-        world2cam: Of all views.
-        near_far: The range of depths (z in this view) that the planes cover.
-        network: The trained stereo network.
-    """
-    small = [resize(image, (image.shape[-2] // 2, image.shape[-1] // 2)) for image in images]
-    near, far = (torch.tensor([bound], device=intrinsics.device) for bound in near_far)
-    inverse_depths = inverse_depth_planes(near, far, network.config.planes)
+) -> Float[Tensor, "2 height width"]:
+    """Position among the planes, and confidence; points of known depth guide the search."""
     reference2world = invert(world2cam[index])
     sweeps = [
         sweep(
-            small[index][None],
+            images[index][None],
             source[None],
             intrinsics[index][None],
             intrinsics[other][None],
             (world2cam[other] @ reference2world)[None],
             inverse_depths,
         )
-        for other, source in enumerate(small)
+        for other, source in enumerate(images)
         if other != index
     ]
     total = torch.stack(sweeps).sum(0)
     # The first three features are zero where a source sees nothing; the last counts who sees it.
     seen = total[:, 3:]
     features = torch.cat([total[:, :3] / seen.clamp(min=1), seen.clamp(max=1)], dim=1)
-    found = network(features, small[index][None])
-    coarse = torch.cat([found.position, found.confidence_logit.sigmoid()])
-    fine = upsample_guided(coarse, images[index])
-    depth = position_to_depth(fine[:1], inverse_depths)[0]
-    return DepthEstimate(depth, fine[1])
+    nearest, farthest = inverse_depths[0, 0], inverse_depths[0, -1]
+    position = (1 / depth - nearest) / (farthest - nearest) * (inverse_depths.shape[1] - 1)
+    in_range = (position > -1) & (position < inverse_depths.shape[1])
+    size = (images[index].shape[-2], images[index].shape[-1])
+    prior = span_surface(coordinates[in_range], position[in_range], size)
+    found = network(features, images[index][None], prior)
+    return torch.cat([found.position, found.confidence_logit.sigmoid()])

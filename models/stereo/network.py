@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.stereo.aggregate import aggregate
+from models.stereo.prior import SurfacePrior, penalty
 
 FIRST_WEIGHTS = (0.5, 0.5, -1.0, 0.0)  # of the two correlations, the color difference, visibility
 UNSEEN_COST = 0.7  # in units of 1 - correlation: worse than a match, better than a clear mismatch
@@ -63,9 +64,9 @@ class ConvBlock(nn.Module):
 class StereoNetwork(nn.Module):
     """A U-Net over the sweep, the planes being its channels.
 
-    It sees each plane's matching features weighted into one score, all planes alike, and the costs
-    after semi-global aggregation. Its output is added to the latter: untrained, it is a classical
-    semi-global matcher.
+    It sees each plane's matching features weighted into one score, all planes alike, and the costs,
+    raised away from the surface that matches span, after semi-global aggregation. Its output is
+    added to the latter: untrained, it is a classical semi-global matcher.
     """
 
     def __init__(self, config: StereoConfig) -> None:
@@ -89,16 +90,21 @@ class StereoNetwork(nn.Module):
         self,
         features: Float[Tensor, "batch 4 plane height width"],
         reference: Float[Tensor, "batch 3 height width"],
+        prior: SurfacePrior | None = None,
     ) -> StereoDepth:
         """Regularize a sweep.
 
         Args:
             features: What `sweep` gives, averaged over the other views if there are several.
             reference: The view's photo at the sweep's size.
+            prior: Where matched points suggest that the surfaces are.
         """
         score = torch.einsum("bfphw,f->bphw", features, self.weights)
         with torch.no_grad():
-            aggregated = -aggregate(matching_cost(features), reference)
+            cost = matching_cost(features)
+            if prior is not None:
+                cost = cost + penalty(prior, self.config.planes)
+            aggregated = -aggregate(cost, reference)
         maps = torch.cat([score, aggregated, reference * 2 - 1], dim=1)
         skips = []
         for depth, block in enumerate(self.down):

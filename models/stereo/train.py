@@ -7,11 +7,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
-from models.camera import invert, project, se3_exponential, unproject
+from models.camera import invert, pixel_grid, project, se3_exponential, unproject
 from models.data.procedural import WorldBatch
 from models.stereo.network import StereoDepth, StereoNetwork
+from models.stereo.prior import SurfacePrior, span_surface
 from models.stereo.sweep import inverse_depth_planes, sweep
 
+MOST_POINTS, WRONG, NOISE = 500, 0.03, 0.3  # imitated matches: at most, share off, planes
 HIDDEN_WEIGHT = 0.3  # what the other view does not see must be guessed: it counts for less
 
 
@@ -27,6 +29,7 @@ class StereoExample:
     inverse_depths: Float[Tensor, "batch plane"]
     position: Float[Tensor, "batch height width"]
     visible: Bool[Tensor, "batch height width"]
+    prior: SurfacePrior
 
 
 def uniform(
@@ -106,6 +109,47 @@ def make_example(
         inverse_depths=inverse_depths,
         position=position.clamp(0, planes - 1),
         visible=visible,
+        prior=imitate_matches(both_ways(small)[0], position, visible, generator),
+    )
+
+
+def imitate_matches(
+    images: Float[Tensor, "batch 3 height width"],
+    position: Float[Tensor, "batch height width"],
+    visible: Bool[Tensor, "batch height width"],
+    generator: torch.Generator,
+) -> SurfacePrior:
+    """Surfaces spanned by random points, such as matching would find: on texture, in patches.
+
+    Up to `MOST_POINTS` of what both views see, nearly right but for a few; often there are few
+    points, and one time in six there are none.
+    """
+    device = images.device
+    flat = functional.max_pool2d(images.mean(1, keepdim=True), 3, 1, 1)
+    texture = (flat + functional.max_pool2d(-images.mean(1, keepdim=True), 3, 1, 1))[:, 0]
+    size = (texture.shape[-2], texture.shape[-1])
+    patches = torch.rand(len(images), 1, 5, 5, generator=generator, device=generator.device).to(
+        device
+    )
+    patchy = functional.interpolate(patches, size, mode="bilinear")[:, 0] > 0.4
+    chance = (texture + 0.01) * patchy * visible
+    grid = pixel_grid(size, images).flatten(0, 1)
+    priors = []
+    for index in range(len(images)):
+        share = max(0.0, float(uniform(1, -0.2, 1.0, generator, device)))
+        wanted = int(MOST_POINTS * share**2)
+        there = int((chance[index] > 0).sum())
+        drawn = torch.rand(chance[index].numel(), generator=generator, device=generator.device)
+        # Exponential races: the smallest are a sample in proportion to the chances.
+        race = -drawn.clamp(min=1e-9).log().to(device) / chance[index].flatten()
+        points = race.topk(min(wanted, there), largest=False).indices
+        noise = torch.randn(len(points), generator=generator, device=generator.device).to(device)
+        off = uniform(len(points), 0.0, 1.0, generator, device) < WRONG
+        found = position[index].flatten()[points] + NOISE * noise * torch.where(off, 50.0, 1.0)
+        priors.append(span_surface(grid[points], found, size))
+    return SurfacePrior(
+        torch.cat([prior.position for prior in priors]),
+        torch.cat([prior.trust for prior in priors]),
     )
 
 
@@ -119,7 +163,7 @@ def predict(network: StereoNetwork, example: StereoExample) -> StereoDepth:
         example.reference2source,
         example.inverse_depths,
     )
-    return network(features, example.reference)
+    return network(features, example.reference, example.prior)
 
 
 def stereo_loss(

@@ -1,0 +1,98 @@
+"""Surfaces spanned by matched points: where a sweep should look when the photos alone are unclear.
+
+Points whose depth is known from matches are joined to triangles, as in ELAS (Geiger et al., ACCV
+2010). Large even triangles, such as those of a facade, say much; those that bridge a gap in depth
+say little, and so does what lies far from any point.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.spatial import Delaunay, QhullError, cKDTree
+from torch import Tensor
+
+FEWEST = 4  # points below which there is no surface to speak of
+NEIGHBORS = 8  # that a point is compared with
+LIKE_MOST, LIKE_SOME, SOME = 5.0, 2.5, 3  # planes off the median; off so many single neighbors
+REACH = 0.3  # distance from the nearest point, in long sides, over which trust falls to 1/e
+OUTSIDE = 0.5  # trust beyond all triangles: the nearest point alone is followed
+BRIDGE = 8.0  # range of a triangle, in planes, over which trust falls to 1/e
+FLOOR = 0.3  # trust in an even triangle however far its corners are
+PENALTY = 1.6  # cost of disagreeing with a fully trusted surface; a perfect mismatch costs 2
+FAR_OFF = 6.0  # planes off the surface from where on the cost rises no more
+
+
+@dataclass(frozen=True)
+class SurfacePrior:
+    """A guess of the position among the planes, and how much it is to be trusted, in [0, 1]."""
+
+    position: Float[Tensor, "batch height width"]
+    trust: Float[Tensor, "batch height width"]
+
+
+def penalty(prior: SurfacePrior, planes: int) -> Float[Tensor, "batch plane height width"]:
+    """What each plane costs for its distance from the surface."""
+    index = torch.arange(planes, device=prior.position.device)[:, None, None]
+    off = (index - prior.position[:, None]).abs() / FAR_OFF
+    return PENALTY * prior.trust[:, None] * off.clamp(max=1)
+
+
+def span_surface(
+    coordinates: Float[Tensor, "point 2"], position: Float[Tensor, " point"], size: tuple[int, int]
+) -> SurfacePrior:
+    """Interpolate between points, after dropping those that contradict their neighbors.
+
+    Args:
+        coordinates: Where the points are seen, in [0, 1].
+        position: Among the planes, fractional.
+        size: (height, width) of the result, which is a batch of one.
+    """
+    height, width = size
+    side = max(size)
+    seen = coordinates.double().cpu().numpy() * np.array([width, height]) / side
+    values = position.double().cpu().numpy()
+    plausible = _plausible(seen, values)
+    seen, values = seen[plausible], values[plausible]
+    if len(values) < FEWEST:
+        nothing = position.new_zeros(1, height, width)
+        return SurfacePrior(nothing, nothing)
+    y, x = np.mgrid[:height, :width] + 0.5
+    pixels = np.stack([x.ravel(), y.ravel()], axis=1) / side
+    distance, nearest = cKDTree(seen).query(pixels)
+    closeness = np.exp(-distance / REACH)
+    surface, trust = values[nearest], OUTSIDE * closeness
+    inside, between, spread = _inside_triangles(seen, values, pixels)
+    surface[inside] = between
+    trust[inside] = np.maximum(closeness[inside], FLOOR) * np.exp(-spread / BRIDGE)
+    maps = torch.from_numpy(np.stack([surface, trust]).reshape(2, 1, height, width))
+    return SurfacePrior(*maps.to(position).unbind())
+
+
+def _plausible(seen: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Which points are like their neighbors: like most of them, or very much like some."""
+    if len(values) <= NEIGHBORS:
+        return np.ones(len(values), dtype=bool)
+    _, around = cKDTree(seen).query(seen, k=NEIGHBORS + 1)
+    neighbors = values[around[:, 1:]]
+    off = np.abs(neighbors - values[:, None])
+    like_most = np.abs(np.median(neighbors, axis=1) - values) < LIKE_MOST
+    return like_most | ((off < LIKE_SOME).sum(axis=1) >= SOME)
+
+
+def _inside_triangles(
+    seen: np.ndarray, values: np.ndarray, pixels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The pixels inside any triangle, and there: the interpolated value, its triangle's range."""
+    try:
+        triangles = Delaunay(seen)
+    except QhullError:  # all points on one line
+        return np.zeros(0, dtype=int), np.zeros(0), np.zeros(0)
+    found = triangles.find_simplex(pixels)
+    inside = np.nonzero(found >= 0)[0]
+    affine = triangles.transform[found[inside]]
+    first_two = np.einsum("pij,pj->pi", affine[:, :2], pixels[inside] - affine[:, 2])
+    weights = np.concatenate([first_two, 1 - first_two.sum(axis=1, keepdims=True)], axis=1)
+    corners = values[triangles.simplices[found[inside]]]
+    return inside, (weights * corners).sum(axis=1), np.ptp(corners, axis=1)
