@@ -10,20 +10,26 @@ from jaxtyping import Float
 from torch import Tensor
 
 from models.camera import transform_points
+from models.evidence import (
+    TRUSTED,
+    PairEvidence,
+    best_support,
+    match_evidence,
+    pnp_evidence,
+)
 from models.fill import fill
-from models.fusion import PosedDepth, fuse, photometric_agreement
+from models.fusion import PosedDepth, fuse
 from models.gaussians import Gaussians, join
 from models.matching.features import Matcher
 from models.network.backbone import PATCH_SIZE
 from models.network.noposplat import NoPoSplat
-from models.pose import PnpPose, pose_from_centers
+from models.pose import pose_from_centers
 from models.refine import LEAST_PARALLAX, Registration, depth_range, register
 from models.stereo.depth import estimate_depths
 from models.stereo.network import StereoNetwork
 from models.views import Views, crop_to_aspect, resize
 
 NETWORK_SIDE = 256  # the network sees about this many pixels squared, at the photos' own aspect
-TRUSTED = 0.3  # confidence below which a result is not to be trusted
 
 
 @dataclass(frozen=True)
@@ -32,20 +38,6 @@ class Refinement:
 
     matchers: list[Matcher]  # asked in turn; see `correspond`
     stereo: StereoNetwork
-
-
-@dataclass(frozen=True)
-class PairEvidence:
-    """How well the photos support the relative pose of one pair of views."""
-
-    first: int
-    second: int
-    method: str  # "pnp": from the network's centers; "matches": from what the photos have in common
-    inliers: int
-    inlier_ratio: float
-    photometric_error: float  # mean absolute color difference in [0, 1] where both views see
-    overlap: float  # share of the second view that the first one sees, in [0, 1]
-    confidence: float  # in [0, 1]
 
 
 @dataclass(frozen=True)
@@ -203,22 +195,6 @@ def network_size(aspect: float) -> tuple[int, int]:
     return patches[0] * PATCH_SIZE, patches[1] * PATCH_SIZE
 
 
-def pnp_evidence(second: int, pose: PnpPose | None, views: list[PosedDepth]) -> PairEvidence:
-    """What supports the network's pose of a further view."""
-    error, overlap = photometric_agreement(views[0], views[second])
-    ratio = 0.0 if pose is None else pose.inlier_ratio
-    return PairEvidence(
-        first=0,
-        second=second,
-        method="pnp",
-        inliers=0 if pose is None else pose.inliers,
-        inlier_ratio=ratio,
-        photometric_error=error,
-        overlap=overlap,
-        confidence=ratio * max(0.0, 1 - 4 * error),
-    )
-
-
 def measure(
     images: list[Float[Tensor, "3 _height _width"]],
     intrinsics: Float[Tensor, "view 3 3"],
@@ -260,45 +236,8 @@ def measure(
     )
 
 
-def best_support(view: int, pairs: tuple[PairEvidence, ...]) -> PairEvidence:
-    """The evidence of the most certain pair that a view belongs to."""
-    return max(
-        (pair for pair in pairs if view in (pair.first, pair.second)),
-        key=lambda pair: pair.confidence,
-    )
-
-
 def even_size(image: Float[Tensor, "3 height width"], resolution: int) -> tuple[int, int]:
     """(height, width) with this long side, multiples of 16."""
     scale = resolution / max(image.shape[-2:])
     height, width = (max(16, round(side * scale / 16) * 16) for side in image.shape[-2:])
     return height, width
-
-
-def match_evidence(
-    first: int, second: int, registration: Registration, views: list[PosedDepth]
-) -> PairEvidence:
-    """What supports the pose of a pair that was found by matches."""
-    error, overlap = photometric_agreement(views[first], views[second])
-    pose = registration.pairs.get((first, second))
-    inliers = 0 if pose is None else len(pose)
-    ratio = 0.0 if pose is None else pose.inlier_ratio
-    most = registration.doubts.confidence if (first, second) == registration.base else 1.0
-    return PairEvidence(
-        first=first,
-        second=second,
-        method="matches",
-        inliers=inliers,
-        inlier_ratio=ratio,
-        photometric_error=error,
-        overlap=overlap,
-        confidence=min(most, match_confidence(inliers, ratio)),
-    )
-
-
-def match_confidence(inliers: int, inlier_ratio: float) -> float:
-    """Probability that a pose with this support is right to 5 degrees.
-
-    A logistic model fitted to 138 pairs of real photos with known poses.
-    """
-    return 1 / (1 + math.exp(6.55 - 1.96 * math.log(inliers + 1) - 0.54 * inlier_ratio))

@@ -5,10 +5,11 @@ import torch
 from card_world import INTRINSICS, SIZE, photograph
 
 from models.camera import rotation_angle, se3_exponential
+from models.evidence import match_confidence
 from models.matching.sift import SiftMatcher
 from models.metrics import psnr
 from models.network.noposplat import NoPoSplat, NoPoSplatConfig
-from models.reconstruct import Refinement, match_confidence, network_size, reconstruct
+from models.reconstruct import Refinement, network_size, reconstruct
 from models.refine import depth_range, register
 from models.render import render
 from models.stereo.network import StereoConfig, StereoNetwork

@@ -11,7 +11,8 @@ from nps_cli.formats.provenance import SceneCamera
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from models.reconstruct import PairEvidence, Reconstruction
+    from models.evidence import PairEvidence
+    from models.reconstruct import Reconstruction
     from models.weights import WeightsInfo
     from nps_cli.photos import Photo
 
