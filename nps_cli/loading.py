@@ -142,14 +142,14 @@ def _best_published(device: "torch.device", views: int) -> "PublishedCheckpoint 
 
 def open_refinement(device: "torch.device") -> "Refinement | None":
     """Load what refinement uses; None, with a warning, where a part of it is missing."""
-    from models.matching.learned import load_matcher
+    from models.matching.learned import LearnedMatcher
     from models.matching.sift import SiftMatcher
     from models.reconstruct import Refinement
     from models.weights import embedded_path, load_stereo
 
     try:
         stereo, _ = load_stereo(embedded_path("stereo"))
-        return Refinement([SiftMatcher(), load_matcher(device)], stereo.to(device))
+        return Refinement([SiftMatcher(), LearnedMatcher(device)], stereo.to(device))
     except FileNotFoundError as error:
         console.warn(f"no refinement: {error} (see `nps doctor`)")
         return None

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from models.camera import from_pixels
-from models.matching.learned import load_matcher
+from models.matching.learned import LearnedMatcher
 from models.matching.sift import SiftMatcher
 from models.metrics import psnr
 from models.reconstruct import Refinement, reconstruct
@@ -37,7 +37,7 @@ def motorcycle():
     intrinsics = torch.stack([from_pixels(matrix, SIZE) for matrix in matrices])
     network, _ = load_network(embedded_path())
     stereo, _ = load_stereo(embedded_path("stereo"))
-    refinement = Refinement([SiftMatcher(), load_matcher(torch.device("cpu"))], stereo)
+    refinement = Refinement([SiftMatcher(), LearnedMatcher(torch.device("cpu"))], stereo)
     return images, intrinsics, reconstruct(images, intrinsics, network, refinement, resolution=384)
 
 

@@ -7,7 +7,7 @@ from card_world import CARD, INTRINSICS, SIZE, WALL, photograph
 from models.camera import invert, rotation_angle, se3_exponential
 from models.matching import ENOUGH, correspond
 from models.matching.features import Features
-from models.matching.learned import load_matcher
+from models.matching.learned import LearnedMatcher
 from models.matching.motion import absolute_pose, relative_pose, triangulate
 from models.matching.sift import SiftMatcher
 
@@ -20,7 +20,7 @@ SIFT = SiftMatcher()
 
 @pytest.fixture(scope="module")
 def learned():
-    return load_matcher(torch.device("cpu"))
+    return LearnedMatcher(torch.device("cpu"))
 
 
 @pytest.fixture(scope="module", params=["sift", "learned"])

