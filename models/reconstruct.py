@@ -21,6 +21,7 @@ from models.fill import fill
 from models.fusion import PosedDepth, fuse
 from models.gaussians import Gaussians, join
 from models.matching.features import Matcher
+from models.matching.focal import SharedFocal
 from models.network.backbone import PATCH_SIZE
 from models.network.noposplat import NoPoSplat
 from models.pose import pose_from_centers
@@ -55,6 +56,7 @@ class Reconstruction:
     sightings: Float[Tensor, "view point 2"]
     pairs: tuple[PairEvidence, ...]
     problems: tuple[str, ...]  # sentences; any means that the result should not be trusted
+    focal: SharedFocal | None = None  # the one that was estimated, if any was
 
 
 @torch.no_grad()
@@ -65,6 +67,7 @@ def reconstruct(
     refinement: Refinement | None,
     resolution: int = 512,
     seed: int = 0,
+    unknown_focal: tuple[int, ...] = (),
     on_stage: Callable[[str], None] = lambda stage: None,
 ) -> Reconstruction:
     """Reconstruct a scene from two or three photos, each of its own size and camera.
@@ -76,14 +79,20 @@ def reconstruct(
         refinement: How to refine, or None for the network's answer alone.
         resolution: Long side of the refined depth maps: one Gaussian per pixel of these.
         seed: Of the random samples from which poses are estimated.
+        unknown_focal: Numbers of photos of one camera, whose focal length is only a guess.
         on_stage: Called with a few words as each stage begins.
     """
+    registration = None
+    if refinement is not None:
+        on_stage("matching the photos")
+        registration = register(images, intrinsics, refinement.matchers, seed, unknown_focal)
+    focal = None if registration is None else registration.focal
+    if focal is not None:
+        intrinsics = focal.applied_to(intrinsics)
     on_stage("predicting Gaussians")
-    answer = predict(images, intrinsics, network)
+    answer = replace(predict(images, intrinsics, network), focal=focal)
     if refinement is None:
         return answer
-    on_stage("matching the photos")
-    registration = register(images, intrinsics, refinement.matchers, seed)
     if registration is None:
         return replace(
             answer,
@@ -233,6 +242,7 @@ def measure(
         sightings=registration.sightings,
         pairs=pairs,
         problems=problems,
+        focal=registration.focal,
     )
 
 

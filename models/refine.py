@@ -10,6 +10,7 @@ from models.camera import invert, transform_points
 from models.matching import Correspondences, correspond
 from models.matching.degenerate import Doubts, settle
 from models.matching.features import Matcher
+from models.matching.focal import SharedFocal, calibrate
 from models.matching.motion import RelativePose, absolute_pose
 
 LEAST_PARALLAX = 0.006  # radians, median over the inliers: below, depth is a guess
@@ -22,7 +23,8 @@ class Registration:
 
     `points` are the triangulated matches in the world, `sightings` where each photo shows them
     (coordinates, NaN where it does not); `pairs` maps (first, second) to the evidence of that pair
-    alone; `doubts` are about the pair `base`, on which the rest stands.
+    alone; `doubts` are about the pair `base`, on which the rest stands; `focal` is None where no
+    focal length was estimated.
     """
 
     world2cam: Float[Tensor, "view 4 4"]
@@ -32,6 +34,7 @@ class Registration:
     pairs: dict[tuple[int, int], RelativePose]
     base: tuple[int, int]
     doubts: Doubts
+    focal: SharedFocal | None
 
 
 def bearings(
@@ -47,11 +50,13 @@ def register(
     intrinsics: Float[Tensor, "view 3 3"],
     matchers: list[Matcher],
     seed: int = 0,
+    unknown_focal: tuple[int, ...] = (),
 ) -> Registration | None:
     """Find the poses of two or three photos from their matches.
 
     The pair with the most inliers comes first; a third photo is added by the points that it shares
-    with that pair (PnP). Only the matchers run where the photos are, the rest on the CPU.
+    with that pair (PnP). Only the matchers run where the photos are, the rest on the CPU. The focal
+    length of `unknown_focal`, photos of one camera, is a guess, which the matches may correct.
 
     Returns:
         None where the matches do not tell all the poses.
@@ -60,8 +65,11 @@ def register(
     intrinsics = intrinsics.cpu()
     sizes = [(image.shape[-2], image.shape[-1]) for image in images]
     found = correspond(images, intrinsics, matchers, seed)
+    found, focal = calibrate(found, intrinsics, sizes, unknown_focal, seed)
     if not found.poses:
         return None
+    if focal is not None:
+        intrinsics = focal.applied_to(intrinsics)
     base = max(found.poses, key=lambda pair: len(found.poses[pair]))
     pose, doubts = _settle(base, found, intrinsics, sizes, seed)
     found = replace(found, poses=found.poses | {base: pose})
@@ -89,6 +97,7 @@ def register(
         pairs=found.poses,
         base=base,
         doubts=doubts,
+        focal=focal,
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Source = Literal["exif-35mm", "exif-sensor", "given", "guessed"]
+Source = Literal["exif-35mm", "exif-sensor", "given", "guessed", "estimated"]
 
 MAKE, MODEL, ORIENTATION = 0x010F, 0x0110, 0x0112
 FOCAL, FOCAL_35MM, DIGITAL_ZOOM = 0x920A, 0xA405, 0xA404

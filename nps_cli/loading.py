@@ -1,7 +1,7 @@
 """From photos and weights to a reconstruction: what `reconstruct` and `pose` share."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,11 +74,41 @@ def reconstruct_photos(
             open_refinement(where) if refine else None,
             resolution=resolution,
             seed=seed,
+            unknown_focal=_of_one_unknown_camera(photos),
             on_stage=stage,
         )
+    photos = _with_estimates(photos, reconstruction)
     for problem in reconstruction.problems:
         console.warn(problem)
     return Result(photos, reconstruction, info, time.perf_counter() - began)
+
+
+def _of_one_unknown_camera(photos: "list[Photo]") -> tuple[int, ...]:
+    """Numbers of the photos with a guessed focal length, if one camera may have taken them all."""
+    guessed = [each for each, photo in enumerate(photos) if photo.intrinsics_source == "guessed"]
+    cameras = {
+        (*sorted((photo.width, photo.height)), photo.camera.make, photo.camera.model)
+        for photo in (photos[each] for each in guessed)
+    }
+    return tuple(guessed) if len(guessed) > 1 and len(cameras) == 1 else ()
+
+
+def _with_estimates(photos: "list[Photo]", reconstruction: "Reconstruction") -> "list[Photo]":
+    """The photos with the focal length that was estimated, if one was, and a line about it."""
+    import torch
+
+    focal = reconstruction.focal
+    if focal is None:
+        return photos
+    applied = focal.applied_to(torch.stack([photo.intrinsics for photo in photos]))
+    known = list(photos)
+    for view in focal.views:
+        known[view] = replace(photos[view], intrinsics=applied[view], intrinsics_source="estimated")
+        console.say(
+            f"{known[view].name}: focal length {known[view].intrinsics_note} "
+            f"(give or take {focal.spread:.0%})"
+        )
+    return known
 
 
 def check_outputs(*files: Path | None, folder: Path | None = None, force: bool) -> None:

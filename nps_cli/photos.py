@@ -19,7 +19,14 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 from torch import Tensor
 
 from nps_cli.errors import NpsError
-from nps_cli.exif import GUESSED_35MM, Camera, Source, focal_in_pixels, read_camera
+from nps_cli.exif import (
+    FILM_DIAGONAL_MM,
+    GUESSED_35MM,
+    Camera,
+    Source,
+    focal_in_pixels,
+    read_camera,
+)
 from nps_cli.intrinsics import GivenIntrinsics, pinhole
 
 WORKING_SIDE = 1024
@@ -63,6 +70,12 @@ class Photo:
         return math.degrees(2 * math.atan(0.5 / float(self.intrinsics[0, 0])))
 
     @property
+    def focal_35mm(self) -> float:
+        """The 35 mm equivalent of the focal length, whatever its source, by the diagonal."""
+        focal_px = float(self.intrinsics[0, 0]) * self.width
+        return focal_px * FILM_DIAGONAL_MM / math.hypot(self.width, self.height)
+
+    @property
     def intrinsics_note(self) -> str:
         """What is known of the focal length, in words that may follow it."""
         match self.intrinsics_source:
@@ -74,6 +87,8 @@ class Photo:
                 return "as given"
             case "guessed":
                 return f"guessed, {GUESSED_35MM:g} mm equivalent"
+            case "estimated":
+                return f"estimated from matches, {self.focal_35mm:.0f} mm equivalent"
 
 
 def load_photos(

@@ -117,7 +117,9 @@ def faked(monkeypatch, reconstruction):
     info = WeightsInfo("tiny", "0" * 64, "MIT", "for tests", {})
 
     def reconstruct(images, intrinsics, network, refinement, **options):
-        call = SimpleNamespace(images=images, intrinsics=intrinsics, refinement=refinement)
+        call = SimpleNamespace(
+            images=images, intrinsics=intrinsics, refinement=refinement, options=options
+        )
         fake.calls.append(call)
         return fake.reconstruction
 

@@ -4,6 +4,11 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+from PIL import Image
+
+from models.matching.focal import SharedFocal
+
 
 def test_the_document_is_all_that_stdout_gets(nps, faked, photo_pair):
     ran = nps("pose", *photo_pair)
@@ -78,8 +83,6 @@ def test_a_report_beside_the_file_is_the_pose_document(nps, faked, photo_pair, t
 
 
 def test_a_photo_stored_turned_gets_a_word_of_warning(nps, faked, photo_pair):
-    from PIL import Image
-
     with Image.open(photo_pair[0]) as photo:
         exif = photo.getexif()
         exif[0x0112] = 6
@@ -98,3 +101,35 @@ def test_a_plot_comes_beside_the_document(nps, faked, photo_pair, tmp_path: Path
     assert nps("pose", *photo_pair, "--plot", plot).code == 1
     assert nps("pose", *photo_pair, "--plot", tmp_path / "plot.jpg").code == 2
     assert len(faked.calls) == 1
+
+
+def test_an_estimated_focal_length_is_reported(nps, faked, photo_pair):
+    guessed = json.loads(nps("pose", *photo_pair).out)["views"]
+    assert faked.calls[0].options["unknown_focal"] == (0, 1)
+    focal = SharedFocal(1.25, 0.04, (0, 1))
+    faked.reconstruction = replace(faked.reconstruction, focal=focal)
+    ran = nps("pose", *photo_pair)
+
+    for view, before in zip(json.loads(ran.out)["views"], guessed, strict=True):
+        assert (before["intrinsics_source"], view["intrinsics_source"]) == ("guessed", "estimated")
+        ratio = view["intrinsics_px"][0][0] / before["intrinsics_px"][0][0]
+        assert ratio == pytest.approx(1.25)
+    assert "left.jpg: focal length estimated from matches, 35 mm equivalent" in ran.err
+
+
+def test_a_focal_length_that_somebody_knows_is_not_estimated(nps, faked, photo_pair):
+    nps("pose", *photo_pair, "--fov", 60)
+    with Image.open(photo_pair[0]) as photo:
+        exif = photo.getexif()
+        exif.get_ifd(0x8769)[0xA405] = 26
+        photo.load()
+        photo.save(photo_pair[0], exif=exif)
+    nps("pose", *photo_pair)
+    assert [call.options["unknown_focal"] for call in faked.calls] == [(), ()]
+
+
+def test_photos_of_different_sizes_share_no_focal_length(nps, faked, photo_pair):
+    with Image.open(photo_pair[0]) as photo:
+        photo.crop((0, 0, 100, 100)).save(photo_pair[0])
+    nps("pose", *photo_pair)
+    assert faked.calls[0].options["unknown_focal"] == ()
