@@ -54,7 +54,7 @@ def pose(
     fov: options.Fov = None,
     intrinsics: options.Intrinsics = None,
     refine: options.Refine = True,
-    resolution: options.Resolution = 512,
+    resolution: options.Resolution = 192,
     seed: options.Seed = 0,
     force: options.Force = False,
     quiet: options.Quiet = False,
