@@ -12,11 +12,15 @@ TRUSTED = 0.3  # confidence below which a result is not to be trusted
 
 @dataclass(frozen=True)
 class PairEvidence:
-    """How well the photos support the relative pose of one pair of views."""
+    """How well the photos support the relative pose of one pair of views.
+
+    `method` is "matches": from what the photos have in common; "pnp": from the network's centers;
+    or "pnp+photometric": from there until the scene looked most like the photo.
+    """
 
     first: int
     second: int
-    method: str  # "pnp": from the network's centers; "matches": from what the photos have in common
+    method: str
     inliers: int
     inlier_ratio: float
     photometric_error: float  # mean absolute color difference in [0, 1] where both views see

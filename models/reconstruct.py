@@ -24,7 +24,7 @@ from models.matching.features import Matcher
 from models.matching.focal import SharedFocal
 from models.network.backbone import PATCH_SIZE
 from models.network.noposplat import NoPoSplat
-from models.pose import pose_from_centers
+from models.pose import PnpPose, align_pose, pose_from_centers
 from models.refine import LEAST_PARALLAX, Registration, depth_range, register
 from models.stereo.depth import estimate_depths
 from models.stereo.network import StereoNetwork
@@ -68,6 +68,7 @@ def reconstruct(
     resolution: int = 512,
     seed: int = 0,
     unknown_focal: tuple[int, ...] = (),
+    align: bool = False,
     on_stage: Callable[[str], None] = lambda stage: None,
 ) -> Reconstruction:
     """Reconstruct a scene from two or three photos, each of its own size and camera.
@@ -80,6 +81,7 @@ def reconstruct(
         resolution: Long side of the refined depth maps: one Gaussian per pixel of these.
         seed: Of the random samples from which poses are estimated.
         unknown_focal: Numbers of photos of one camera, whose focal length is only a guess.
+        align: Whether poses that only the network tells are then aligned with the photos.
         on_stage: Called with a few words as each stage begins.
     """
     registration = None
@@ -90,7 +92,9 @@ def reconstruct(
     if focal is not None:
         intrinsics = focal.applied_to(intrinsics)
     on_stage("predicting Gaussians")
-    answer = replace(predict(images, intrinsics, network), focal=focal)
+    answer = replace(
+        predict(images, intrinsics, network, align and registration is None), focal=focal
+    )
     if refinement is None:
         return answer
     if registration is None:
@@ -143,8 +147,12 @@ def predict(
     images: list[Float[Tensor, "3 _height _width"]],
     intrinsics: Float[Tensor, "view 3 3"],
     network: NoPoSplat,
+    align: bool = False,
 ) -> Reconstruction:
-    """The network's answer alone: its Gaussians, and poses by PnP on their centers."""
+    """The network's answer alone: its Gaussians, and poses by PnP on their centers.
+
+    With `align`, the poses are then moved until the Gaussians look most like the photos.
+    """
     aspects = torch.tensor([image.shape[-1] / image.shape[-2] for image in images])
     aspect = float(aspects.log().mean().exp())
     height, width = network_size(aspect)
@@ -164,6 +172,11 @@ def predict(
         pose_from_centers(centers[view], opacities[view], views.intrinsics[0, view])
         for view in range(1, len(images))
     ]
+    if align:
+        poses = [
+            pose and _aligned(pose, gaussians, views.intrinsics[0, view], views.images[0, view])
+            for view, pose in enumerate(poses, start=1)
+        ]
     world2cam = torch.stack(
         [identity, *(identity if pose is None else pose.world2cam for pose in poses)]
     )
@@ -180,6 +193,8 @@ def predict(
     pairs = tuple(
         pnp_evidence(view, pose, views_with_depth) for view, pose in enumerate(poses, start=1)
     )
+    if align:
+        pairs = tuple(replace(pair, method="pnp+photometric") for pair in pairs)
     problems = tuple(
         f"The network's centers do not tell where photo {pair.second + 1} was taken."
         for pair in pairs
@@ -194,6 +209,16 @@ def predict(
         pairs=pairs,
         problems=problems,
     )
+
+
+@torch.enable_grad()
+def _aligned(
+    pose: PnpPose,
+    gaussians: Gaussians,
+    intrinsics: Float[Tensor, "3 3"],
+    photo: Float[Tensor, "3 height width"],
+) -> PnpPose:
+    return replace(pose, world2cam=align_pose(gaussians, pose.world2cam, intrinsics, photo))
 
 
 def network_size(aspect: float) -> tuple[int, int]:

@@ -47,6 +47,7 @@ def reconstruct_photos(
     refine: bool,
     resolution: int,
     seed: int,
+    align: bool = False,
 ) -> Result:
     """Load photos and weights, reconstruct, and say on stderr what was assumed."""
     began = time.perf_counter()
@@ -75,6 +76,7 @@ def reconstruct_photos(
             resolution=resolution,
             seed=seed,
             unknown_focal=_of_one_unknown_camera(photos),
+            align=align,
             on_stage=stage,
         )
     photos = _with_estimates(photos, reconstruction)

@@ -133,3 +133,33 @@ def test_photos_of_different_sizes_share_no_focal_length(nps, faked, photo_pair)
         photo.crop((0, 0, 100, 100)).save(photo_pair[0])
     nps("pose", *photo_pair)
     assert faked.calls[0].options["unknown_focal"] == ()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "matched", "aligned"),
+    [
+        ((), True, False),
+        (("--method", "matches"), True, False),
+        (("--method", "network"), False, True),
+        (("--method", "network", "--no-refine"), False, False),
+    ],
+)
+def test_the_method_decides_what_is_asked(nps, faked, photo_pair, arguments, matched, aligned):
+    assert nps("pose", *photo_pair, *arguments).code == 0
+    (call,) = faked.calls
+    assert (call.refinement is not None, call.options["align"]) == (matched, aligned)
+
+
+def test_matches_alone_are_an_error_where_there_are_none(nps, faked, photo_pair, tmp_path: Path):
+    guess = replace(faked.reconstruction.pairs[0], method="pnp")
+    faked.reconstruction = replace(faked.reconstruction, pairs=(guess,))
+    out = tmp_path / "pose.json"
+    ran = nps("pose", *photo_pair, "--method", "matches", "-o", out)
+    assert (ran.code, ran.out, out.exists()) == (1, "", False)
+    assert "--method network" in ran.err
+    assert nps("pose", *photo_pair, "-o", out).code == 0
+
+
+def test_matches_alone_cannot_go_without_them(nps, faked, photo_pair):
+    ran = nps("pose", *photo_pair, "--method", "matches", "--no-refine")
+    assert (ran.code, faked.calls) == (2, [])

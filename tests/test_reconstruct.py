@@ -13,6 +13,7 @@ from models.reconstruct import Refinement, network_size, reconstruct
 from models.refine import depth_range, register
 from models.render import render
 from models.stereo.network import StereoConfig, StereoNetwork
+from models.views import resize
 
 POSES = torch.stack(
     [
@@ -150,3 +151,19 @@ def test_a_flat_scene_is_reconstructed_with_doubt(photos, network, refinement, m
 
 def test_more_matches_mean_more_confidence():
     assert match_confidence(15, 0.2) < 0.3 < match_confidence(40, 0.5) < match_confidence(300, 0.8)
+
+
+def test_alignment_keeps_the_networks_shapes_and_looks_no_worse(photos, network):
+    answer = reconstruct(photos[:2], BOTH, network, None)
+    aligned = reconstruct(photos[:2], BOTH, network, None, align=True)
+
+    assert torch.equal(aligned.gaussians.means, answer.gaussians.means)
+    assert not torch.equal(aligned.world2cam[1], answer.world2cam[1])
+    assert (answer.pairs[0].method, aligned.pairs[0].method) == ("pnp", "pnp+photometric")
+    size = network_size(SIZE[1] / SIZE[0])
+    photo = resize(photos[1], size)
+    errors = [
+        (render(answer.gaussians, pose, INTRINSICS, size).color - photo).square()
+        for pose in (aligned.world2cam[1], answer.world2cam[1])
+    ]
+    assert errors[0].mean() < errors[1].mean()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nps_cli import console, options
-from nps_cli.errors import EXIT_UNTRUSTED
+from nps_cli.errors import EXIT_UNTRUSTED, NpsError
 
 if TYPE_CHECKING:
     from nps_cli.loading import Result
@@ -21,6 +21,14 @@ class Format(StrEnum):
     json = "json"
     colmap = "colmap"
     nerfstudio = "nerfstudio"
+
+
+class Method(StrEnum):
+    """What poses rest on."""
+
+    auto = "auto"
+    matches = "matches"
+    network = "network"
 
 
 def pose(
@@ -53,6 +61,13 @@ def pose(
     focal_35mm: options.Focal35mm = None,
     fov: options.Fov = None,
     intrinsics: options.Intrinsics = None,
+    method: Annotated[
+        Method,
+        typer.Option(
+            help="What the photos have in common; or the network's centers, aligned with the "
+            "photos; auto: matches, and the network where they tell nothing."
+        ),
+    ] = Method.auto,
     refine: options.Refine = True,
     resolution: options.Resolution = 192,
     seed: options.Seed = 0,
@@ -63,11 +78,17 @@ def pose(
 ) -> None:
     """Find where the photos were taken."""
     console.set_verbosity(quiet=quiet, verbose=verbose)
+    if method is Method.matches and not refine:
+        raise typer.BadParameter("--no-refine leaves no matches.", param_hint="--method")
     _check(photos, out, format, plot, json, force)
     from nps_cli.loading import reconstruct_photos
 
     given = options.given_intrinsics(focal_35mm, fov, intrinsics)
-    result = reconstruct_photos(photos, given, weights, device, refine, resolution, seed)
+    matched = refine and method is not Method.network
+    align = refine and method is Method.network
+    result = reconstruct_photos(photos, given, weights, device, matched, resolution, seed, align)
+    if method is Method.matches:
+        _check_matched(result)
     _write(result, photos, out, format, plot, json, force)
     console.say(f"next: nps reconstruct {options.quoted(*photos)} -o scene.ply")
     if result.reconstruction.problems:
@@ -92,6 +113,15 @@ def _check(
     if format is Format.colmap:
         image_names(photos)
         check_model(out)
+
+
+def _check_matched(result: "Result") -> None:
+    """Refuse poses that rest on something else than matches."""
+    if not any(pair.method == "matches" for pair in result.reconstruction.pairs):
+        raise NpsError(
+            "The photos' matches do not tell where they were taken.",
+            hint="Take photos that share more, or let the network guess with --method network.",
+        )
 
 
 def _write(
