@@ -8,6 +8,7 @@ from models.pose import PnpPose
 from models.refine import Registration
 
 TRUSTED = 0.3  # confidence below which a result is not to be trusted
+HOPELESS = 0.125  # mean color difference at which a pose is wrong; right ones have about 0.05
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def pnp_evidence(second: int, pose: PnpPose | None, views: list[PosedDepth]) -> 
         inlier_ratio=ratio,
         photometric_error=error,
         overlap=overlap,
-        confidence=ratio * max(0.0, 1 - 4 * error),
+        confidence=ratio * max(0.0, 1 - error / HOPELESS),
     )
 
 

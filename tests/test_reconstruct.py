@@ -5,10 +5,12 @@ import torch
 from card_world import INTRINSICS, SIZE, photograph
 
 from models.camera import rotation_angle, se3_exponential
-from models.evidence import match_confidence
+from models.evidence import TRUSTED, match_confidence, pnp_evidence
+from models.fusion import PosedDepth
 from models.matching.sift import SiftMatcher
 from models.metrics import psnr
 from models.network.noposplat import NoPoSplat, NoPoSplatConfig
+from models.pose import PnpPose
 from models.reconstruct import Refinement, network_size, reconstruct
 from models.refine import depth_range, register
 from models.render import render
@@ -167,3 +169,15 @@ def test_alignment_keeps_the_networks_shapes_and_looks_no_worse(photos, network)
         for pose in (aligned.world2cam[1], answer.world2cam[1])
     ]
     assert errors[0].mean() < errors[1].mean()
+
+
+def test_a_pose_from_which_colors_do_not_agree_is_not_trusted():
+    wall = torch.rand(3, 16, 24)
+    plain = torch.ones(16, 24)
+    pose = PnpPose(torch.eye(4), 300, 0.8)
+    views = [
+        PosedDepth((wall + off).clamp(0, 1), 2 * plain, plain, INTRINSICS, torch.eye(4))
+        for off in (0.0, 0.02, 0.3)
+    ]
+    alike, unlike = (pnp_evidence(1, pose, [views[0], other]) for other in views[1:])
+    assert unlike.confidence < TRUSTED < alike.confidence
