@@ -38,10 +38,12 @@ class SiftMatcher:
         """Keypoint numbers of mutual nearest neighbors that pass the ratio test."""
         if len(first.coordinates) < 2 or len(second.coordinates) < 2:
             return torch.zeros(0, 2, dtype=torch.long)
-        similarity = first.descriptors @ second.descriptors.T
-        best, index = similarity.topk(2, dim=1)
+        # All similarities at once would be a gigabyte.
+        found = [(part @ second.descriptors.T).topk(2) for part in first.descriptors.split(2048)]
+        best, index = (torch.cat(parts) for parts in zip(*found, strict=True))
         distance = (2 - 2 * best).clamp(min=0).sqrt()
-        number = torch.arange(len(index))
-        mutual = similarity.argmax(0)[index[:, 0]] == number
-        good = mutual & (distance[:, 0] < self.ratio * distance[:, 1])
-        return torch.stack([number[good], index[good, 0]], dim=1)
+        clear = (distance[:, 0] < self.ratio * distance[:, 1]).nonzero()[:, 0]
+        partner = index[clear, 0]
+        back = (second.descriptors[partner] @ first.descriptors.T).argmax(1)
+        mutual = back == clear
+        return torch.stack([clear[mutual], partner[mutual]], dim=1)
