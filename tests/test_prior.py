@@ -79,6 +79,7 @@ def test_points_fill_in_where_photos_show_nothing():
     )
     network = StereoNetwork(StereoConfig()).eval()
 
+    @torch.no_grad()
     def error(points: torch.Tensor, sightings: torch.Tensor) -> float:
         found, _ = estimate_depths(
             images, INTRINSICS.expand(2, 3, 3), poses, [(1.5, 5.0)] * 2, points, sightings, network

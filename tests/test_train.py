@@ -61,12 +61,20 @@ def first_views(worlds: WorldBatch, count: int) -> WorldBatch:
     return WorldBatch(*(value[:, :count] for value in vars(worlds).values()))
 
 
-@pytest.mark.parametrize(("config", "left"), [(TINY, 0.75), (TINY_STEREO, 0.93)])
+@pytest.mark.parametrize(("config", "left"), [(TINY, 0.75), (TINY_STEREO, 0.95)])
 def test_the_loss_falls_on_a_fixed_batch(config: TrainConfig, left: float, textures: torch.Tensor):
     run = start(config, CPU)
     worlds = next_worlds(run, textures)
-    losses = [take_step(run, worlds).loss for _ in range(30)]
-    assert sum(losses[-5:]) < left * sum(losses[:5])  # the stereo part starts as a good matcher
+
+    def total() -> float:  # over five draws of what is random, always the same
+        draws = (torch.Generator().manual_seed(seed) for seed in range(5))
+        with torch.no_grad():
+            return sum(float(config.loss(run.network, worlds, draw)[0]) for draw in draws)
+
+    before = total()
+    for _ in range(30):
+        take_step(run, worlds)
+    assert total() < left * before  # the stereo part starts as a good matcher
 
 
 def test_true_centers_have_no_loss_at_any_scale(textures: torch.Tensor):
