@@ -24,12 +24,13 @@ def sha256_of(path: Path, *, read: bool = False) -> str:
     from models.weights import digest_of
 
     status = path.stat()
+    if status.st_size < LARGE:  # never recorded; looking it up would import the hub's library
+        return digest_of(path)
     if not read and (known := unchanged(path)):
         return known
     digest = digest_of(path)
-    if status.st_size >= LARGE:
-        entry = {"sha256": digest, "size": status.st_size, "changed_ns": status.st_mtime_ns}
-        _add("files", str(path.resolve()), entry)
+    entry = {"sha256": digest, "size": status.st_size, "changed_ns": status.st_mtime_ns}
+    _add("files", str(path.resolve()), entry)
     return digest
 
 

@@ -5,19 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from tiny_weights import TINY
 
 from models import weights
-from models.network.noposplat import NoPoSplat, NoPoSplatConfig
-
-TINY = NoPoSplatConfig(
-    encoder_width=16,
-    encoder_depth=2,
-    decoder_width=16,
-    decoder_depth=2,
-    attention_head_width=8,
-    trunk_widths=(4, 5, 6, 7),
-    fusion_width=8,
-)
+from models.network.noposplat import NoPoSplat
 
 
 @pytest.fixture

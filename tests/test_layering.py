@@ -8,9 +8,10 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = (  # from the ground up; parts of one layer do not know each other
     ("models.camera", "models.gaussians", "models.colormap", "models.views"),
+    ("models.epipolar",),
     (
         *("models.trajectory", "models.metrics", "models.matching", "models.sightings"),
-        *("models.epipolar", "models.overview", "models.render", "models.fusion"),
+        *("models.overview", "models.render", "models.fusion"),
     ),
     (
         *("models.network", "models.stereo", "models.fill", "models.refine"),

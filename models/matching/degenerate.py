@@ -11,7 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from models.camera import cross_matrix, rotation_angle, to_pixels
+from models.camera import rotation_angle, to_pixels
+from models.epipolar import fundamental_matrix
 from models.matching.motion import (
     EPIPOLAR_ERROR_PX,
     FEWEST,
@@ -224,13 +225,10 @@ def _explain(
         torch.from_numpy(np.column_stack([in_pixels(coordinates, size), np.ones(len(matches))]))
         for coordinates, size in zip(at, sizes, strict=True)
     ]
-    inverse = torch.linalg.inv(
-        torch.stack([to_pixels(*each) for each in zip(intrinsics, sizes, strict=True)])
-    ).double()
-    essential = (cross_matrix(first2second[:3, 3]) @ first2second[:3, :3]).double()
-    fundamental = inverse[1].T @ essential @ inverse[0]
+    cameras = [to_pixels(*each).double() for each in zip(intrinsics, sizes, strict=True)]
+    fundamental = fundamental_matrix(first2second.double(), *cameras)
     lines = rays[1] @ fundamental, rays[0] @ fundamental.T
-    slope = sum(line[:, :2].square().sum(1) for line in lines)
+    slope = torch.cat([line[:, :2] for line in lines], dim=1).square().sum(1)
     errors = (rays[1] * lines[1]).sum(1).abs() / slope.sqrt()
     depth, parallax = triangulate(*at, intrinsics[0], intrinsics[1], first2second)
     good = (errors < EPIPOLAR_ERROR_PX) & (depth > 0)
