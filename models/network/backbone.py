@@ -1,16 +1,19 @@
 """The shared image encoder with its intrinsics token, and the decoders that look across views."""
 
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from models.network.layers import DecoderBlock, EncoderBlock, LayerNorm, rotary_table
+from models.network.harmonics import ray_features, ray_width
+from models.network.layers import PATCH_SIZE, DecoderBlock, EncoderBlock, LayerNorm, rotary_table
 
-PATCH_SIZE = 16
 Part = TypeVar("Part", bound=nn.Module)
+# How the network learns the intrinsics: as a token of its own (published), added to every token,
+# as the ray of every pixel next to its color or of every patch before the decoder, or not at all.
+IntrinsicsInput = Literal["token", "add", "rays", "decoder_rays", "none"]
 
 
 class FirstAndOthers(nn.Module, Generic[Part]):
@@ -54,15 +57,21 @@ class Backbone(nn.Module):
         decoder_width: int,
         decoder_depth: int,
         attention_head_width: int,
+        intrinsics_input: IntrinsicsInput = "token",
+        ray_degree: int = 4,
     ) -> None:
         super().__init__()
-        self.patch_embed = nn.Conv2d(3, encoder_width, PATCH_SIZE, stride=PATCH_SIZE)
-        self.intrinsics_embed = nn.Linear(9, encoder_width)
+        self.intrinsics_input, self.ray_degree = intrinsics_input, ray_degree
+        channels = 3 + (ray_width(ray_degree) if intrinsics_input == "rays" else 0)
+        self.patch_embed = nn.Conv2d(channels, encoder_width, PATCH_SIZE, stride=PATCH_SIZE)
+        if intrinsics_input in ("token", "add"):
+            self.intrinsics_embed = nn.Linear(9, encoder_width)
         self.encoder = nn.ModuleList(
             EncoderBlock(encoder_width, attention_head_width) for _ in range(encoder_depth)
         )
         self.encoder_norm = LayerNorm(encoder_width)
-        self.decoder_embed = nn.Linear(encoder_width, decoder_width)
+        more = ray_width(ray_degree) if intrinsics_input == "decoder_rays" else 0
+        self.decoder_embed = nn.Linear(encoder_width + more, decoder_width)
         self.decoder = nn.ModuleList(
             FirstAndOthers(lambda: DecoderBlock(decoder_width, attention_head_width))
             for _ in range(decoder_depth)
@@ -96,23 +105,42 @@ class Backbone(nn.Module):
         """
         batch = images.shape[0]
         grid = images.shape[-2] // PATCH_SIZE, images.shape[-1] // PATCH_SIZE
-        positions = token_positions(grid, images)
-
-        patches = self.patch_embed(images.flatten(0, 1)).flatten(2).mT
-        camera = self.intrinsics_embed(intrinsics.flatten(2)).flatten(0, 1)
-        tokens = torch.cat([patches, camera[:, None]], dim=1)
+        tokens = self.embed(images, intrinsics)
+        positions = token_positions(grid, images)[: tokens.shape[1]]
         rotary = rotary_table(positions, self.attention_head_width)
         for block in self.encoder:
             tokens = block(tokens, rotary)
         encoded = self.encoder_norm(tokens).unflatten(0, (batch, -1))
 
-        outputs = [encoded, *self.decode(self.decoder_embed(encoded), rotary)]
+        known = encoded
+        if self.intrinsics_input == "decoder_rays":
+            rays = ray_features(intrinsics, grid, self.ray_degree).flatten(2, 3)
+            known = torch.cat([encoded, rays], dim=-1)
+        outputs = [encoded, *self.decode(self.decoder_embed(known), rotary)]
         outputs[-1] = self.decoder_norm(outputs[-1])
         depth = len(self.decoder)
         return [
-            outputs[layer][:, :, :-1].mT.unflatten(-1, grid)
+            outputs[layer][:, :, : grid[0] * grid[1]].mT.unflatten(-1, grid)
             for layer in (0, depth // 2, depth * 3 // 4, depth)
         ]
+
+    def embed(
+        self,
+        images: Float[Tensor, "batch view 3 height width"],
+        intrinsics: Float[Tensor, "batch view 3 3"],
+    ) -> Float[Tensor, "image token channel"]:
+        """Patches, and what the encoder is told of the cameras."""
+        if self.intrinsics_input == "rays":
+            size = (images.shape[-2], images.shape[-1])
+            rays = ray_features(intrinsics, size, self.ray_degree).movedim(-1, 2)
+            images = torch.cat([images, rays], dim=2)
+        patches = self.patch_embed(images.flatten(0, 1)).flatten(2).mT
+        if self.intrinsics_input not in ("token", "add"):
+            return patches
+        camera = self.intrinsics_embed(intrinsics.flatten(2)).flatten(0, 1)[:, None]
+        if self.intrinsics_input == "add":
+            return patches + camera
+        return torch.cat([patches, camera], dim=1)
 
     def decode(
         self,

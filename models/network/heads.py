@@ -2,7 +2,9 @@
 
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, relu
+from torch.nn.functional import interpolate, pixel_shuffle, relu
+
+from models.network.layers import PATCH_SIZE
 
 TrunkWidths = tuple[int, int, int, int]
 
@@ -115,10 +117,11 @@ class ParameterHead(nn.Module):
         fusion_width: int,
         out_width: int,
         dropout: float,
+        image_shortcut: bool = True,
     ) -> None:
         super().__init__()
         self.trunk = Trunk(in_widths, level_widths, fusion_width)
-        self.image_shortcut = nn.Conv2d(3, fusion_width, 7, padding=3)
+        self.image_shortcut = nn.Conv2d(3, fusion_width, 7, padding=3) if image_shortcut else None
         self.hidden = nn.Conv2d(fusion_width, fusion_width, 3, padding=1, bias=False)
         self.dropout = nn.Dropout(dropout)
         self.out = nn.Conv2d(fusion_width, out_width, 1)
@@ -129,5 +132,21 @@ class ParameterHead(nn.Module):
         *features: Float[Tensor, "batch _channel h w"],
     ) -> Float[Tensor, "batch out height width"]:
         """Predict the raw parameters of every pixel; the image is normalized to [-1, 1]."""
-        x = double(self.trunk(list(features))) + relu(self.image_shortcut(image))
+        x = double(self.trunk(list(features)))
+        if self.image_shortcut is not None:
+            x = x + relu(self.image_shortcut(image))
         return self.out(self.dropout(relu(self.hidden(x))))
+
+
+class LinearHead(nn.Module):
+    """The head of an ablation: every token of the last layer answers for its patch's pixels."""
+
+    def __init__(self, in_width: int, out_width: int) -> None:
+        super().__init__()
+        self.out = nn.Conv2d(in_width, out_width * PATCH_SIZE**2, 1)
+
+    def forward(
+        self, *image_and_features: Float[Tensor, "batch _channel _h _w"]
+    ) -> Float[Tensor, "batch out height width"]:
+        """Predict raw values of every pixel from the last feature map alone."""
+        return pixel_shuffle(self.out(image_and_features[-1]), PATCH_SIZE)

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+PATCH_SIZE = 16
 ROTARY_BASE = 100.0
 LayerNorm = partial(nn.LayerNorm, eps=1e-6)  # not torch's 1e-5: the published weights feel it
 

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, fields, replace
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -10,8 +11,10 @@ from torch.nn.functional import normalize, pad, softplus
 
 from models.camera import camera_rays
 from models.gaussians import SH_DEGREE_0, Gaussians
-from models.network.backbone import PATCH_SIZE, Backbone, FirstAndOthers
-from models.network.heads import CenterHead, ParameterHead, TrunkWidths
+from models.network import local
+from models.network.backbone import Backbone, FirstAndOthers, IntrinsicsInput
+from models.network.heads import CenterHead, LinearHead, ParameterHead, TrunkWidths
+from models.network.layers import PATCH_SIZE
 from models.views import Views
 
 SCALE_UNIT = 1e-3
@@ -34,6 +37,12 @@ class NoPoSplatConfig:
     sh_degree: int = 4
     anchor_distance: float | None = None  # centers start on the pixel's own ray, this far away
     pixel_color: bool = False  # colors start from the pixel's
+    # What follows is for ablations only; the defaults are the published network.
+    intrinsics_input: IntrinsicsInput = "token"
+    ray_degree: int = 4  # of the harmonics that rays are told in
+    image_shortcut: bool = True  # of the parameter heads
+    heads: Literal["dense", "linear"] = "dense"  # linear: without the image's shortcut
+    frame: Literal["first", "own"] = "first"  # own: transform then fuse, by poses that are given
 
     def __post_init__(self) -> None:
         """Refuse shapes that cannot be built."""
@@ -46,6 +55,10 @@ class NoPoSplatConfig:
             )
         if self.decoder_depth < 2:
             raise ValueError(f"decoder_depth {self.decoder_depth} is less than 2")
+        if self.heads == "linear" and (self.anchor_distance is not None or self.pixel_color):
+            raise ValueError("linear heads start neither at an anchor nor with the pixel's color")
+        if self.intrinsics_input == "none" and self.anchor_distance is not None:
+            raise ValueError("without intrinsics there are no rays to start centers on")
 
     @property
     def sh_count(self) -> int:
@@ -96,14 +109,23 @@ class NoPoSplat(nn.Module):
             decoder_width=config.decoder_width,
             decoder_depth=config.decoder_depth,
             attention_head_width=config.attention_head_width,
+            intrinsics_input=config.intrinsics_input,
+            ray_degree=config.ray_degree,
         )
         decoder_widths = (config.decoder_width,) * 3
         widths = (config.encoder_width, *decoder_widths), config.trunk_widths, config.fusion_width
         out_width = HARMONICS.start + 3 * config.sh_count
-        self.center_head = FirstAndOthers(lambda: CenterHead(*widths))
-        self.parameter_head = FirstAndOthers(
-            lambda: ParameterHead(*widths, out_width, config.dropout)
-        )
+        self.center_head: FirstAndOthers[CenterHead | LinearHead]
+        self.parameter_head: FirstAndOthers[ParameterHead | LinearHead]
+        if config.heads == "dense":
+            rest = out_width, config.dropout, config.image_shortcut
+            self.center_head = FirstAndOthers(lambda: CenterHead(*widths))
+            self.parameter_head = FirstAndOthers(lambda: ParameterHead(*widths, *rest))
+        else:
+            self.center_head = FirstAndOthers(lambda: LinearHead(config.decoder_width, 3))
+            self.parameter_head = FirstAndOthers(
+                lambda: LinearHead(config.decoder_width, out_width)
+            )
         if config.anchor_distance is not None:
             self.start_at_anchor(config.anchor_distance)
         if config.pixel_color:
@@ -126,13 +148,20 @@ class NoPoSplat(nn.Module):
         for head in (self.parameter_head.first, self.parameter_head.others):
             answer_always(head.out, HARMONICS, [0.0] * (3 * self.config.sh_count))
 
-    def forward(self, views: Views, autocast: bool = False) -> Prediction:
+    def forward(
+        self,
+        views: Views,
+        autocast: bool = False,
+        cam2world: Float[Tensor, "batch view 4 4"] | None = None,
+    ) -> Prediction:
         """Predict one Gaussian per pixel of every view, in the first view's frame.
 
         Args:
             views: Two or more; height and width are multiples of 16.
             autocast: Run the backbone in bfloat16; heads and geometry stay in float32, because
                 rounding a center moves it by pixels.
+            cam2world: For a network of the ablation that sees each view in its own frame, where
+                the views are; all others find out themselves.
         """
         height, width = views.size
         if height % PATCH_SIZE or width % PATCH_SIZE:
@@ -149,6 +178,11 @@ class NoPoSplat(nn.Module):
             rays = normalize(camera_rays(views.intrinsics, views.size), dim=-1)
             centers = centers + rays * math.log1p(self.config.anchor_distance)
         prediction = make_physical(centers, parameters)
+        if self.config.frame == "own":
+            if cam2world is None:
+                raise ValueError("Gaussians in each view's own frame need `cam2world` to be joined")
+            raw_scales = parameters[..., SCALES]
+            prediction = join(prediction, centers, raw_scales, cam2world, views.intrinsics)
         if self.config.pixel_color:
             base = (views.images.movedim(2, -1) - 0.5) / SH_DEGREE_0
             harmonics = prediction.harmonics + pad(base[..., None], (0, self.config.sh_count - 1))
@@ -190,6 +224,25 @@ def make_physical(
         rotations=wxyz / (wxyz.norm(dim=-1, keepdim=True) + 1e-8),
         harmonics=raw_harmonics * harmonic_weights(raw_harmonics),
         opacities=parameters[..., OPACITY].squeeze(-1).sigmoid(),
+    )
+
+
+def join(
+    own: Prediction,
+    raw_centers: Float[Tensor, "batch view height width 3"],
+    raw_scales: Float[Tensor, "batch view height width 3"],
+    cam2world: Float[Tensor, "batch view 4 4"],
+    intrinsics: Float[Tensor, "batch view 3 3"],
+) -> Prediction:
+    """Bring Gaussians that lie in their views' own frames into the first view's."""
+    means, distance = local.place(raw_centers, cam2world, intrinsics)
+    rotation = cam2world[..., :3, :3]
+    return Prediction(
+        means=means,
+        scales=local.seen_sizes(raw_scales, distance, intrinsics),
+        rotations=local.turn_quaternions(own.rotations, rotation),
+        harmonics=local.turn_harmonics(own.harmonics, rotation),
+        opacities=own.opacities,
     )
 
 
