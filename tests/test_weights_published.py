@@ -3,6 +3,7 @@
 import argparse
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -141,6 +142,34 @@ def test_mast3r_fills_the_backbone_and_the_center_heads_and_nothing_else():
     assert torch.equal(decoder, state["dec_blocks2.1.attn.qkv.weight"])
     center = network.center_head.others.out.weight
     assert torch.equal(center, state["downstream_head2.dpt.head.4.weight"][:3])
+
+
+def test_mast3r_fills_layers_that_take_rays_too():
+    state = mast3r_state()
+    kernel, columns = state["patch_embed.proj.weight"], state["decoder_embed.weight"]
+    encoder = NoPoSplat(replace(TINY, intrinsics_input="rays", ray_degree=2))
+    decoder = NoPoSplat(replace(TINY, intrinsics_input="decoder_rays", ray_degree=0))
+    for network in (encoder, decoder):
+        initialize_from_mast3r(network, state)
+    wide, joined = encoder.backbone.patch_embed.weight, decoder.backbone.decoder_embed.weight
+
+    assert wide.shape[1] == 12 and torch.equal(wide[:, 7], kernel[:, 1] * (3 / 12))
+    torch.testing.assert_close(wide.sum(1), kernel.sum(1))  # a gray image is seen alike
+    width = columns.shape[1]
+    assert joined.shape[1] == width + 3 and torch.equal(joined[:, :width], columns / 2)
+    parts = columns.tensor_split(3, dim=1)
+    torch.testing.assert_close(joined[:, -1], parts[2].mean(1) / 2)
+
+
+def test_linear_heads_start_on_their_own_and_take_the_backbone_from_mast3r():
+    network = NoPoSplat(replace(TINY, heads="linear"))
+    before = network.center_head.first.out.weight.clone()
+
+    initialize_from_mast3r(network, mast3r_state())
+
+    assert torch.equal(network.center_head.first.out.weight, before)
+    ours = network.backbone.encoder[1].mlp[2].bias
+    assert torch.equal(ours, mast3r_state()["enc_blocks.1.mlp.fc2.bias"])
 
 
 def test_a_mast3r_without_a_block_or_with_one_more_is_refused():
