@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = (  # from the ground up; parts of one layer do not know each other
     ("models.camera", "models.gaussians", "models.colormap", "models.views"),
-    ("models.epipolar",),
+    ("models.epipolar", "models.lpips"),
     (
         *("models.trajectory", "models.metrics", "models.matching", "models.sightings"),
         *("models.overview", "models.render", "models.fusion"),

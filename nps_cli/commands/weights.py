@@ -55,9 +55,13 @@ def fetch(
     name: Published,
     force: Annotated[bool, typer.Option("--force", help="Fetch again what is here.")] = False,
 ) -> None:
-    """Fetch published weights from the Hugging Face hub, and check them."""
-    from nps_cli import hub
+    """Fetch published weights from the Hugging Face hub, or LPIPS' (lpips-vgg), and check them."""
+    from nps_cli import hub, perceptual
 
+    if name == perceptual.NAME:
+        console.emit(str(perceptual.fetch(force=force)))
+        console.say("next: nps train, or nps evaluate, which use LPIPS where they find it")
+        return
     checkpoint = _find(name)
     if not force and (path := hub.find_cached(checkpoint)):
         hub.check(checkpoint, path, read=True)

@@ -1,0 +1,103 @@
+"""The perceptual distance LPIPS (Zhang et al. 2018), with its VGG-16 trunk, version 0.1.
+
+Our own implementation. Its weights are other people's: the trunk is torchvision's ImageNet
+classifier, the heads are in the PyPI package `lpips`; neither comes with this package.
+"""
+
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+_WIDTHS = ((64, 64), (128, 128), (256,) * 3, (512,) * 3, (512,) * 3)  # of VGG-16's layers
+_MEAN, _DEVIATION = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # of images in [-1, 1]
+_TINY = 1e-10
+
+
+class Lpips(nn.Module):
+    """How different two pictures look: 0 for equal ones, about 0.1 for good renderings."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        width, stages = 3, []
+        for index, widths in enumerate(_WIDTHS):
+            layers: list[nn.Module] = [nn.MaxPool2d(2)] if index else []
+            for out in widths:
+                layers += [nn.Conv2d(width, out, 3, padding=1), nn.ReLU()]
+                width = out
+            stages.append(nn.Sequential(*layers))
+        self.stages = nn.ModuleList(stages)
+        self.heads = nn.ParameterList(torch.zeros(widths[-1]) for widths in _WIDTHS)
+        self.requires_grad_(False).eval()
+
+    def forward(
+        self,
+        pictures: Float[Tensor, "batch 3 height width"],
+        photos: Float[Tensor, "batch 3 height width"],
+    ) -> Float[Tensor, " batch"]:
+        """Compare pictures in [0, 1], which may overshoot, of at least 16 x 16 pixels."""
+        mean, deviation = (
+            pictures.new_tensor(values)[:, None, None] for values in (_MEAN, _DEVIATION)
+        )
+        first, second = (((2 * x - 1) - mean) / deviation for x in (pictures, photos))
+        total = pictures.new_zeros(len(pictures))
+        for stage, head in zip(self.stages, self.heads, strict=True):
+            first, second = stage(first), stage(second)
+            squares = (_unit(first) - _unit(second)).square()
+            total = total + torch.einsum("bchw,c->bhw", squares, head).mean((1, 2))
+        return total
+
+
+def _unit(features: Float[Tensor, "batch channel h w"]) -> Float[Tensor, "batch channel h w"]:
+    return features / (features.square().sum(1, keepdim=True).sqrt() + _TINY)
+
+
+def load_lpips(trunk: Path, heads: Path) -> Lpips:
+    """Put the distance together from the files that other programs have.
+
+    Args:
+        trunk: torchvision's `vgg16-397923af.pth`, or just its `features`.
+        heads: `weights/v0.1/vgg.pth` of the package `lpips`.
+
+    Raises:
+        ValueError: If a file is something else.
+    """
+    with torch.device("meta"):
+        network = Lpips()
+    layers = (name for name, module in network.named_modules() if isinstance(module, nn.Conv2d))
+    names = dict(zip(layers, _trunk_names(), strict=True))
+    theirs, linear = _read(trunk), _read(heads)
+    try:
+        state = {
+            f"{ours}.{kind}": theirs[f"{name}.{kind}"].float()
+            for ours, name in names.items()
+            for kind in ("weight", "bias")
+        }
+        state |= {
+            f"heads.{index}": linear[f"lin{index}.model.1.weight"].flatten().float()
+            for index in range(len(_WIDTHS))
+        }
+        network.load_state_dict(state, assign=True)
+    except (KeyError, RuntimeError) as error:
+        raise ValueError(f"{trunk} and {heads} are no weights of LPIPS: {error}") from error
+    return network.requires_grad_(False).eval()
+
+
+def _trunk_names() -> Iterator[str]:
+    """Torchvision's names of the convolutions: it counts activations and poolings too."""
+    place = 0
+    for widths in _WIDTHS:
+        for _ in widths:
+            yield f"features.{place}"
+            place += 2
+        place += 1
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
+    except (RuntimeError, OSError, EOFError, TypeError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{path} is broken or holds no weights ({error})") from error
