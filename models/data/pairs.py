@@ -8,23 +8,30 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
 from models.camera import from_pixels, invert
-
-_RIGID_TOLERANCE = 1e-3  # on the entries of R Rᵀ: files carry six decimals
+from models.data.chunks import open_chunk
+from models.data.crop import crop_intrinsics, rescale_and_crop
+from models.data.scenes import RIGID_TOLERANCE, decode, to_float
 
 
 @dataclass(frozen=True)
 class PosedPhoto:
     """A photo on disk and its true camera, in the frame of its group's first view."""
 
-    path: Path
+    path: Path  # of the image, or of the chunk that holds it
     size: tuple[int, int]
     intrinsics: Float[Tensor, "3 3"]
     world2cam: Float[Tensor, "4 4"]
+    frame: tuple[str, int] | None = None  # in a chunk: the scene's key, and which of its frames
+
+    @property
+    def name(self) -> str:
+        """What the photo is called where it is."""
+        return self.path.name if self.frame is None else f"{self.frame[0]}/{self.frame[1]:05d}"
 
     def load(self) -> Float[Tensor, "3 _height _width"]:
         """Read the photo: RGB in [0, 1].
@@ -32,20 +39,46 @@ class PosedPhoto:
         Raises:
             ValueError: If it cannot be read, or is not of the stated size.
         """
+        return to_float(torch.from_numpy(np.array(self._open())))
+
+    def load_cropped(
+        self, size: tuple[int, int]
+    ) -> tuple[Float[Tensor, "3 height width"], Float[Tensor, "3 3"]]:
+        """Read the photo as the published evaluation does, and the intrinsics that go with it.
+
+        Shrunk and cropped to (height, width) by `rescale_and_crop`, in 8 bits; the principal
+        point stays where it was. What is evaluated on published data sets is compared with this
+        picture, not with a crop of `load()` by other rules.
+
+        Raises:
+            ValueError: If it cannot be read, or is too small.
+        """
+        image = self._open()
+        pixels = torch.from_numpy(np.array(rescale_and_crop(image, size)))
+        cropped = crop_intrinsics(self.intrinsics, self.size, size, move_center=False)
+        return to_float(pixels), cropped
+
+    def _open(self) -> Image.Image:
+        where = f"{self.path}" if self.frame is None else f"{self.path}: {self.name}"
         try:
-            with Image.open(self.path) as image:
-                pixels = np.array(image.convert("RGB"))
-        except OSError as error:
-            raise ValueError(f"{self.path} cannot be read: {error}") from error
-        if pixels.shape[:2] != self.size:
-            stated, found = f"{self.size[1]}x{self.size[0]}", f"{pixels.shape[1]}x{pixels.shape[0]}"
-            raise ValueError(f"{self.path} is {found}, but the list says {stated}")
-        return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
+            image = decode(self._read())
+        except (KeyError, OSError, ValueError) as error:
+            raise ValueError(f"{where} cannot be read: {error}") from error
+        if (image.height, image.width) != self.size:
+            stated, found = f"{self.size[1]}x{self.size[0]}", f"{image.width}x{image.height}"
+            raise ValueError(f"{where} is {found}, but the list says {stated}")
+        return image
+
+    def _read(self) -> UInt8[Tensor, " _bytes"]:
+        if self.frame is None:
+            return torch.frombuffer(bytearray(self.path.read_bytes()), dtype=torch.uint8)
+        key, number = self.frame
+        return open_chunk(self.path).scenes[key].images[number]
 
 
 @dataclass(frozen=True)
 class PhotoPair:
-    """Two or three input photos of one place, and target photos that were not shown."""
+    """Two or more input photos of one place, and target photos that were not shown."""
 
     id: str
     scene: str
@@ -55,6 +88,7 @@ class PhotoPair:
     )
     views: tuple[PosedPhoto, ...]  # the first one's camera is the identity
     targets: tuple[PosedPhoto, ...]
+    overlap: float | None = None  # as a published index states it
 
 
 def load_pairs(path: Path) -> list[PhotoPair]:
@@ -160,7 +194,7 @@ def _rigid(rows: Any) -> Float[Tensor, "4 4"]:
     rotation = motion[:3, :3]
     off = (rotation @ rotation.mT - torch.eye(3)).abs().max()
     bottom = motion[3].tolist() == [0, 0, 0, 1]
-    if off > _RIGID_TOLERANCE or torch.linalg.det(rotation) < 0 or not bottom:
+    if off > RIGID_TOLERANCE or torch.linalg.det(rotation) < 0 or not bottom:
         raise ValueError(f"w2c is not a rigid motion (a rotation is off by {off:.2g}): {rows}")
     return motion
 

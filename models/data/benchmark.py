@@ -1,0 +1,164 @@
+"""The published evaluation lists: which frames of which scenes are shown and predicted."""
+
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from models.camera import invert
+from models.data.chunks import open_chunk, read_index
+from models.data.examples import check_fov, normalize_poses
+from models.data.pairs import PhotoPair, PosedPhoto
+from models.data.report import Report
+from models.data.scenes import Scene, decode_size, find_bad_frames
+from models.data.settings import DataSettings
+
+BINS = ("small", "medium", "large", "ignore")
+
+
+def overlap_bin(overlap: float) -> str:
+    """The published group of an overlap, compared in float32; below 0.05 it is "medium" too."""
+    value = np.float32(overlap)
+    if np.float32(0.05) <= value <= np.float32(0.3):
+        return "small"
+    if value <= np.float32(0.55):
+        return "medium"
+    return "large" if value <= np.float32(0.8) else "ignore"
+
+
+def load_benchmark(
+    root: Path,
+    index: Path,
+    settings: DataSettings,
+    report: Report,
+    views: int = 2,
+    limit: int | None = None,
+) -> list[PhotoPair]:
+    """Read the pairs that an evaluation index names from the chunks in `root/test`.
+
+    The index is `{key: null | {"context": [a, b], "target": [...], "overlap": number}}`. Photos
+    are not decoded yet; poses are those of the data set, relative to the first view's camera, so
+    that the published unit is the distance to the last view. `difficulty` is the overlap's bin.
+
+    Args:
+        root: Of the data set.
+        index: The list, a JSON file.
+        settings: Of the data set; its filters hold.
+        report: Grows by "pair"s used and skipped.
+        views: More than two are spread evenly between the two that the index names.
+        limit: At most so many, evenly spread over the index.
+
+    Raises:
+        ValueError: If the index or the data set cannot be read at all.
+    """
+    entries = _load_entries(index)
+    if limit is not None and limit < len(entries):
+        keys = list(entries)
+        chosen = [keys[int((at + 0.5) * len(keys) / limit)] for at in range(limit)]
+        entries = {key: entries[key] for key in chosen}
+    folder = root / "test"
+    places = {key: name for name, keys in read_index(folder, report).items() for key in keys}
+    by_chunk: dict[str, list[str]] = defaultdict(list)
+    for key in entries:
+        if key in places:
+            by_chunk[places[key]].append(key)
+        else:
+            report.skip("pair", key, f"no chunk in {folder} has its scene")
+    pairs: dict[str, PhotoPair] = {}
+    for name, keys in by_chunk.items():
+        chunk = open_chunk(folder / name)
+        report.skipped.update(chunk.skipped)
+        for key in keys:
+            try:
+                if key not in chunk.scenes:
+                    raise ValueError(f"its scene is not in {name}, or cannot be read there")
+                pairs[key] = _pair(entries[key], chunk.scenes[key], chunk.path, settings, views)
+            except ValueError as error:
+                report.skip("pair", key, str(error))
+    report.use("pair", len(pairs))
+    return [pairs[key] for key in entries if key in pairs]
+
+
+def spread_views(first: int, last: int, views: int) -> tuple[int, ...]:
+    """Frames evenly spaced from first to last: computed in float32, and truncated."""
+    return tuple(torch.linspace(first, last, views).long().tolist())
+
+
+def _load_entries(path: Path) -> dict[str, dict[str, Any]]:
+    """The scenes of an index that are to be evaluated."""
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    if not isinstance(index, dict) or not all(
+        entry is None or (isinstance(entry, dict) and {"context", "target"} <= entry.keys())
+        for entry in index.values()
+    ):
+        raise ValueError(f"{path} does not map keys to `context` and `target` frames")
+    return {key: entry for key, entry in index.items() if entry is not None}
+
+
+def _pair(
+    entry: dict[str, Any], scene: Scene, chunk: Path, settings: DataSettings, views: int
+) -> PhotoPair:
+    context, targets = _frames(entry["context"]), _frames(entry["target"])
+    if len(context) != 2 and len(context) != views:
+        raise ValueError(f"its index names {len(context)} context frames")
+    if views > len(context):
+        context = list(spread_views(context[0], context[1], views))
+    frames = [*context, *targets]
+    missing = [frame for frame in frames if not 0 <= frame < len(scene)]
+    if missing:
+        raise ValueError(f"its index names frame {missing[0]}, but there are {len(scene)}")
+    bad = find_bad_frames(scene.intrinsics[frames], scene.world2cam[frames])
+    if bad:
+        place, why = min(bad.items())
+        raise ValueError(f"frame {frames[place]}: {why}")
+    check_fov(scene.intrinsics[frames], settings.max_fov_deg)
+    normalize_poses(scene.world2cam[frames], len(context), settings.baselines)
+    photos = [_photo(scene, frame, frames[0], chunk, settings) for frame in frames]
+    overlap = _stated_overlap(entry.get("overlap"))
+    return PhotoPair(
+        id=scene.key,
+        scene=scene.key,
+        difficulty=overlap_bin(overlap),
+        low_parallax=False,
+        views=tuple(photos[: len(context)]),
+        targets=tuple(photos[len(context) :]),
+        overlap=overlap,
+    )
+
+
+def _photo(scene: Scene, frame: int, first: int, chunk: Path, settings: DataSettings) -> PosedPhoto:
+    try:
+        size = decode_size(scene.images[frame])
+    except ValueError as error:
+        raise ValueError(f"frame {frame}: {error}") from error
+    if settings.shape and size != settings.shape:
+        stated = f"{settings.shape[1]}x{settings.shape[0]}"
+        raise ValueError(f"frame {frame}: its image is {size[1]}x{size[0]}, not {stated}")
+    relative = scene.world2cam[frame].double() @ invert(scene.world2cam[first].double())
+    identity = torch.eye(4)
+    return PosedPhoto(
+        path=chunk,
+        size=size,
+        intrinsics=scene.intrinsics[frame],
+        world2cam=identity if frame == first else relative.float(),
+        frame=(scene.key, frame),
+    )
+
+
+def _frames(numbers: Any) -> list[int]:
+    if not isinstance(numbers, list) or not all(type(number) is int for number in numbers):
+        raise ValueError(f"its index names frames {numbers!r}")
+    return numbers
+
+
+def _stated_overlap(overlap: Any) -> float:
+    """As the published code reads it: what is no number stands for one."""
+    if isinstance(overlap, float):
+        return overlap
+    return 0.75 if overlap == "large" else 0.25

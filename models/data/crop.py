@@ -1,0 +1,56 @@
+"""Bringing photos to the network's size, exactly as the published pre-processing does."""
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+
+def rescale_and_crop(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
+    """Shrink an RGB image until it just covers (height, width), and cut the central part.
+
+    Through 8 bits with Pillow's LANCZOS filter.
+
+    Returns:
+        uint8 of shape (height, width, 3).
+
+    Raises:
+        ValueError: If the image is smaller than that.
+    """
+    (height, width), left, top = _plan((image.height, image.width), size)
+    shrunken = np.asarray(image.resize((width, height), Image.Resampling.LANCZOS))
+    return shrunken[top : top + size[0], left : left + size[1]]
+
+
+def crop_intrinsics(
+    intrinsics: Float[Tensor, "*batch 3 3"],
+    old: tuple[int, int],
+    size: tuple[int, int],
+    *,
+    move_center: bool,
+) -> Float[Tensor, "*batch 3 3"]:
+    """Normalized intrinsics of what `rescale_and_crop` makes of an image of `old` (height, width).
+
+    Published: the principal point's normalized coordinates stay as they are, as if it were in the
+    middle. With `move_center` its offset from there grows with the crop, as it does in truth.
+    """
+    across, _, _ = _plan(old, size)
+    factors = torch.tensor([across[1] / size[1], across[0] / size[0]], dtype=intrinsics.dtype)
+    cropped = intrinsics.clone()
+    cropped[..., :2, :2] *= factors[:, None]
+    if move_center:
+        cropped[..., :2, 2] = 0.5 + (intrinsics[..., :2, 2] - 0.5) * factors
+    return cropped
+
+
+def _plan(old: tuple[int, int], size: tuple[int, int]) -> tuple[tuple[int, int], int, int]:
+    """Size of the whole shrunken image, and the crop's left and top in it."""
+    if old[0] < size[0] or old[1] < size[1]:
+        raise ValueError(
+            f"the image is {old[1]}x{old[0]}, smaller than {size[1]}x{size[0]}, "
+            "and is never enlarged"
+        )
+    scale = max(size[0] / old[0], size[1] / old[1])
+    height, width = round(old[0] * scale), round(old[1] * scale)
+    return (height, width), (width - size[1]) // 2, (height - size[0]) // 2

@@ -1,0 +1,183 @@
+"""Examples as training takes them: context views, target views, and their normalized cameras."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor
+
+from models.camera import invert
+from models.data.crop import crop_intrinsics, rescale_and_crop
+from models.data.sampling import Sample
+from models.data.scenes import Scene, decode, to_float
+from models.data.settings import DataSettings
+
+
+@dataclass(frozen=True)
+class ExampleBatch:
+    """Views of several scenes.
+
+    Images are RGB in [0, 1], intrinsics normalized. The world is the first context view's camera
+    (its `world2cam` is the identity); its unit is the distance from there to the last context
+    view's, which was `scale` before: the published near plane is 0.1 / scale, far 100 / scale.
+    """
+
+    images: Float[Tensor, "batch view 3 height width"]
+    intrinsics: Float[Tensor, "batch view 3 3"]
+    world2cam: Float[Tensor, "batch view 4 4"]
+    target_images: Float[Tensor, "batch target 3 height width"]
+    target_intrinsics: Float[Tensor, "batch target 3 3"]
+    target_world2cam: Float[Tensor, "batch target 4 4"]
+    scale: Float[Tensor, " batch"]
+    keys: tuple[str, ...]
+
+    def to(self, device: torch.device) -> "ExampleBatch":
+        """Copy to a device; the original is untouched."""
+        moved = {name: getattr(self, name).to(device) for name in _TENSORS}
+        return replace(self, **moved)
+
+
+_TENSORS = tuple(field.name for field in fields(ExampleBatch) if field.name != "keys")
+
+
+@dataclass(frozen=True)
+class Example:
+    """One scene of a batch; context views first, then targets."""
+
+    pixels: UInt8[Tensor, "view height width 3"]
+    intrinsics: Float[Tensor, "view 3 3"]
+    world2cam: Float[Tensor, "view 4 4"]
+    scale: float
+    key: str
+
+
+def make_example(
+    scene: Scene,
+    sample: Sample,
+    settings: DataSettings,
+    size: tuple[int, int],
+    *,
+    flip: bool = False,
+) -> Example:
+    """Decode, filter, crop and normalize the views of a sample.
+
+    Args:
+        scene: Its cameras must be good ones.
+        sample: Frame numbers.
+        settings: Of the data set the scene is from.
+        size: (height, width) of the result.
+        flip: Mirror the world from left to right; unlike the published code's, the principal
+            point moves along.
+
+    Raises:
+        ValueError: If the sample does not pass the filters; says which and why.
+    """
+    frames = [*sample.context, *sample.targets]
+    intrinsics, world2cam = scene.intrinsics[frames], scene.world2cam[frames]
+    check_fov(intrinsics, settings.max_fov_deg)
+    world2cam, scale = normalize_poses(world2cam, len(sample.context), settings.baselines)
+    crops: dict[int, np.ndarray] = {}
+    shapes: dict[int, tuple[int, int]] = {}
+    for frame in dict.fromkeys(frames):
+        crops[frame], shapes[frame] = _crop_frame(scene, frame, settings, size, flip)
+    if flip:
+        intrinsics, world2cam = mirror_cameras(intrinsics, world2cam)
+    cropped = [
+        crop_intrinsics(camera, shapes[frame], size, move_center=settings.move_center)
+        for camera, frame in zip(intrinsics, frames, strict=True)
+    ]
+    pixels = torch.from_numpy(np.stack([crops[frame] for frame in frames]))
+    return Example(pixels, torch.stack(cropped), world2cam, scale, scene.key)
+
+
+def collate(examples: Sequence[Example], context: int) -> ExampleBatch:
+    """Examples of one size side by side, the first `context` views of each as such."""
+    images = to_float(torch.stack([example.pixels for example in examples]))
+    intrinsics = torch.stack([example.intrinsics for example in examples])
+    world2cam = torch.stack([example.world2cam for example in examples])
+    return ExampleBatch(
+        images=images[:, :context],
+        intrinsics=intrinsics[:, :context],
+        world2cam=world2cam[:, :context],
+        target_images=images[:, context:],
+        target_intrinsics=intrinsics[:, context:],
+        target_world2cam=world2cam[:, context:],
+        scale=torch.tensor([example.scale for example in examples]),
+        keys=tuple(example.key for example in examples),
+    )
+
+
+def concatenate(batches: Sequence[ExampleBatch]) -> ExampleBatch:
+    """Batches of one size along the batch axis."""
+    keys = tuple(key for batch in batches for key in batch.keys)
+    joined = {name: torch.cat([getattr(batch, name) for batch in batches]) for name in _TENSORS}
+    return ExampleBatch(**joined, keys=keys)
+
+
+def check_fov(intrinsics: Float[Tensor, "view 3 3"], max_fov_deg: float) -> None:
+    """Refuse views that see more than this from left to right or from top to bottom.
+
+    The angle is between the rays through the middles of opposite edges.
+
+    Raises:
+        ValueError: If one does.
+    """
+    edges = intrinsics.new_tensor([[0, 0.5, 1], [1, 0.5, 1], [0.5, 0, 1], [0.5, 1, 1]])
+    rays = torch.linalg.solve(intrinsics, edges.T.expand(len(intrinsics), 3, 4))
+    rays = torch.nn.functional.normalize(rays, dim=1)
+    cosines = (rays[..., ::2] * rays[..., 1::2]).sum(1)
+    widest = float(cosines.clamp(-1, 1).acos().max().rad2deg())
+    if not widest <= max_fov_deg:
+        raise ValueError(f"a view sees {widest:.0f} degrees, more than {max_fov_deg:g}")
+
+
+def normalize_poses(
+    world2cam: Float[Tensor, "view 4 4"], context: int, baselines: tuple[float, float]
+) -> tuple[Float[Tensor, "view 4 4"], float]:
+    """Put the world into the first view's camera, with the distance to the last context view as 1.
+
+    Returns:
+        The poses, and what lengths were divided by.
+
+    Raises:
+        ValueError: If that distance is not between the two bounds.
+    """
+    exact = world2cam.double()
+    relative = exact @ invert(exact[:1])
+    relative[0] = torch.eye(4)
+    scale = float(relative[context - 1, :3, 3].norm())
+    low, high = baselines
+    if not low <= scale <= high:
+        raise ValueError(f"its baseline is {scale:.3g}, not between {low:g} and {high:g}")
+    relative[:, :3, 3] /= scale
+    return relative.float(), scale
+
+
+def mirror_cameras(
+    intrinsics: Float[Tensor, "view 3 3"], world2cam: Float[Tensor, "view 4 4"]
+) -> tuple[Float[Tensor, "view 3 3"], Float[Tensor, "view 4 4"]]:
+    """Cameras of a world mirrored from left to right, seeing mirrored images."""
+    mirrored = intrinsics.clone()
+    mirrored[:, 0, 2] = 1 - mirrored[:, 0, 2]
+    signs = torch.tensor([-1.0, 1, 1, 1])
+    return mirrored, signs[:, None] * world2cam * signs
+
+
+def _crop_frame(
+    scene: Scene, frame: int, settings: DataSettings, size: tuple[int, int], flip: bool
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """A frame's pixels at the network's size, and the (height, width) it had before."""
+    try:
+        image = decode(scene.images[frame])
+        shape = image.height, image.width
+        if settings.shape and shape != settings.shape:
+            stated = f"{settings.shape[1]}x{settings.shape[0]}"
+            raise ValueError(f"its image is {image.width}x{image.height}, not {stated}")
+        if flip:
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        return rescale_and_crop(image, size), shape
+    except ValueError as error:
+        raise ValueError(f"frame {frame}: {error}") from error

@@ -1,0 +1,47 @@
+"""Which frames of a sequence are shown, and which are to be predicted."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Frame numbers of an example."""
+
+    context: tuple[int, ...]  # the outermost two first and last
+    targets: tuple[int, ...]
+
+
+def sample_views(
+    frames: int,
+    gaps: tuple[int, int],
+    dice: np.random.Generator,
+    views: int = 2,
+    targets: int = 4,
+) -> Sample:
+    """Draw views as the bounded sampler of the published training does.
+
+    The gap between the outermost context views is uniform between its bounds, and so is their
+    place; further context views are distinct frames strictly between them, in no order; targets
+    are drawn from the whole range, with repetition, and may be context views.
+
+    Args:
+        frames: How many there are.
+        gaps: Lowest and highest gap.
+        dice: The only source of randomness.
+        views: Context views, at least two.
+        targets: Views to predict.
+
+    Raises:
+        ValueError: If there are too few frames.
+    """
+    low, high = gaps[0], min(frames - 1, gaps[1])
+    low = max(low, views - 1)
+    if high < low:
+        raise ValueError(f"it has {frames} frames, too few for a gap of {low}")
+    gap = int(dice.integers(low, high, endpoint=True))
+    left = int(dice.integers(0, frames - gap))
+    between = left + 1 + dice.permutation(gap - 1)[: views - 2]
+    chosen = dice.integers(left, left + gap, targets, endpoint=True)
+    return Sample((left, *between.tolist(), left + gap), tuple(chosen.tolist()))

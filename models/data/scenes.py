@@ -1,0 +1,100 @@
+"""A posed sequence of encoded images, and what can be wrong with it."""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+RIGID_TOLERANCE = 1e-3  # on the entries of R Rᵀ: files carry six decimals
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Frames of one place and their cameras.
+
+    Intrinsics are normalized. Cameras may be of any quality: see `find_bad_frames`.
+    """
+
+    key: str
+    images: tuple[UInt8[Tensor, " _bytes"], ...]  # encoded: JPEG, PNG or whatever Pillow reads
+    intrinsics: Float[Tensor, "frame 3 3"]
+    world2cam: Float[Tensor, "frame 4 4"]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def decode(encoded: UInt8[Tensor, " _bytes"]) -> Image.Image:
+    """An encoded image as RGB of 8 bits.
+
+    Raises:
+        ValueError: If it is none, or broken.
+    """
+    with _opened(encoded) as image:
+        return image.convert("RGB")
+
+
+def decode_size(encoded: UInt8[Tensor, " _bytes"]) -> tuple[int, int]:
+    """(height, width) of an encoded image, from its header alone.
+
+    Raises:
+        ValueError: If it has none.
+    """
+    with _opened(encoded) as image:
+        return image.height, image.width
+
+
+@contextmanager
+def _opened(encoded: UInt8[Tensor, " _bytes"]) -> Iterator[Image.Image]:
+    try:
+        with Image.open(io.BytesIO(encoded.numpy().tobytes())) as image:
+            yield image
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        no_image = isinstance(error, UnidentifiedImageError)
+        reason = "it is not an image" if no_image else str(error)
+        raise ValueError(f"its image cannot be decoded: {reason}") from error
+
+
+def decode_frame(scene: Scene, frame: int) -> Float[Tensor, "3 _height _width"]:
+    """A frame's image: RGB in [0, 1].
+
+    Raises:
+        ValueError: If it cannot be decoded.
+    """
+    return to_float(torch.from_numpy(np.array(decode(scene.images[frame]))))
+
+
+def to_float(
+    pixels: UInt8[Tensor, "*batch height width 3"],
+) -> Float[Tensor, "*batch 3 height width"]:
+    """Bytes as RGB in [0, 1]."""
+    return pixels.movedim(-1, -3).float() / 255
+
+
+def find_bad_frames(
+    intrinsics: Float[Tensor, "frame 3 3"], world2cam: Float[Tensor, "frame 4 4"]
+) -> dict[int, str]:
+    """Frames whose camera cannot be one, and why."""
+    rotation = world2cam[:, :3, :3]
+    off = (rotation @ rotation.mT - torch.eye(3, dtype=rotation.dtype)).abs().flatten(1).amax(1)
+    bottom = world2cam[:, 3] == world2cam.new_tensor([0, 0, 0, 1])
+    finite = world2cam.isfinite().flatten(1).all(1)
+    rigid = (off <= RIGID_TOLERANCE) & (torch.linalg.det(rotation) > 0) & bottom.all(1)
+    focal = intrinsics.diagonal(dim1=1, dim2=2)[:, :2]
+    lens = intrinsics.isfinite().flatten(1).all(1) & (focal > 0).all(1)
+    faults = (
+        (finite, "its pose is not finite"),
+        (rigid, "its pose is not a rigid motion"),
+        (lens, "its intrinsics are not a pinhole camera's"),
+    )
+    bad: dict[int, str] = {}
+    for good, why in faults:
+        for frame in (~good).nonzero()[:, 0].tolist():
+            bad.setdefault(frame, why)
+    return bad

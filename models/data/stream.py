@@ -1,0 +1,182 @@
+"""An endless, exactly reproducible stream of training examples from chunks.
+
+Example n of a data set is a function of (seed, n) and the gaps that the step allows; nothing else
+is remembered, so that training resumes anywhere, with any number of worker processes, and several
+processes of one run share the examples as one process with the whole batch would draw them.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from models.data.chunks import open_chunk, read_index
+from models.data.examples import Example, ExampleBatch, collate, concatenate, make_example
+from models.data.report import Report
+from models.data.sampling import Sample, sample_views
+from models.data.scenes import Scene, find_bad_frames
+from models.data.settings import DataSettings
+
+_ATTEMPTS = 1000  # scenes tried in place of one that cannot be used
+
+
+@dataclass(frozen=True)
+class Source:
+    """The scenes of one data set's stage."""
+
+    folder: Path
+    settings: DataSettings
+    keys: dict[str, list[str]]  # of every chunk, by its file's name
+
+    def __len__(self) -> int:
+        return sum(map(len, self.keys.values()))
+
+
+def open_source(root: Path, settings: DataSettings, report: Report, stage: str = "train") -> Source:
+    """Find the scenes below `root/train` or `root/test`, without opening them if there is an index.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    source = Source(root / stage, settings, read_index(root / stage, report))
+    if not len(source):
+        raise ValueError(f"{source.folder} has no scene that can be used")
+    return source
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExampleStream:
+    """What decides every example of a run."""
+
+    sources: tuple[Source, ...]  # each gives a batch of its own at every step
+    size: tuple[int, int]  # (height, width) of the images
+    batch: int  # per source and process
+    views: int = 2
+    targets: int = 4
+    seed: int = 0
+    rank: int = 0  # of this process, among so many:
+    processes: int = 1
+    flip: bool = True  # half of the examples, from left to right
+
+    def draw(self, step: int) -> tuple[ExampleBatch, Report]:
+        """The batch of a step, and what was skipped on the way.
+
+        Raises:
+            ValueError: If a data set yields no example, whatever is tried.
+        """
+        report = Report()
+        parts = []
+        for place, source in enumerate(self.sources):
+            first = (step * self.processes + self.rank) * self.batch
+            numbers = range(first, first + self.batch)
+            made = [self._example(place, source, number, step, report) for number in numbers]
+            parts.append(collate(made, self.views))
+        return concatenate(parts), report
+
+    def _example(
+        self, place: int, source: Source, number: int, step: int, report: Report
+    ) -> Example:
+        """The example of this number; if its scene cannot be used, one of the next that can."""
+        epoch, at = divmod(number, len(source))
+        order = _order(source.folder, tuple(map(len, source.keys.values())), self.seed, epoch)
+        names = list(source.keys)
+        for attempt in range(min(_ATTEMPTS, len(source))):
+            chunk, member = order[(at + attempt) % len(order)]
+            name = names[chunk]
+            key = source.keys[name][member]
+            dice = np.random.default_rng([self.seed, place, number, attempt])
+            try:
+                scene, good = _find(source.folder / name, key, report)
+                gaps = source.settings.gaps.at(step)
+                drawn = sample_views(len(good), gaps, dice, self.views, self.targets)
+                sample = Sample(
+                    tuple(good[frame] for frame in drawn.context),
+                    tuple(good[frame] for frame in drawn.targets),
+                )
+                flip = self.flip and bool(dice.integers(2))
+                example = make_example(scene, sample, source.settings, self.size, flip=flip)
+            except ValueError as error:
+                report.skip("example", f"{name}:{key}", str(error))
+                continue
+            report.use("example")
+            return example
+        last = max(report.skipped) if report.skipped else "none"
+        raise ValueError(f"no example in {source.folder} can be used; the last reason: {last}")
+
+
+def examples(
+    stream: ExampleStream, report: Report, first_step: int = 0, workers: int = 0
+) -> Iterator[ExampleBatch]:
+    """The batches of all steps from one on, without end.
+
+    Args:
+        stream: What is drawn.
+        report: Grows by what was used and what was skipped.
+        first_step: To resume, the number of steps made.
+        workers: Processes that draw ahead; 0 draws here. The examples are the same.
+
+    Raises:
+        ValueError: If a data set yields no example.
+    """
+    loader = DataLoader(
+        _Steps(stream),
+        batch_size=None,
+        sampler=_From(first_step),
+        num_workers=workers,
+    )
+    for drawn in loader:
+        if isinstance(drawn, str):
+            raise ValueError(drawn)
+        batch, found = drawn
+        report.add(found)
+        yield batch
+
+
+class _Steps(Dataset[tuple[ExampleBatch, Report] | str]):
+    def __init__(self, stream: ExampleStream) -> None:
+        self.stream = stream
+
+    def __getitem__(self, step: int) -> tuple[ExampleBatch, Report] | str:
+        """What is drawn, or why nothing is: workers bury an exception's message in a traceback."""
+        try:
+            return self.stream.draw(step)
+        except ValueError as error:
+            return str(error)
+
+
+class _From(torch.utils.data.Sampler[int]):
+    def __init__(self, first_step: int) -> None:
+        self.first_step = first_step
+
+    def __iter__(self) -> Iterator[int]:
+        step = self.first_step
+        while True:
+            yield step
+            step += 1
+
+
+@lru_cache(maxsize=4)
+def _order(folder: Path, scenes: tuple[int, ...], seed: int, epoch: int) -> np.ndarray:
+    """(chunk, scene in it) of every scene: chunks in random order, and the scenes of each too."""
+    dice = np.random.default_rng([seed, epoch])
+    return np.concatenate([
+        np.stack([np.full(scenes[chunk], chunk), dice.permutation(scenes[chunk])], axis=1)
+        for chunk in dice.permutation(len(scenes))
+    ])  # fmt: skip
+
+
+def _find(path: Path, key: str, report: Report) -> tuple[Scene, list[int]]:
+    """A scene, and which of its frames have good cameras."""
+    chunk = open_chunk(path)
+    report.skipped.update(chunk.skipped)
+    if key not in chunk.scenes:
+        raise ValueError("it is not in its chunk, or cannot be read there")
+    scene = chunk.scenes[key]
+    bad = find_bad_frames(scene.intrinsics, scene.world2cam)
+    for frame, why in bad.items():
+        report.skip("frame", f"{path.name}:{key}:{frame}", why)
+    return scene, [frame for frame in range(len(scene)) if frame not in bad]
