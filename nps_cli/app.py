@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from nps_cli import __version__, console
+from nps_cli.commands.data import data
 from nps_cli.commands.doctor import doctor
 from nps_cli.commands.evaluate import evaluate
 from nps_cli.commands.inspect import inspect
@@ -46,6 +47,7 @@ def _nps(
 
 for command in (reconstruct, pose, render, inspect, evaluate, train, doctor):
     app.command()(command)
+app.add_typer(data, name="data")
 app.add_typer(weights, name="weights")
 
 

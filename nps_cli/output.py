@@ -58,7 +58,7 @@ def whole_file(path: Path, *, force: bool) -> Iterator[Path]:
 def whole_folder(path: Path, *, force: bool) -> Iterator[Path]:
     """Give a temporary folder; at the end it becomes `path`, or its files move there.
 
-    With `force`, files of the same names are replaced and all others in the folder stay.
+    With `force`, files of the same names are replaced and all others stay, in subfolders too.
     """
     check_target(path, force=force)
     if path.exists() and not path.is_dir():
@@ -69,8 +69,12 @@ def whole_folder(path: Path, *, force: bool) -> Iterator[Path]:
         temporary.mkdir()
         yield temporary
         target.mkdir(exist_ok=True)
-        for file in sorted(temporary.iterdir()):
-            file.replace(target / file.name)
+        for file in sorted(temporary.rglob("*")):
+            moved = target / file.relative_to(temporary)
+            if file.is_dir():
+                moved.mkdir(exist_ok=True)
+            else:
+                file.replace(moved)
     except OSError as error:
         raise _unwritable(path, error) from error
     finally:

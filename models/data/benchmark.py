@@ -13,10 +13,8 @@ from models.data.chunks import open_chunk, read_index
 from models.data.examples import check_fov, normalize_poses
 from models.data.pairs import PhotoPair, PosedPhoto
 from models.data.report import Report
-from models.data.scenes import Scene, decode_size, find_bad_frames
+from models.data.scenes import Scene, find_bad_frames, read_size
 from models.data.settings import DataSettings
-
-BINS = ("small", "medium", "large", "ignore")
 
 
 def overlap_bin(overlap: float) -> str:
@@ -134,7 +132,7 @@ def _pair(
 
 def _photo(scene: Scene, frame: int, first: int, chunk: Path, settings: DataSettings) -> PosedPhoto:
     try:
-        size = decode_size(scene.images[frame])
+        size = read_size(scene.images[frame])
     except ValueError as error:
         raise ValueError(f"frame {frame}: {error}") from error
     if settings.shape and size != settings.shape:

@@ -129,6 +129,14 @@ def write_chunks(scenes: Iterable[Scene], folder: Path, chunk_bytes: int = 100_0
     return len(index)
 
 
+def remove_unlisted(folder: Path) -> None:
+    """Delete chunks that the index does not name: those of an older, longer data set."""
+    listed = set(_load_index(folder / INDEX).values())
+    for path in folder.glob("*.torch"):
+        if path.name not in listed:
+            path.unlink()
+
+
 def _parse(entry: Any) -> Scene:
     if not isinstance(entry, dict):
         raise TypeError(f"it is a {type(entry).__name__}, not a dict")

@@ -15,7 +15,7 @@ from torch import Tensor
 from models.camera import from_pixels, invert
 from models.data.chunks import open_chunk
 from models.data.crop import crop_intrinsics, rescale_and_crop
-from models.data.scenes import RIGID_TOLERANCE, decode, to_float
+from models.data.scenes import RIGID_TOLERANCE, decode, read_encoded, to_float
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class PosedPhoto:
     intrinsics: Float[Tensor, "3 3"]
     world2cam: Float[Tensor, "4 4"]
     frame: tuple[str, int] | None = None  # in a chunk: the scene's key, and which of its frames
+    shift: tuple[int, int] = (0, 0)  # pixels right and down that center the principal point
 
     @property
     def name(self) -> str:
@@ -46,17 +47,22 @@ class PosedPhoto:
     ) -> tuple[Float[Tensor, "3 height width"], Float[Tensor, "3 3"]]:
         """Read the photo as the published evaluation does, and the intrinsics that go with it.
 
-        Shrunk and cropped to (height, width) by `rescale_and_crop`, in 8 bits; the principal
-        point stays where it was. What is evaluated on published data sets is compared with this
-        picture, not with a crop of `load()` by other rules.
+        Moved by `shift` (black where nothing is left), then shrunk and cropped to (height, width)
+        by `rescale_and_crop`, in 8 bits; the principal point is not moved by the crop. What is
+        evaluated on published data sets is compared with this picture, not with a crop of `load()`
+        by other rules.
 
         Raises:
             ValueError: If it cannot be read, or is too small.
         """
-        image = self._open()
+        image, intrinsics = self._open(), self.intrinsics
+        if any(self.shift):
+            moved = Image.new("RGB", image.size)
+            moved.paste(image, self.shift)
+            image, intrinsics = moved, intrinsics.clone()
+            intrinsics[:2, 2] += torch.tensor(self.shift) / torch.tensor(image.size)
         pixels = torch.from_numpy(np.array(rescale_and_crop(image, size)))
-        cropped = crop_intrinsics(self.intrinsics, self.size, size, move_center=False)
-        return to_float(pixels), cropped
+        return to_float(pixels), crop_intrinsics(intrinsics, self.size, size, move_center=False)
 
     def _open(self) -> Image.Image:
         where = f"{self.path}" if self.frame is None else f"{self.path}: {self.name}"
@@ -71,7 +77,7 @@ class PosedPhoto:
 
     def _read(self) -> UInt8[Tensor, " _bytes"]:
         if self.frame is None:
-            return torch.frombuffer(bytearray(self.path.read_bytes()), dtype=torch.uint8)
+            return read_encoded(self.path)
         key, number = self.frame
         return open_chunk(self.path).scenes[key].images[number]
 

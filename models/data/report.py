@@ -1,8 +1,8 @@
 """What was read and what was not: bad data is skipped, but counted and named."""
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, order=True)
@@ -23,6 +23,7 @@ class Report:
 
     used: Counter[str] = field(default_factory=Counter)  # by kind
     skipped: Counter[Skipped] = field(default_factory=Counter)  # how often each was met
+    notes: dict[str, list[str]] = field(default_factory=dict)  # what to know, and where it holds
 
     def use(self, kind: str, count: int = 1) -> None:
         """Count what was used."""
@@ -32,10 +33,16 @@ class Report:
         """Count and name what was not."""
         self.skipped[Skipped(kind, where, why)] += 1
 
+    def note(self, what: str, where: str) -> None:
+        """Remember something that is no reason to skip anything."""
+        self.notes.setdefault(what, []).append(where)
+
     def add(self, other: "Report") -> None:
         """Take over what another one found."""
         self.used.update(other.used)
         self.skipped.update(other.skipped)
+        for what, places in other.notes.items():
+            self.notes.setdefault(what, []).extend(places)
 
     def count_skipped(self, kind: str) -> int:
         """How many different things of a kind were skipped; one with two faults counts once."""
@@ -50,15 +57,17 @@ class Report:
         )
 
     def lines(self, limit: int = 20) -> list[str]:
-        """The summary, and what was skipped with its reasons; the rest is counted."""
-        named = [str(skipped) for skipped in sorted(self.skipped)]
+        """The summary, notes, and what was skipped and why; beyond the limit it is only counted."""
+        named = [f"{what}: {', '.join(places)}" for what, places in self.notes.items()]
+        named += [str(skipped) for skipped in sorted(self.skipped)]
         more = [f"and {len(named) - limit} more"] if len(named) > limit else []
         return [self.summary(), *named[:limit], *more]
 
-
-def gather(reports: Iterable[Report]) -> Report:
-    """All of them in one."""
-    whole = Report()
-    for report in reports:
-        whole.add(report)
-    return whole
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, ready for JSON."""
+        skipped = sorted(self.skipped.items())
+        return {
+            "used": dict(self.used),
+            "skipped": [asdict(what) | {"times": times} for what, times in skipped],
+            "notes": self.notes,
+        }

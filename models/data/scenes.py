@@ -4,6 +4,7 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -40,7 +41,7 @@ def decode(encoded: UInt8[Tensor, " _bytes"]) -> Image.Image:
         return image.convert("RGB")
 
 
-def decode_size(encoded: UInt8[Tensor, " _bytes"]) -> tuple[int, int]:
+def read_size(encoded: UInt8[Tensor, " _bytes"]) -> tuple[int, int]:
     """(height, width) of an encoded image, from its header alone.
 
     Raises:
@@ -48,6 +49,11 @@ def decode_size(encoded: UInt8[Tensor, " _bytes"]) -> tuple[int, int]:
     """
     with _opened(encoded) as image:
         return image.height, image.width
+
+
+def read_encoded(path: Path) -> UInt8[Tensor, " _bytes"]:
+    """The bytes of a file. Raises OSError."""
+    return torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)
 
 
 @contextmanager
@@ -82,7 +88,7 @@ def find_bad_frames(
 ) -> dict[int, str]:
     """Frames whose camera cannot be one, and why."""
     rotation = world2cam[:, :3, :3]
-    off = (rotation @ rotation.mT - torch.eye(3, dtype=rotation.dtype)).abs().flatten(1).amax(1)
+    off = (rotation @ rotation.mT - torch.eye(3).to(rotation)).abs().flatten(1).amax(1)
     bottom = world2cam[:, 3] == world2cam.new_tensor([0, 0, 0, 1])
     finite = world2cam.isfinite().flatten(1).all(1)
     rigid = (off <= RIGID_TOLERANCE) & (torch.linalg.det(rotation) > 0) & bottom.all(1)

@@ -1,0 +1,135 @@
+"""Reading cameras from a COLMAP model, text or binary."""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from models.camera import from_wxyz
+from models.data.posed import PosedImage
+
+_MODELS = {  # COLMAP's name: its number, how many parameters, and how many are focal lengths
+    "SIMPLE_PINHOLE": (0, 3, 1),
+    "PINHOLE": (1, 4, 2),
+    "SIMPLE_RADIAL": (2, 4, 1),
+    "RADIAL": (3, 5, 1),
+    "OPENCV": (4, 8, 2),
+    "OPENCV_FISHEYE": (5, 8, 2),
+    "FULL_OPENCV": (6, 12, 2),
+    "FOV": (7, 5, 2),
+    "SIMPLE_RADIAL_FISHEYE": (8, 4, 1),
+    "RADIAL_FISHEYE": (9, 5, 1),
+    "THIN_PRISM_FISHEYE": (10, 12, 2),
+}
+
+
+@dataclass(frozen=True)
+class _Camera:
+    model: str
+    width: int
+    height: int
+    parameters: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class _Image:
+    name: str
+    camera: int
+    wxyz: tuple[float, ...]
+    translation: tuple[float, ...]
+
+
+def is_model(folder: Path) -> bool:
+    """Whether a folder holds a COLMAP model."""
+    return any(
+        (folder / f"cameras.{kind}").exists() and (folder / f"images.{kind}").exists()
+        for kind in ("bin", "txt")
+    )
+
+
+def read_model(folder: Path) -> list[PosedImage]:
+    """The images of a model and their cameras; like COLMAP, binary files come before text.
+
+    COLMAP counts pixels from the outer corner of the first, as we do. Lens distortion is left out
+    and noted.
+
+    Raises:
+        ValueError: If the model is broken, or a camera is a fisheye.
+    """
+    binary = (folder / "cameras.bin").exists()
+    try:
+        if binary:
+            cameras = dict(_cameras_binary((folder / "cameras.bin").read_bytes()))
+            images = list(_images_binary((folder / "images.bin").read_bytes()))
+        else:
+            cameras = dict(_cameras_text((folder / "cameras.txt").read_text(encoding="utf-8")))
+            images = list(_images_text((folder / "images.txt").read_text(encoding="utf-8")))
+        return [_posed(image, cameras[image.camera]) for image in images]
+    except KeyError as error:
+        raise ValueError(f"{folder} has no camera {error}") from error
+    except (OSError, IndexError, struct.error, UnicodeDecodeError) as error:
+        raise ValueError(f"{folder} holds no whole COLMAP model: {error}") from error
+
+
+def _posed(image: _Image, camera: _Camera) -> PosedImage:
+    _, count, focals = _MODELS[camera.model]
+    if "FISHEYE" in camera.model or camera.model == "FOV":
+        raise ValueError(f"its camera is a {camera.model}; only pinhole cameras can be used")
+    if len(camera.parameters) != count:
+        raise ValueError(f"a {camera.model} camera has {len(camera.parameters)} parameters")
+    fx, fy = camera.parameters[0], camera.parameters[focals - 1]
+    cx, cy = camera.parameters[focals : focals + 2]
+    world2cam = torch.eye(4, dtype=torch.float64)
+    world2cam[:3, :3] = from_wxyz(torch.tensor(image.wxyz, dtype=torch.float64))
+    world2cam[:3, 3] = torch.tensor(image.translation, dtype=torch.float64)
+    return PosedImage(
+        name=image.name,
+        size=(camera.height, camera.width),
+        intrinsics_px=torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=torch.float64),
+        world2cam=world2cam,
+        distorted=any(camera.parameters[focals + 2 :]),
+    )
+
+
+def _cameras_text(text: str) -> Iterator[tuple[int, _Camera]]:
+    for line in text.splitlines():
+        if line.strip() and not line.startswith("#"):
+            number, model, width, height, *parameters = line.split()
+            values = tuple(float(value) for value in parameters)
+            yield int(number), _Camera(model, int(width), int(height), values)
+
+
+def _images_text(text: str) -> Iterator[_Image]:
+    """Every second line is one of observations, and may be empty."""
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    for line in lines[::2]:
+        if line.strip():
+            _, *pose, camera, name = line.split(maxsplit=9)
+            numbers = tuple(float(value) for value in pose)
+            yield _Image(name.strip(), int(camera), numbers[:4], numbers[4:])
+
+
+def _cameras_binary(content: bytes) -> Iterator[tuple[int, _Camera]]:
+    by_number = {number: (name, count) for name, (number, count, _) in _MODELS.items()}
+    (cameras,) = struct.unpack_from("<Q", content)
+    at = 8
+    for _ in range(cameras):
+        number, model, width, height = struct.unpack_from("<iiQQ", content, at)
+        name, count = by_number[model]
+        parameters = struct.unpack_from(f"<{count}d", content, at + 24)
+        yield number, _Camera(name, width, height, parameters)
+        at += 24 + 8 * count
+
+
+def _images_binary(content: bytes) -> Iterator[_Image]:
+    (images,) = struct.unpack_from("<Q", content)
+    at = 8
+    for _ in range(images):
+        _, *pose, camera = struct.unpack_from("<i7di", content, at)
+        end = content.index(b"\0", at + 64)
+        name = content[at + 64 : end].decode("utf-8")
+        (observations,) = struct.unpack_from("<Q", content, end + 1)
+        yield _Image(name, camera, tuple(pose[:4]), tuple(pose[4:]))
+        at = end + 9 + 24 * observations

@@ -1,0 +1,70 @@
+"""Reading cameras from a transforms.json of nerfstudio, instant-ngp or DL3DV."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from models.camera import invert
+from models.data.posed import PosedImage
+
+FILE = "transforms.json"
+_DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2")
+_PINHOLES = ("PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV")
+
+
+def read_transforms(path: Path) -> list[PosedImage]:
+    """The images of a transforms.json and their cameras.
+
+    `transform_matrix` goes from a camera with OpenGL's axes to the world. Intrinsics stand in the
+    file or in each frame; without them `camera_angle_x` tells the focal length.
+
+    Raises:
+        ValueError: If the file is none, or its camera is no pinhole.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        frames = document["frames"]
+        return [_posed(document | frame) for frame in frames]
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    except KeyError as error:
+        raise ValueError(f"{path} has no {error}") from error
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{path} is wrong: {error}") from error
+
+
+def _posed(frame: dict[str, Any]) -> PosedImage:
+    model = frame.get("camera_model", "OPENCV")
+    if model not in _PINHOLES:
+        raise ValueError(f"its camera is a {model}; only pinhole cameras can be used")
+    size = int(frame["h"]), int(frame["w"])
+    return PosedImage(
+        name=str(frame["file_path"]),
+        size=size,
+        intrinsics_px=_intrinsics(frame, size),
+        world2cam=_world2cam(frame["transform_matrix"]),
+        distorted=any(frame.get(name) for name in _DISTORTION),
+    )
+
+
+def _intrinsics(frame: dict[str, Any], size: tuple[int, int]) -> Float[Tensor, "3 3"]:
+    height, width = size
+    if "fl_x" in frame:
+        focal = float(frame["fl_x"])
+    else:
+        focal = width / 2 / math.tan(float(frame["camera_angle_x"]) / 2)
+    fy = float(frame.get("fl_y", focal))
+    cx, cy = float(frame.get("cx", width / 2)), float(frame.get("cy", height / 2))
+    return torch.tensor([[focal, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=torch.float64)
+
+
+def _world2cam(rows: Any) -> Float[Tensor, "4 4"]:
+    cam2world = torch.tensor(rows, dtype=torch.float64)
+    if cam2world.shape != (4, 4):
+        raise ValueError(f"a transform_matrix is not 4x4: {rows}")
+    return invert(cam2world * torch.tensor([1.0, -1, -1, 1]))  # from OpenGL's camera axes

@@ -1,0 +1,118 @@
+"""ScanNet-1500: the pairs of indoor photos that relative poses are judged on."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from models.camera import from_pixels
+from models.data.pairs import PhotoPair, PosedPhoto
+from models.data.report import Report
+from models.data.scenes import find_bad_frames, read_encoded, read_size
+
+LIST = "test.npz"
+
+
+def load_scannet(root: Path, report: Report, limit: int | None = None) -> list[PhotoPair]:
+    """Read the pairs that `root/test.npz` names; photos are not decoded yet.
+
+    The list has `name` (scene, sequence, two frames) and `rel_pose` (3x4 by rows, from the first
+    camera to the second, in meters). Photos lie in `root/scans_test/sceneNNNN_NN/color`, their
+    intrinsics, one for all, in `.../intrinsic/intrinsic_color.txt`. There are no targets.
+
+    ScanNet's principal point is some pixels off center. `load` gives the photo as it is and the
+    true intrinsics. `load_cropped` first moves the photo by whole pixels, black where nothing is
+    left, until the principal point is within half a pixel of the center, as the published
+    evaluation means to; it moves the photo the other way, by a wrong sign, so that its numbers
+    come from intrinsics that are some pixels off.
+
+    Args:
+        root: The folder with `test.npz` and `scans_test`.
+        report: Grows by "pair"s used and skipped.
+        limit: At most so many, evenly spread over the list.
+
+    Raises:
+        ValueError: If there is no such list.
+    """
+    names, poses = _load_list(root / LIST)
+    count = len(names) if limit is None else min(limit, len(names))
+    chosen = [int((at + 0.5) * len(names) / count) for at in range(count)]
+    pairs = []
+    for row in chosen:
+        scene, sequence, *frames = (int(number) for number in names[row])
+        folder = root / "scans_test" / f"scene{scene:04d}_{sequence:02d}"
+        name = f"{folder.name}/{frames[0]}-{frames[1]}"
+        try:
+            pairs.append(_pair(name, folder, frames, poses[row]))
+        except ValueError as error:
+            report.skip("pair", name, str(error))
+    report.use("pair", len(pairs))
+    return pairs
+
+
+def _load_list(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            names, poses = arrays["name"], arrays["rel_pose"]
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} is not the list of ScanNet-1500: {error}") from error
+    if not len(names) or names.shape != (len(poses), 4) or poses.shape != (len(names), 12):
+        shapes = f"{names.shape} and {poses.shape}"
+        raise ValueError(
+            f"{path} has `name` and `rel_pose` of shapes {shapes}, not (n, 4), (n, 12)"
+        )
+    return names, poses
+
+
+def _pair(name: str, folder: Path, frames: list[int], rel_pose: np.ndarray) -> PhotoPair:
+    intrinsics_px = _load_intrinsics(folder / "intrinsic" / "intrinsic_color.txt")
+    pose = torch.eye(4, dtype=torch.float64)
+    pose[:3] = torch.from_numpy(rel_pose.astype(np.float64)).view(3, 4)
+    bad = find_bad_frames(intrinsics_px[None], pose[None])
+    if bad:
+        raise ValueError(f"frame {frames[1]}: {bad[0]}")
+    if not pose[:3, 3].norm() > 0:
+        raise ValueError("its cameras stand on one point")
+    cameras = zip(frames, (torch.eye(4), pose.float()), strict=True)
+    return PhotoPair(
+        id=name,
+        scene=folder.name,
+        difficulty="unrated",
+        low_parallax=False,
+        views=tuple(
+            _photo(folder / "color" / f"{frame}.jpg", intrinsics_px, world2cam)
+            for frame, world2cam in cameras
+        ),
+        targets=(),
+    )
+
+
+def _photo(
+    path: Path, intrinsics_px: Float[Tensor, "3 3"], world2cam: Float[Tensor, "4 4"]
+) -> PosedPhoto:
+    try:
+        height, width = read_size(read_encoded(path))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    center = intrinsics_px[:2, 2]
+    return PosedPhoto(
+        path=path,
+        size=(height, width),
+        intrinsics=from_pixels(intrinsics_px, (height, width)).float(),
+        world2cam=world2cam,
+        shift=(round(width / 2 - float(center[0])), round(height / 2 - float(center[1]))),
+    )
+
+
+def _load_intrinsics(path: Path) -> Float[Tensor, "3 3"]:
+    """In pixels, from the upper left of a 4x4 matrix."""
+    try:
+        matrix = torch.from_numpy(np.loadtxt(path))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    if matrix.ndim != 2 or min(matrix.shape) < 3:
+        raise ValueError(f"{path} holds no matrix")
+    return matrix[:3, :3]

@@ -1,0 +1,197 @@
+import json
+import struct
+from pathlib import Path
+
+import pytest
+import torch
+from made_chunks import SHAPE, encode, make_scene
+
+from models.camera import invert, to_wxyz
+from models.data.chunks import open_chunk, write_chunks
+from models.data.folders import find_folders, read_folder
+from models.data.report import Report
+from models.data.scenes import decode
+
+HEIGHT, WIDTH = SHAPE
+FX, FY, CX, CY = 57.6, 57.6, 33.0, 17.0
+NORMALIZED = torch.tensor([[0.9, 0, 33 / 64], [0, 1.6, 17 / 36], [0, 0, 1]])
+SCENE = make_scene("a", frames=11)
+
+
+def write_images(folder: Path, name: str = "images") -> None:
+    (folder / name).mkdir(parents=True)
+    for frame, image in enumerate(SCENE.images):
+        (folder / name / f"frame_{frame}.png").write_bytes(image.numpy().tobytes())
+
+
+def opengl(world2cam: torch.Tensor) -> list[list[float]]:
+    """The camera's x, y and z axes as columns: right, up, and backward."""
+    right, down, forward, center = invert(world2cam)[:3].unbind(1)
+    rows = torch.stack([right, -down, -forward, center], dim=1).tolist()
+    return [*rows, [0, 0, 0, 1]]
+
+
+def transforms(**changes) -> dict:
+    frames = [
+        {"file_path": f"images/frame_{frame}.png", "transform_matrix": opengl(world2cam)}
+        for frame, world2cam in enumerate(SCENE.world2cam)
+    ]
+    camera = {"fl_x": FX, "fl_y": FY, "cx": CX, "cy": CY, "w": WIDTH, "h": HEIGHT}
+    return camera | {"frames": frames[::-1]} | changes
+
+
+def write_nerfstudio(folder: Path, **changes) -> Path:
+    write_images(folder)
+    (folder / "transforms.json").write_text(json.dumps(transforms(**changes)))
+    return folder
+
+
+def write_text_model(folder: Path, camera: str = f"PINHOLE {WIDTH} {HEIGHT} {FX} {FY} {CX} {CY}"):
+    write_images(folder)
+    model = folder / "sparse" / "0"
+    model.mkdir(parents=True)
+    (model / "cameras.txt").write_text(f"# cameras\n7 {camera}\n")
+    lines = ["# images"]
+    for frame, world2cam in enumerate(SCENE.world2cam):
+        pose = [*to_wxyz(world2cam[:3, :3]).tolist(), *world2cam[:3, 3].tolist()]
+        lines += [f"{frame + 1} {' '.join(map(str, pose))} 7 frame_{frame}.png"]
+        lines += ["" if frame % 2 else "1.5 2.5 -1 3.5 4.5 9"]
+    (model / "images.txt").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def write_binary_model(folder: Path):
+    write_images(folder)
+    model = folder / "sparse" / "0"
+    model.mkdir(parents=True)
+    camera = struct.pack("<iiQQ", 7, 2, WIDTH, HEIGHT) + struct.pack("<4d", FX, CX, CY, 0.1)
+    (model / "cameras.bin").write_bytes(struct.pack("<Q", 1) + camera)
+    content = struct.pack("<Q", len(SCENE))
+    for frame, world2cam in enumerate(SCENE.world2cam):
+        pose = [*to_wxyz(world2cam[:3, :3]).tolist(), *world2cam[:3, 3].tolist()]
+        content += struct.pack("<i7di", frame + 1, *pose, 7)
+        content += f"frame_{frame}.png".encode() + b"\0"
+        content += struct.pack("<Q", frame % 3) + struct.pack("<ddq", 1.5, 2.5, -1) * (frame % 3)
+    (model / "images.bin").write_bytes(content)
+    return folder
+
+
+def read(folder: Path, report: Report | None = None, **options):
+    (found,) = find_folders(folder)
+    return read_folder(found, report or Report(), **options)
+
+
+@pytest.mark.parametrize("write", [write_nerfstudio, write_text_model, write_binary_model])
+def test_cameras_and_images_come_through_in_order_of_names(tmp_path, write):
+    report = Report()
+    scene = read(write(tmp_path / "desk"), report)
+    assert scene.key == "desk" and report.summary() == "11 of 11 frames"
+    assert all(map(torch.equal, scene.images, SCENE.images))  # frame_2 before frame_10
+    torch.testing.assert_close(scene.world2cam, SCENE.world2cam)
+    torch.testing.assert_close(scene.intrinsics, NORMALIZED.expand(11, 3, 3))
+    write_chunks([scene], tmp_path)
+    chunk = open_chunk(tmp_path / "000000.torch")
+    torch.testing.assert_close(chunk.scenes["desk"].world2cam, SCENE.world2cam)
+
+
+def test_a_binary_model_comes_before_text_and_distortion_is_noted(tmp_path):
+    report = Report()
+    folder = write_binary_model(tmp_path / "desk")
+    (folder / "sparse" / "0" / "cameras.txt").write_text("nonsense")
+    read(folder, report)
+    assert report.notes == {"lens distortion was left out": ["desk"]}
+
+
+def test_scenes_are_found_at_any_depth_and_named_by_their_path(tmp_path):
+    write_nerfstudio(tmp_path / "1K" / "f00")
+    write_text_model(tmp_path / "2K" / "f01")
+    write_text_model(tmp_path / "1K" / "f00" / "colmap")  # what transforms.json was made of
+    assert [scene.key for scene in find_folders(tmp_path)] == ["1K/f00", "2K/f01"]
+    assert find_folders(tmp_path / "1K" / "f00" / "images") == []
+
+
+def test_dl3dv_images_are_taken_from_where_they_are(tmp_path):
+    folder = write_nerfstudio(tmp_path / "1K" / "f00", k1=0.01)
+    (folder / "images").rename(folder / "images_8")
+    assert len(read(folder)) == 11
+    write_images(folder, "other")
+    (folder / "other" / "frame_4.png").unlink()
+    report = Report()
+    assert len(read(folder, report, images="other")) == 10
+    (skipped,) = report.skipped
+    assert skipped.where == "f00:images/frame_4.png" and "is not there" in skipped.why
+
+
+def test_a_focal_length_may_be_told_by_an_angle_and_differ_by_frame(tmp_path):
+    document = transforms()
+    for name in ("fl_x", "fl_y", "cx", "cy"):
+        del document[name]
+    document["camera_angle_x"] = 2 * torch.tensor(0.5 / 0.9).atan().item()
+    document["frames"][0]["fl_x"] = 64  # of frame_10
+    folder = write_nerfstudio(tmp_path / "desk")
+    (folder / "transforms.json").write_text(json.dumps(document))
+    scene = read(folder)
+    torch.testing.assert_close(
+        scene.intrinsics[0], torch.tensor([[0.9, 0, 0.5], [0, 1.6, 0.5], [0, 0, 1]])
+    )
+    torch.testing.assert_close(scene.intrinsics[10, 0, 0], torch.tensor(1.0))
+
+
+def test_large_images_are_shrunk_and_small_ones_stay_as_they_are(tmp_path):
+    folder = write_nerfstudio(tmp_path / "desk")
+    scene = read(folder, short_side=18)
+    assert decode(scene.images[0]).size == (32, 18)
+    torch.testing.assert_close(scene.intrinsics, NORMALIZED.expand(11, 3, 3))
+    assert all(map(torch.equal, read(folder, short_side=36).images, SCENE.images))
+
+
+def test_frames_that_cannot_be_used_are_counted_and_named(tmp_path):
+    document = transforms()
+    document["frames"][0]["transform_matrix"][0][3] = float("nan")  # frame_10
+    document["frames"][1]["transform_matrix"][0][0] = 3.0  # frame_9
+    folder = write_nerfstudio(tmp_path / "desk")
+    (folder / "transforms.json").write_text(json.dumps(document))
+    (folder / "images" / "frame_0.png").write_bytes(b"no image")
+    report = Report()
+    assert len(read(folder, report, short_side=20)) == 8
+    reasons = {skipped.where.split("_")[-1]: skipped.why for skipped in report.skipped}
+    assert "not finite" in reasons["10.png"] and "rigid" in reasons["9.png"]
+    assert "cannot be decoded" in reasons["0.png"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"camera_model": "OPENCV_FISHEYE"}, "only pinhole"),
+        ({"frames": [{"file_path": "a.png"}]}, "has no 'transform_matrix'"),
+        ({"frames": [{"file_path": "a.png", "transform_matrix": [[1, 0]]}]}, "not 4x4"),
+        ({"frames": [{"file_path": "a.png", "transform_matrix": [[1], [1, 2]]}]}, "is wrong"),
+        ({"frames": 3}, "is wrong"),
+        ({"frames": []}, "0 of its 0 frames"),
+    ],
+)
+def test_a_transforms_json_that_makes_no_sense_says_why(tmp_path, changes, why):
+    with pytest.raises(ValueError, match=why):
+        read(write_nerfstudio(tmp_path / "desk", **changes))
+
+
+@pytest.mark.parametrize("camera", ["OPENCV_FISHEYE 64 36 1 1 1 1 0 0 0 0", "PINHOLE 64 36 1"])
+def test_a_colmap_camera_that_is_no_pinhole_is_refused(tmp_path, camera):
+    with pytest.raises(ValueError, match=r"only pinhole|1 parameters"):
+        read(write_text_model(tmp_path / "desk", camera))
+
+
+@pytest.mark.parametrize("kept", [4, 20, 200])
+def test_a_truncated_colmap_model_is_refused(tmp_path, kept):
+    folder = write_binary_model(tmp_path / "desk")
+    path = folder / "sparse" / "0" / "images.bin"
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(ValueError, match="no whole COLMAP model"):
+        read(folder)
+
+
+def test_an_image_that_is_a_jpeg_by_another_name_is_taken_byte_by_byte(tmp_path):
+    folder = write_nerfstudio(tmp_path / "desk")
+    jpeg = encode(torch.zeros(36, 64, 3, dtype=torch.uint8).numpy(), "JPEG")
+    (folder / "images" / "frame_0.png").write_bytes(jpeg.numpy().tobytes())
+    assert torch.equal(read(folder).images[0], jpeg)
