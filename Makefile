@@ -6,6 +6,7 @@ STAMP := $(VENV)/.installed
 SOURCES := models nps_cli tests
 PHOTOS ?=
 FIXTURES ?=
+ORIGINAL ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check format lint types bench parity
@@ -50,8 +51,9 @@ format: $(STAMP) ## put the code into our format
 types: $(STAMP) ## check the types
 	@$(BIN)/mypy
 
-bench: $(STAMP) ## time the renderer
+bench: $(STAMP) ## time the renderer and the full-size network (against a checkout: ORIGINAL=folder)
 	@$(BIN)/python tests/benchmarks/render.py
+	@$(BIN)/python tests/benchmarks/network.py $(if $(ORIGINAL),--original $(ORIGINAL))
 
 parity: $(STAMP) ## compare the network with outputs of the original (FIXTURES=folder)
 	@$(BIN)/python tests/benchmarks/parity.py $(FIXTURES)

@@ -173,7 +173,7 @@ class NoPoSplat(nn.Module):
             features = self.backbone(images, views.intrinsics)
         features = [feature.to(images.dtype) for feature in features]
         centers = self.center_head(*features).movedim(2, -1)
-        parameters = self.parameter_head(images, *features).movedim(2, -1)
+        parameters = self.parameter_head(images, *features).movedim(2, -1).to(images.dtype)
         if self.config.anchor_distance is not None:
             rays = normalize(camera_rays(views.intrinsics, views.size), dim=-1)
             centers = centers + rays * math.log1p(self.config.anchor_distance)
