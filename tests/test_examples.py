@@ -38,7 +38,10 @@ def test_a_crop_is_that_of_the_whole_image_resized_by_lanczos(old, size, whole, 
     resized = np.asarray(image.resize(whole[::-1], Image.Resampling.LANCZOS))
     top, left = corner
     expected = resized[top : top + size[0], left : left + size[1]]
-    assert np.array_equal(rescale_and_crop(image, size), expected)
+    assert np.array_equal(rescale_and_crop(image, size).permute(1, 2, 0), expected)
+    mirrored = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    flipped = rescale_and_crop(mirrored, size, flip=True)
+    assert torch.equal(flipped, rescale_and_crop(image, size))
 
 
 def test_a_crop_changes_focal_lengths_and_leaves_the_published_principal_point():
@@ -101,7 +104,7 @@ def test_a_mirrored_example_shows_mirrored_points():
     )
     plain = make_example(scene, SAMPLE, OWN, (36, 64))
     mirrored = make_example(scene, SAMPLE, OWN, (36, 64), flip=True)
-    assert torch.equal(mirrored.pixels, plain.pixels.flip(2))
+    assert torch.equal(mirrored.pixels, plain.pixels.flip(3))
     points = (torch.rand(20, 3) + torch.tensor([0.0, 0.0, 3.0])).expand(5, 20, 3)
     seen, depth = project(points, plain.world2cam, plain.intrinsics)
     in_mirror = points * torch.tensor([-1.0, 1, 1])

@@ -37,7 +37,7 @@ HOMES = {  # foreign package: the only places that know it
     "exifread": ("nps_cli.exif",),
     "gsplat": ("models.render.cuda",),
     "huggingface_hub": ("nps_cli.hub", "nps_cli.hashes"),
-    "numba": ("models.render",),
+    "numba": ("models.render", "models.data.lanczos"),
     "pillow_heif": ("nps_cli.photos",),
     "plyfile": ("nps_cli.formats.ply",),
     "kornia": ("models.matching.learned",),

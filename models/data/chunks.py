@@ -6,18 +6,17 @@ rows) and `images` (encoded bytes). `root/{train,test}/index.json` tells which c
 """
 
 import json
-import pickle
-import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from models.data.archive import Archive, Stored
 from models.data.report import Report, Skipped
 from models.data.scenes import Scene
 
@@ -44,8 +43,7 @@ def open_chunk(path: Path) -> Chunk:
     """
     name = "/".join(path.parts[-2:])
     try:
-        mapped = zipfile.is_zipfile(path)
-        entries = torch.load(path, map_location="cpu", mmap=mapped, weights_only=True)
+        entries = Archive(path).load()
         if not isinstance(entries, list):
             raise TypeError(f"it holds a {type(entries).__name__}, not a list of scenes")
     except Exception as error:  # files from elsewhere: whatever is wrong, the chunk is named
@@ -143,14 +141,35 @@ def _parse(entry: Any) -> Scene:
     key, cameras, images = entry["key"], entry["cameras"], entry["images"]
     if not isinstance(key, str) or not isinstance(images, list):
         raise TypeError("its key is no text, or its images are no list")
-    if not isinstance(cameras, Tensor) or cameras.shape != (len(images), _CAMERA):
+    if not isinstance(cameras, Stored) or cameras.shape != (len(images), _CAMERA):
         shape = list(getattr(cameras, "shape", ()))
         raise ValueError(f"it has {len(images)} images, but cameras of shape {shape}")
-    for image in images:
-        if not isinstance(image, Tensor) or image.dtype != torch.uint8 or image.ndim != 1:
-            raise TypeError("an image is not a row of bytes")
-    intrinsics, world2cam = _from_rows(cameras.float())
-    return Scene(key, tuple(images), intrinsics, world2cam)
+    if not all(map(_is_image, images)):
+        raise TypeError("an image is not a row of bytes")
+    intrinsics, world2cam = _from_rows(cameras.read().float())
+    return Scene(key, _Images(images), intrinsics, world2cam)
+
+
+def _is_image(image: Any) -> bool:
+    return isinstance(image, Stored) and image.dtype == torch.uint8 and len(image.shape) == 1
+
+
+class _Images(Sequence[Tensor]):
+    """Images that are read when they are asked for."""
+
+    def __init__(self, stored: list[Stored]) -> None:
+        self._stored = stored
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+    @overload
+    def __getitem__(self, place: int) -> Tensor: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Tensor]: ...
+    def __getitem__(self, place: int | slice) -> Tensor | Sequence[Tensor]:
+        found = self._stored[place]
+        return _Images(found) if isinstance(found, list) else found.read()
 
 
 def _from_rows(
@@ -189,8 +208,6 @@ def _load_index(path: Path) -> dict[str, str]:
 
 
 def _why_unreadable(error: Exception) -> str:
-    if isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error):
-        return "its pickle wants to run code: refused"
-    if isinstance(error, TypeError):
+    if isinstance(error, TypeError) or "refused" in str(error):
         return str(error)
     return f"it is truncated or not a chunk ({type(error).__name__})"

@@ -2,25 +2,30 @@
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
+from models.data.lanczos import resize_part
 
-def rescale_and_crop(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
+
+def rescale_and_crop(
+    image: Image.Image, size: tuple[int, int], *, flip: bool = False
+) -> UInt8[Tensor, "3 height width"]:
     """Shrink an RGB image until it just covers (height, width), and cut the central part.
 
-    Through 8 bits with Pillow's LANCZOS filter.
+    Through 8 bits with Pillow's LANCZOS filter; see `resize_part`.
 
-    Returns:
-        uint8 of shape (height, width, 3).
+    Args:
+        image: The image.
+        size: (height, width) of the result.
+        flip: Mirror the image from left to right before that.
 
     Raises:
-        ValueError: If the image is smaller than that.
+        ValueError: If the image is smaller than the result.
     """
-    (height, width), left, top = _plan((image.height, image.width), size)
-    shrunken = np.asarray(image.resize((width, height), Image.Resampling.LANCZOS))
-    return shrunken[top : top + size[0], left : left + size[1]]
+    whole, left, top = _plan((image.height, image.width), size)
+    return torch.from_numpy(resize_part(np.asarray(image), whole, (top, left), size, flip=flip))
 
 
 def crop_intrinsics(

@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
-import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from PIL import Image
 from torch import Tensor
 
 from models.camera import invert
@@ -47,7 +45,7 @@ _TENSORS = tuple(field.name for field in fields(ExampleBatch) if field.name != "
 class Example:
     """One scene of a batch; context views first, then targets."""
 
-    pixels: UInt8[Tensor, "view height width 3"]
+    pixels: UInt8[Tensor, "view 3 height width"]
     intrinsics: Float[Tensor, "view 3 3"]
     world2cam: Float[Tensor, "view 4 4"]
     scale: float
@@ -79,7 +77,7 @@ def make_example(
     intrinsics, world2cam = scene.intrinsics[frames], scene.world2cam[frames]
     check_fov(intrinsics, settings.max_fov_deg)
     world2cam, scale = normalize_poses(world2cam, len(sample.context), settings.baselines)
-    crops: dict[int, np.ndarray] = {}
+    crops: dict[int, Tensor] = {}
     shapes: dict[int, tuple[int, int]] = {}
     for frame in dict.fromkeys(frames):
         crops[frame], shapes[frame] = _crop_frame(scene, frame, settings, size, flip)
@@ -89,22 +87,24 @@ def make_example(
         crop_intrinsics(camera, shapes[frame], size, move_center=settings.move_center)
         for camera, frame in zip(intrinsics, frames, strict=True)
     ]
-    pixels = torch.from_numpy(np.stack([crops[frame] for frame in frames]))
+    pixels = torch.stack([crops[frame] for frame in frames])
     return Example(pixels, torch.stack(cropped), world2cam, scale, scene.key)
 
 
 def collate(examples: Sequence[Example], context: int) -> ExampleBatch:
     """Examples of one size side by side, the first `context` views of each as such."""
-    images = to_float(torch.stack([example.pixels for example in examples]))
-    intrinsics = torch.stack([example.intrinsics for example in examples])
-    world2cam = torch.stack([example.world2cam for example in examples])
+    shown, hidden = slice(None, context), slice(context, None)
+
+    def stacked(name: str, views: slice) -> Tensor:
+        return torch.stack([getattr(example, name)[views] for example in examples])
+
     return ExampleBatch(
-        images=images[:, :context],
-        intrinsics=intrinsics[:, :context],
-        world2cam=world2cam[:, :context],
-        target_images=images[:, context:],
-        target_intrinsics=intrinsics[:, context:],
-        target_world2cam=world2cam[:, context:],
+        images=to_float(stacked("pixels", shown)),
+        intrinsics=stacked("intrinsics", shown),
+        world2cam=stacked("world2cam", shown),
+        target_images=to_float(stacked("pixels", hidden)),
+        target_intrinsics=stacked("intrinsics", hidden),
+        target_world2cam=stacked("world2cam", hidden),
         scale=torch.tensor([example.scale for example in examples]),
         keys=tuple(example.key for example in examples),
     )
@@ -112,6 +112,8 @@ def collate(examples: Sequence[Example], context: int) -> ExampleBatch:
 
 def concatenate(batches: Sequence[ExampleBatch]) -> ExampleBatch:
     """Batches of one size along the batch axis."""
+    if len(batches) == 1:
+        return batches[0]
     keys = tuple(key for batch in batches for key in batch.keys)
     joined = {name: torch.cat([getattr(batch, name) for batch in batches]) for name in _TENSORS}
     return ExampleBatch(**joined, keys=keys)
@@ -168,7 +170,7 @@ def mirror_cameras(
 
 def _crop_frame(
     scene: Scene, frame: int, settings: DataSettings, size: tuple[int, int], flip: bool
-) -> tuple[np.ndarray, tuple[int, int]]:
+) -> tuple[UInt8[Tensor, "3 height width"], tuple[int, int]]:
     """A frame's pixels at the network's size, and the (height, width) it had before."""
     try:
         image = decode(scene.images[frame])
@@ -176,8 +178,6 @@ def _crop_frame(
         if settings.shape and shape != settings.shape:
             stated = f"{settings.shape[1]}x{settings.shape[0]}"
             raise ValueError(f"its image is {image.width}x{image.height}, not {stated}")
-        if flip:
-            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        return rescale_and_crop(image, size), shape
+        return rescale_and_crop(image, size, flip=flip), shape
     except ValueError as error:
         raise ValueError(f"frame {frame}: {error}") from error

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from PIL import Image
@@ -15,7 +14,7 @@ from torch import Tensor
 from models.camera import from_pixels, invert
 from models.data.chunks import open_chunk
 from models.data.crop import crop_intrinsics, rescale_and_crop
-from models.data.scenes import RIGID_TOLERANCE, decode, read_encoded, to_float
+from models.data.scenes import RIGID_TOLERANCE, decode, read_encoded, to_float, to_tensor
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class PosedPhoto:
         Raises:
             ValueError: If it cannot be read, or is not of the stated size.
         """
-        return to_float(torch.from_numpy(np.array(self._open())))
+        return to_tensor(self._open())
 
     def load_cropped(
         self, size: tuple[int, int]
@@ -61,8 +60,8 @@ class PosedPhoto:
             moved.paste(image, self.shift)
             image, intrinsics = moved, intrinsics.clone()
             intrinsics[:2, 2] += torch.tensor(self.shift) / torch.tensor(image.size)
-        pixels = torch.from_numpy(np.array(rescale_and_crop(image, size)))
-        return to_float(pixels), crop_intrinsics(intrinsics, self.size, size, move_center=False)
+        cropped = crop_intrinsics(intrinsics, self.size, size, move_center=False)
+        return to_float(rescale_and_crop(image, size)), cropped
 
     def _open(self) -> Image.Image:
         where = f"{self.path}" if self.frame is None else f"{self.path}: {self.name}"

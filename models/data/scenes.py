@@ -1,7 +1,7 @@
 """A posed sequence of encoded images, and what can be wrong with it."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ class Scene:
     """
 
     key: str
-    images: tuple[UInt8[Tensor, " _bytes"], ...]  # encoded: JPEG, PNG or whatever Pillow reads
+    images: Sequence[UInt8[Tensor, " _bytes"]]  # encoded: JPEG, PNG or whatever Pillow reads
     intrinsics: Float[Tensor, "frame 3 3"]
     world2cam: Float[Tensor, "frame 4 4"]
 
@@ -73,14 +73,19 @@ def decode_frame(scene: Scene, frame: int) -> Float[Tensor, "3 _height _width"]:
     Raises:
         ValueError: If it cannot be decoded.
     """
-    return to_float(torch.from_numpy(np.array(decode(scene.images[frame]))))
+    return to_tensor(decode(scene.images[frame]))
+
+
+def to_tensor(image: Image.Image) -> Float[Tensor, "3 _height _width"]:
+    """An RGB image as numbers in [0, 1]."""
+    return to_float(torch.from_numpy(np.array(image)).permute(2, 0, 1))
 
 
 def to_float(
-    pixels: UInt8[Tensor, "*batch height width 3"],
+    pixels: UInt8[Tensor, "*batch 3 height width"],
 ) -> Float[Tensor, "*batch 3 height width"]:
     """Bytes as RGB in [0, 1]."""
-    return pixels.movedim(-1, -3).float() / 255
+    return torch.div(pixels, 255)
 
 
 def find_bad_frames(
