@@ -18,19 +18,17 @@ from models.evidence import (
     pnp_evidence,
 )
 from models.fill import fill
+from models.framing import ALL_OF_THEM, Framing
 from models.fusion import PosedDepth, fuse
 from models.gaussians import Gaussians, join
 from models.matching.features import Matcher
 from models.matching.focal import SharedFocal
-from models.network.backbone import PATCH_SIZE
 from models.network.noposplat import NoPoSplat
 from models.pose import PnpPose, align_pose, pose_from_centers
 from models.refine import LEAST_PARALLAX, Registration, depth_range, register
 from models.stereo.depth import estimate_depths
 from models.stereo.network import StereoNetwork
-from models.views import Views, crop_to_aspect, resize
-
-NETWORK_SIDE = 256  # the network sees about this many pixels squared, at the photos' own aspect
+from models.views import resize
 
 
 @dataclass(frozen=True)
@@ -69,6 +67,7 @@ def reconstruct(
     seed: int = 0,
     unknown_focal: tuple[int, ...] = (),
     align: bool = False,
+    framing: Framing = ALL_OF_THEM,
     on_stage: Callable[[str], None] = lambda stage: None,
 ) -> Reconstruction:
     """Reconstruct a scene from two or three photos, each of its own size and camera.
@@ -82,6 +81,7 @@ def reconstruct(
         seed: Of the random samples from which poses are estimated.
         unknown_focal: Numbers of photos of one camera, whose focal length is only a guess.
         align: Whether poses that only the network tells are then aligned with the photos.
+        framing: What the network sees of the photos.
         on_stage: Called with a few words as each stage begins.
     """
     registration = None
@@ -93,7 +93,7 @@ def reconstruct(
         intrinsics = focal.applied_to(intrinsics)
     on_stage("predicting Gaussians")
     answer = replace(
-        predict(images, intrinsics, network, align and registration is None), focal=focal
+        predict(images, intrinsics, network, framing, align and registration is None), focal=focal
     )
     if refinement is None:
         return answer
@@ -147,23 +147,15 @@ def predict(
     images: list[Float[Tensor, "3 _height _width"]],
     intrinsics: Float[Tensor, "view 3 3"],
     network: NoPoSplat,
+    framing: Framing,
     align: bool = False,
 ) -> Reconstruction:
     """The network's answer alone: its Gaussians, and poses by PnP on their centers.
 
     With `align`, the poses are then moved until the Gaussians look most like the photos.
     """
-    aspects = torch.tensor([image.shape[-1] / image.shape[-2] for image in images])
-    aspect = float(aspects.log().mean().exp())
-    height, width = network_size(aspect)
-    cropped = [
-        crop_to_aspect(image, matrix, width / height)
-        for image, matrix in zip(images, intrinsics, strict=True)
-    ]
-    views = Views(
-        torch.stack([resize(image, (height, width)) for image, _ in cropped])[None],
-        torch.stack([matrix for _, matrix in cropped])[None],
-    )
+    views = framing.apply(images, intrinsics)
+    height, width = views.size
     gaussians = network.reconstruct(views)
     centers = gaussians.means.unflatten(0, (len(images), height, width))
     opacities = gaussians.opacities.unflatten(0, (len(images), height, width))
@@ -219,14 +211,6 @@ def _aligned(
     photo: Float[Tensor, "3 height width"],
 ) -> PnpPose:
     return replace(pose, world2cam=align_pose(gaussians, pose.world2cam, intrinsics, photo))
-
-
-def network_size(aspect: float) -> tuple[int, int]:
-    """(height, width) in whole patches, of about `NETWORK_SIDE` pixels squared."""
-    height = NETWORK_SIDE / aspect**0.5
-    width = NETWORK_SIDE * aspect**0.5
-    patches = [max(2, round(side / PATCH_SIZE)) for side in (height, width)]
-    return patches[0] * PATCH_SIZE, patches[1] * PATCH_SIZE
 
 
 def measure(

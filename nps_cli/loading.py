@@ -11,12 +11,25 @@ from nps_cli.errors import NpsError
 if TYPE_CHECKING:
     import torch
 
+    from models.framing import Framing
     from models.network.noposplat import NoPoSplat
     from models.reconstruct import Reconstruction, Refinement
     from models.weights import PublishedCheckpoint, WeightsInfo
     from nps_cli.formats.provenance import SceneCamera
     from nps_cli.intrinsics import GivenIntrinsics
     from nps_cli.photos import Photo
+
+ROUNDED_FROM = 100e6  # parameters: smaller networks take less than a second anyway
+
+
+@dataclass(frozen=True)
+class NetworkChoice:
+    """Which network is asked, and how; as people say it in options."""
+
+    weights: str | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    crop: str | None = None
 
 
 @dataclass(frozen=True)
@@ -42,8 +55,7 @@ class Result:
 def reconstruct_photos(
     paths: list[Path],
     given: "GivenIntrinsics",
-    weights: str | None,
-    device: str,
+    choice: NetworkChoice,
     refine: bool,
     resolution: int,
     seed: int,
@@ -65,8 +77,8 @@ def reconstruct_photos(
         from models.reconstruct import reconstruct
         from nps_cli.device import pick_device
 
-        where = pick_device(device)
-        network, info = open_network(weights, where, len(photos))
+        where = pick_device(choice.device)
+        network, info = open_network(choice.weights, where, len(photos), choice.precision)
         console.say(f"weights: {info.name} (sha256 {info.sha256[:12]})")
         reconstruction = reconstruct(
             [photo.image.to(where) for photo in photos],
@@ -77,6 +89,7 @@ def reconstruct_photos(
             seed=seed,
             unknown_focal=_of_one_unknown_camera(photos),
             align=align,
+            framing=framing_for(info, choice.crop),
             on_stage=stage,
         )
     photos = _with_estimates(photos, reconstruction)
@@ -134,9 +147,10 @@ def check_outputs(*files: Path | None, folder: Path | None = None, force: bool) 
 
 
 def open_network(
-    weights: str | None, device: "torch.device", views: int = 2
+    weights: str | None, device: "torch.device", views: int = 2, precision: str = "auto"
 ) -> "tuple[NoPoSplat, WeightsInfo]":
     """Load the network that --weights names, or else the best on this machine for the photos."""
+    from models.network.precision import round_to_bfloat16
     from models.weights import embedded_path, find_checkpoint, load_network
     from nps_cli import hub
     from nps_cli.hashes import sha256_of
@@ -158,7 +172,30 @@ def open_network(
         network, info = load_network(path, sha256)
     except (OSError, ValueError) as error:
         raise NpsError(str(error), hint="`nps weights list` shows weights that work.") from error
-    return network.to(device), checkpoint.info(sha256) if checkpoint else info
+    network.to(device)
+    if precision == "bfloat16" or (precision == "auto" and _rather_rounded(network, device)):
+        round_to_bfloat16(network)
+    return network, checkpoint.info(sha256) if checkpoint else info
+
+
+def _rather_rounded(network: "NoPoSplat", device: "torch.device") -> bool:
+    """Whether bfloat16 saves seconds: in networks as large as the published ones, where it can."""
+    from nps_cli.device import multiplies_bfloat16
+
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    return parameters > ROUNDED_FROM and multiplies_bfloat16(device)
+
+
+def framing_for(info: "WeightsInfo", crop: str | None) -> "Framing":
+    """What the network sees of photos: by default what it saw when it was trained.
+
+    The published networks saw squares of one size, and the weights say which; others do not mind.
+    """
+    from models.framing import Crop, Framing
+
+    side = info.metadata.get("image_size")
+    usual = Crop.full if side is None else Crop.square
+    return Framing(Crop(crop or usual), int(side or Framing.side))
 
 
 def _best_published(device: "torch.device", views: int) -> "PublishedCheckpoint | None":

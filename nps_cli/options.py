@@ -17,6 +17,18 @@ def _device(value: str) -> str:
     return value
 
 
+def _precision(value: str) -> str:
+    if value not in ("auto", "float32", "bfloat16"):
+        raise typer.BadParameter(f"{value!r} is none of auto, float32, bfloat16.")
+    return value
+
+
+def _crop(value: str | None) -> str | None:
+    if value not in (None, "square", "full"):
+        raise typer.BadParameter(f"{value!r} is neither square nor full.")
+    return value
+
+
 def _positive(values: list[float] | None) -> list[float] | None:
     for value in values or []:
         if not 0 < value < float("inf"):
@@ -60,6 +72,24 @@ Device = Annotated[
     str,
     typer.Option(
         metavar="auto|cpu|cuda[:N]", callback=_device, help="Where to compute; auto prefers CUDA."
+    ),
+]
+Precision = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|float32|bfloat16",
+        callback=_precision,
+        help="Of the network; auto: bfloat16 for large networks, where the processor has it.",
+    ),
+]
+Crop = Annotated[
+    str | None,
+    typer.Option(
+        metavar="square|full",
+        callback=_crop,
+        show_default=False,
+        help="What the network sees: the central square, equally wide in all photos, or all of "
+        "them. Default: square for published weights, full for others.",
     ),
 ]
 Focal35mm = Annotated[

@@ -17,7 +17,10 @@ LAYERS = (  # from the ground up; parts of one layer do not know each other
         *("models.network", "models.stereo", "models.fill", "models.refine"),
         *("models.pose", "models.data", "models.scores"),
     ),
-    ("models.weights", "models.evidence", "models.losses", "models.stereo.train"),
+    (
+        *("models.weights", "models.framing", "models.evidence", "models.losses"),
+        "models.stereo.train",
+    ),
     ("models.reconstruct",),
     ("models.training", "models.evaluate"),
     ("nps_cli",),

@@ -6,12 +6,13 @@ from card_world import INTRINSICS, SIZE, photograph
 
 from models.camera import rotation_angle, se3_exponential
 from models.evidence import TRUSTED, match_confidence, pnp_evidence
+from models.framing import network_size
 from models.fusion import PosedDepth
 from models.matching.sift import SiftMatcher
 from models.metrics import psnr
 from models.network.noposplat import NoPoSplat, NoPoSplatConfig
 from models.pose import PnpPose
-from models.reconstruct import Refinement, network_size, reconstruct
+from models.reconstruct import Refinement, reconstruct
 from models.refine import depth_range, register
 from models.render import render
 from models.stereo.network import StereoConfig, StereoNetwork

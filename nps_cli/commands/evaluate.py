@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from models.evaluate import PairResult, ReconstructFn
     from models.reconstruct import Reconstruction
     from models.scores import ImageScore, PairScores, PoseSummary, Summary
+    from nps_cli.loading import NetworkChoice
 
 POSE_COLUMNS = ("AUC@5/10/20", "without low parallax", "median error")
 VIEW_COLUMNS = ("targets", "at the true pose", "aligned", "view 1")
@@ -72,6 +73,8 @@ def evaluate(
     ] = None,
     weights: options.Weights = None,
     device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    crop: options.Crop = None,
     refine: options.Refine = True,
     resolution: options.Resolution = 512,
     force: options.Force = False,
@@ -84,16 +87,17 @@ def evaluate(
     from models.evaluate import EvaluationConfig, evaluate_pairs
     from models.scores import summarize
     from nps_cli.device import pick_device
-    from nps_cli.loading import check_outputs, open_network
+    from nps_cli.loading import NetworkChoice, check_outputs, framing_for, open_network
     from nps_cli.output import whole_file
 
     check_outputs(out, folder=save, force=force)
     pairs = _load(data, triples, limit)
     where = pick_device(device)
+    choice = NetworkChoice(weights, device, precision, crop)
     _, info = open_network(weights, where)
     jobs = jobs or (1 if where.type == "cuda" else min(os.cpu_count() or 1, len(pairs)))
     config = EvaluationConfig(views=views or not pose, align=align, pictures=save is not None)
-    open_reconstruct = partial(_open_reconstruct, weights, device, refine, resolution)
+    open_reconstruct = partial(_open_reconstruct, choice, refine, resolution)
     began = time.perf_counter()
     results = evaluate_pairs(pairs, open_reconstruct, config, jobs)
     scores = _collect(results, len(pairs), save, force)
@@ -103,7 +107,14 @@ def evaluate(
         "version": 1,
         "data": str(data),
         "weights": {"name": info.name, "sha256": info.sha256},
-        "options": {"refine": refine, "resolution": resolution, "align": align, "jobs": jobs},
+        "options": {
+            "refine": refine,
+            "resolution": resolution,
+            "align": align,
+            "jobs": jobs,
+            "precision": precision,
+            "crop": framing_for(info, crop).crop,
+        },
         "seconds": round(time.perf_counter() - began, 1),
         "summary": [asdict(summary) for summary in summaries],
         "pairs": [asdict(score) for score in scores],
@@ -134,24 +145,28 @@ def _load(data: Path, triples: bool, limit: int | None) -> "list[PhotoPair]":
     return spread_over_scenes(pairs, limit or len(pairs))
 
 
-def _open_reconstruct(
-    weights: str | None, device: str, refine: bool, resolution: int
-) -> "ReconstructFn":
+def _open_reconstruct(choice: "NetworkChoice", refine: bool, resolution: int) -> "ReconstructFn":
     """Load everything once per process; what there was to say was said by the first."""
     from models.reconstruct import reconstruct
     from nps_cli.device import pick_device
-    from nps_cli.loading import open_network, open_refinement
+    from nps_cli.loading import framing_for, open_network, open_refinement
     from nps_cli.memory import keep_freed_memory
 
     keep_freed_memory()
-    where = pick_device(device)
-    network, _ = open_network(weights, where)
+    where = pick_device(choice.device)
+    network, info = open_network(choice.weights, where, precision=choice.precision)
+    framing = framing_for(info, choice.crop)
     refinement = open_refinement(where) if refine else None
 
     def run(photos: "list[Tensor]", intrinsics: "Tensor") -> "Reconstruction":
         on_device = [photo.to(where) for photo in photos]
         return reconstruct(
-            on_device, intrinsics.to(where), network, refinement, resolution=resolution
+            on_device,
+            intrinsics.to(where),
+            network,
+            refinement,
+            resolution=resolution,
+            framing=framing,
         )
 
     return run

@@ -58,6 +58,8 @@ def pose(
     ] = None,
     weights: options.Weights = None,
     device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    crop: options.Crop = None,
     focal_35mm: options.Focal35mm = None,
     fov: options.Fov = None,
     intrinsics: options.Intrinsics = None,
@@ -81,12 +83,13 @@ def pose(
     if method is Method.matches and not refine:
         raise typer.BadParameter("--no-refine leaves no matches.", param_hint="--method")
     _check(photos, out, format, plot, json, force)
-    from nps_cli.loading import reconstruct_photos
+    from nps_cli.loading import NetworkChoice, reconstruct_photos
 
     given = options.given_intrinsics(focal_35mm, fov, intrinsics)
     matched = refine and method is not Method.network
     align = refine and method is Method.network
-    result = reconstruct_photos(photos, given, weights, device, matched, resolution, seed, align)
+    choice = NetworkChoice(weights, device, precision, crop)
+    result = reconstruct_photos(photos, given, choice, matched, resolution, seed, align)
     if method is Method.matches:
         _check_matched(result)
     _write(result, photos, out, format, plot, json, force)

@@ -36,6 +36,8 @@ def reconstruct(
     ] = None,
     weights: options.Weights = None,
     device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    crop: options.Crop = None,
     focal_35mm: options.Focal35mm = None,
     fov: options.Fov = None,
     intrinsics: options.Intrinsics = None,
@@ -51,12 +53,13 @@ def reconstruct(
     console.set_verbosity(quiet=quiet, verbose=verbose)
     _check_usage(out, video, json)
     from nps_cli.formats import check_format
-    from nps_cli.loading import check_outputs, reconstruct_photos
+    from nps_cli.loading import NetworkChoice, check_outputs, reconstruct_photos
 
     check_format(out)
     check_outputs(None if out == STDOUT else out, video, poses, folder=depth, force=force)
     given = options.given_intrinsics(focal_35mm, fov, intrinsics)
-    result = reconstruct_photos(photos, given, weights, device, refine, resolution, seed)
+    choice = NetworkChoice(weights, device, precision, crop)
+    result = reconstruct_photos(photos, given, choice, refine, resolution, seed)
     outputs = {"scene": out, "poses": poses, "depth": depth, "video": video}
     written = {kind: path for kind, path in outputs.items() if path is not None}
     _write(result, written, force)
