@@ -177,8 +177,11 @@ def test_bytes_that_are_no_whole_image_are_refused(cut):
 def test_a_report_counts_what_was_used_and_what_was_not_by_kind():
     report = Report()
     report.use("scene", 3)
-    for _ in range(2):
-        report.skip("scene", "a", "its poses are bad")
+    for time in range(2):
+        report.skip("scene", "a", f"its poses are bad, {time}")
     report.skip("frame", "b:3", "dark")
     assert report.summary() == "3 of 4 scenes, 0 of 1 frames"
     assert report.lines(limit=1)[1:] == ["frame b:3: dark", "and 1 more"]
+    assert report.to_dict()["skipped"][1] == {
+        "kind": "scene", "where": "a", "why": "its poses are bad, 0", "times": 2
+    }  # fmt: skip

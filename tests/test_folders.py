@@ -122,6 +122,34 @@ def test_dl3dv_images_are_taken_from_where_they_are(tmp_path):
     assert skipped.where == "f00:images/frame_4.png" and "is not there" in skipped.why
 
 
+def test_dl3dv_cameras_move_as_in_the_published_conversion(tmp_path):
+    scene = read(write_nerfstudio(tmp_path / "1K" / "f00"))
+    published = []
+    for frame in sorted(transforms()["frames"], key=lambda each: int(each["file_path"][13:-4])):
+        cam2world = torch.tensor(frame["transform_matrix"])
+        cam2world[2] *= -1
+        cam2world = cam2world[[1, 0, 2, 3]]
+        cam2world[:3, 1:3] *= -1
+        published.append(torch.linalg.inv(cam2world))
+    world2cam = torch.stack(published)
+    torch.testing.assert_close(
+        scene.world2cam @ invert(scene.world2cam[:1]), world2cam @ invert(world2cam[:1])
+    )
+
+
+def test_images_in_subfolders_are_found_where_the_model_says(tmp_path):
+    folder = write_text_model(tmp_path / "desk")
+    for name in ("images", "small"):
+        (folder / name / "left").mkdir(parents=True)
+    (folder / "images" / "frame_0.png").rename(folder / "images" / "left" / "frame_0.png")
+    model = folder / "sparse" / "0" / "images.txt"
+    model.write_text(model.read_text().replace("7 frame_0.png", "7 left/frame_0.png"))
+    assert len(read(folder)) == 11
+    (folder / "images" / "left" / "frame_0.png").rename(folder / "small" / "left" / "frame_0.png")
+    with pytest.raises(ValueError, match="1 of its 11"):
+        read(folder, images="small")
+
+
 def test_a_focal_length_may_be_told_by_an_angle_and_differ_by_frame(tmp_path):
     document = transforms()
     for name in ("fl_x", "fl_y", "cx", "cy"):

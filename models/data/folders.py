@@ -114,7 +114,7 @@ def _find_cameras(folder: Path) -> Path | None:
 def _find_image(folder: Path, base: Path, name: str, images: str | None) -> Path:
     stated = base / name
     if images is not None:
-        candidates = [folder / images / stated.name]
+        candidates = [folder / images / name, folder / images / stated.name]
     else:
         smaller = [folder / instead / stated.name for instead in _SMALLER]
         candidates = [stated, stated.with_name(stated.name + ".png"), *smaller]

@@ -20,7 +20,7 @@ from models.data.procedural import FAR, WorldBatch, generate
 from models.data.scenes import Scene
 from models.data.textures import load_textures, noise_textures
 
-INDEX = "evaluation.json"
+INDEX = "evaluation_index.json"
 _QUALITY = 95  # of JPEGs
 _DIFFICULTIES = {"large": "easy", "medium": "medium", "small": "hard", "ignore": "easy"}
 _OFF_CENTER = 4  # pixels cut from the right and the bottom, where a principal point is not central
@@ -69,7 +69,7 @@ def choose_textures(folder: Path | None, seed: int) -> Float[Tensor, "texture 3 
 def make_chunks(
     root: Path, making: Making, textures: Float[Tensor, "texture 3 _height _width"]
 ) -> None:
-    """Write chunks of both stages into a folder, and the list `evaluation.json` of test pairs."""
+    """Write chunks of both stages into a folder, and the list of what is tested on, `INDEX`."""
     index: dict[str, Any] = {}
 
     def noted(stage: str) -> Iterator[Scene]:

@@ -7,11 +7,11 @@ from typing import Any
 
 @dataclass(frozen=True, order=True)
 class Skipped:
-    """Something that could not be used."""
+    """Something that could not be used. The first reason met for it is kept, and stands for all."""
 
-    kind: str  # what it is: "chunk", "scene", "frame", "example" or "pair"
+    kind: str  # what it is: "chunk", "scene", "frame", "example", "pair" or "photo"
     where: str
-    why: str
+    why: str = field(compare=False)
 
     def __str__(self) -> str:
         return f"{self.kind} {self.where}: {self.why}"
@@ -45,8 +45,8 @@ class Report:
             self.notes.setdefault(what, []).extend(places)
 
     def count_skipped(self, kind: str) -> int:
-        """How many different things of a kind were skipped; one with two faults counts once."""
-        return len({skipped.where for skipped in self.skipped if skipped.kind == kind})
+        """How many different things of a kind were skipped."""
+        return sum(skipped.kind == kind for skipped in self.skipped)
 
     def summary(self) -> str:
         """One line: how many of how many were used, of each kind."""
