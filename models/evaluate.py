@@ -4,25 +4,25 @@ import pickle
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from multiprocessing import get_context
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.data.pairs import PhotoPair, PosedPhoto
+from models.data.pairs import PhotoPair
+from models.engines import map_on_processes, map_on_ray
 from models.gaussians import Gaussians, rescale
-from models.metrics import FAILED_POSE, PoseError, pose_error, psnr, ssim
-from models.pose import align_pose
+from models.lpips import Lpips
+from models.metrics import FAILED_POSE, PoseError, pose_error
+from models.novel_views import Square, load_square, score_views
 from models.reconstruct import Reconstruction
-from models.render import render
-from models.scores import ImageScore, PairScores, TargetScore
-from models.views import crop_to_aspect, resize
+from models.scores import PairScores, PartSeconds
 
 ReconstructFn = Callable[[list[Tensor], Tensor], Reconstruction]  # of photos and intrinsics
+Engine = Literal["processes", "ray"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,10 @@ class EvaluationConfig:
     views: bool = True  # render the first view and the targets
     align: bool = True  # and the targets once more after pose alignment
     size: int = 256  # of these pictures: the center square of the photo
+    align_by: float | None = None  # Gaussians for a pixel that are enough for it; None is all
     pictures: bool = False  # keep photos and renderings side by side
+    published_crop: bool = False  # show and compare squares made as the published evaluation does
+    own_unit: bool = False  # take the scene's unit for the baseline, whatever its poses say
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,24 @@ class PairResult:
 
     scores: PairScores
     picture: Float[Tensor, "3 height width"] | None  # a row for each view; photos on the left
+
+
+@dataclass(frozen=True)
+class Unusable:
+    """A pair that could not be evaluated, because its photos cannot be read."""
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A pair with everything read that is needed to score it."""
+
+    pair: PhotoPair
+    photos: list[Float[Tensor, "3 _height _width"]]
+    intrinsics: Float[Tensor, "view 3 3"]
+    squares: list[Square]  # the first view, then the targets; none if no views are drawn
 
 
 @dataclass(frozen=True)
@@ -54,7 +75,10 @@ class _Attempt:
 
 
 def evaluate_pair(
-    pair: PhotoPair, reconstruct: ReconstructFn, config: EvaluationConfig
+    pair: PhotoPair,
+    reconstruct: ReconstructFn,
+    config: EvaluationConfig,
+    lpips: Lpips | None = None,
 ) -> PairResult:
     """Reconstruct one pair and compare the result with the truth.
 
@@ -63,47 +87,29 @@ def evaluate_pair(
     A reconstruction that fails, by raising or by numbers that are not finite, does not drop out:
     its poses count as wrong by 180 degrees, its views as black pictures.
 
+    Args:
+        pair: What to evaluate.
+        reconstruct: What is evaluated. If it has `parts`, these are the `PartSeconds` of its last
+            run.
+        config: What is measured.
+        lpips: The perceptual distance, on the device of the reconstruction; None leaves it out.
+
     Raises:
         ValueError: If a photo cannot be read.
     """
-    photos = [view.load() for view in pair.views]
-    began = time.perf_counter()
-    attempt = _attempt(pair, photos, reconstruct)
-    seconds = time.perf_counter() - began
-    first_view, targets, rows = None, [], []
-    if config.views:
-        baseline = _baseline(pair.views[-1].world2cam)
-        draw = partial(_draw, attempt.gaussians, baseline=baseline, size=config.size)
-        photo, drawing, _ = draw(pair.views[0], align=False)
-        first_view = _score(drawing, photo)
-        rows.append([photo, drawing])
-        for target in pair.targets:
-            photo, drawing, aligned = draw(target, align=config.align)
-            aligned_score = None if aligned is None else _score(aligned, photo)
-            targets.append(TargetScore(target.path.name, _score(drawing, photo), aligned_score))
-            rows.append([photo, drawing, *([] if aligned is None else [aligned])])
-    scores = PairScores(
-        id=pair.id,
-        scene=pair.scene,
-        difficulty=pair.difficulty,
-        low_parallax=pair.low_parallax,
-        failure=attempt.failure,
-        problems=attempt.problems,
-        seconds=seconds,
-        poses=attempt.poses,
-        first_view=first_view,
-        targets=tuple(targets),
-    )
-    return PairResult(scores, _side_by_side(rows) if rows and config.pictures else None)
+    return _score_pair(_load(pair, config), reconstruct, config, lpips)
 
 
 def evaluate_pairs(
     pairs: Sequence[PhotoPair],
     open_reconstruct: Callable[[], ReconstructFn],
     config: EvaluationConfig,
-    jobs: int = 1,
-) -> Iterator[PairResult]:
-    """Evaluate pairs, in their order.
+    jobs: int | None = 1,
+    open_lpips: Callable[[], Lpips | None] | None = None,
+    engine: Engine = "processes",
+    gpus: bool = False,
+) -> Iterator[PairResult | Unusable]:
+    """Evaluate pairs, in their order; those whose photos cannot be read are named instead.
 
     Args:
         pairs: What to evaluate.
@@ -111,46 +117,102 @@ def evaluate_pairs(
             jobs it must survive pickling: a function of a module, or a partial of one.
         config: What is measured.
         jobs: How many processes work, each with one thread: on two cores this is about twice as
-            fast as one process with two threads.
+            fast as one process with two threads. None leaves it to Ray.
+        open_lpips: Makes the perceptual distance, likewise.
+        engine: What starts the processes. One job of the engine "processes" is this process.
+        gpus: Whether each job needs a GPU of its own; Ray hands them out.
     """
-    if jobs == 1:
-        reconstruct = open_reconstruct()
-        yield from (evaluate_pair(pair, reconstruct, config) for pair in pairs)
+    open_worker = partial(_open_worker, open_reconstruct, open_lpips, config)
+    if engine == "processes" and jobs == 1:
+        yield from map(open_worker(), pairs)
         return
-    pool = ProcessPoolExecutor(
-        jobs, get_context("spawn"), initializer=_start_worker, initargs=(open_reconstruct, config)
+    open_work, parcels = partial(_open_work, open_worker), map(pickle.dumps, pairs)
+    if engine == "ray":
+        results = map_on_ray(open_work, parcels, jobs, gpus)
+    else:
+        results = map_on_processes(open_work, parcels, jobs or 1)
+    yield from map(pickle.loads, results)
+
+
+Worker = Callable[[PhotoPair], PairResult | Unusable]
+
+
+def _open_worker(
+    open_reconstruct: Callable[[], ReconstructFn],
+    open_lpips: Callable[[], Lpips | None] | None,
+    config: EvaluationConfig,
+) -> Worker:
+    reconstruct, lpips = open_reconstruct(), open_lpips and open_lpips()
+
+    def work(pair: PhotoPair) -> PairResult | Unusable:
+        try:
+            loaded = _load(pair, config)
+        except ValueError as error:
+            return Unusable(pair.id, str(error))
+        return _score_pair(loaded, reconstruct, config, lpips)
+
+    return work
+
+
+def _open_work(open_worker: Callable[[], Worker]) -> Callable[[bytes], bytes]:
+    worker = open_worker()
+    return lambda parcel: pickle.dumps(worker(pickle.loads(parcel)))
+
+
+def _load(pair: PhotoPair, config: EvaluationConfig) -> _Loaded:
+    load = partial(load_square, size=config.size, published=config.published_crop)
+    drawn = [load(view) for view in (pair.views[0], *pair.targets)] if config.views else []
+    if config.published_crop:
+        shown = [load(view) for view in pair.views]
+        photos, intrinsics = [each.photo for each in shown], [each.intrinsics for each in shown]
+    else:
+        photos = [view.load() for view in pair.views]
+        intrinsics = [view.intrinsics for view in pair.views]
+    return _Loaded(pair, photos, torch.stack(intrinsics), drawn)
+
+
+def _score_pair(
+    loaded: _Loaded, reconstruct: ReconstructFn, config: EvaluationConfig, lpips: Lpips | None
+) -> PairResult:
+    pair = loaded.pair
+    began = time.perf_counter()
+    attempt = _attempt(loaded, reconstruct, config.own_unit)
+    scores = PairScores(
+        id=pair.id,
+        scene=pair.scene,
+        difficulty=pair.difficulty,
+        low_parallax=pair.low_parallax,
+        failure=attempt.failure,
+        problems=attempt.problems,
+        seconds=time.perf_counter() - began,
+        poses=attempt.poses,
+        first_view=None,
+        targets=(),
+        overlap=pair.overlap,
+        parts=getattr(reconstruct, "parts", PartSeconds()),
     )
-    try:
-        # Pickled by hand: tensors handed over as they are would each hold a file descriptor.
-        for parcel in pool.map(_evaluate_parcel, map(pickle.dumps, pairs)):
-            yield pickle.loads(parcel)
-    finally:
-        pool.shutdown(cancel_futures=True)
+    if not loaded.squares:
+        return PairResult(scores, None)
+    unit = _baseline(pair.views[-1].world2cam)
+    views = score_views(
+        attempt.gaussians, loaded.squares, unit, config.align, lpips, config.align_by
+    )
+    parts = replace(scores.parts, render=views.render_seconds, alignment=views.align_seconds)
+    scores = replace(scores, first_view=views.first_view, targets=views.targets, parts=parts)
+    return PairResult(scores, views.picture if config.pictures else None)
 
 
-_evaluate_here: Callable[[PhotoPair], PairResult]  # set in worker processes, once in each
-
-
-def _start_worker(open_reconstruct: Callable[[], ReconstructFn], config: EvaluationConfig) -> None:
-    global _evaluate_here
-    torch.set_num_threads(1)
-    _evaluate_here = partial(evaluate_pair, reconstruct=open_reconstruct(), config=config)
-
-
-def _evaluate_parcel(parcel: bytes) -> bytes:
-    return pickle.dumps(_evaluate_here(pickle.loads(parcel)))
-
-
-def _attempt(pair: PhotoPair, photos: list[Tensor], reconstruct: ReconstructFn) -> _Attempt:
+def _attempt(loaded: _Loaded, reconstruct: ReconstructFn, own_unit: bool) -> _Attempt:
     """Reconstruct, compare the poses, and measure the scene in baselines.
 
     One unit becomes the true distance from the first camera to the last: the scene is divided by
     as much of its own, which is that distance times the median, over the further views, of
-    predicted to true distance from the first camera.
+    predicted to true distance from the first camera. With `own_unit` it is left as it is: the
+    published networks are trained to make that distance one.
     """
-    truth = [view.world2cam for view in pair.views]
+    truth = [view.world2cam for view in loaded.pair.views]
     try:
-        result = reconstruct(photos, torch.stack([view.intrinsics for view in pair.views]))
+        result = reconstruct(loaded.photos, loaded.intrinsics)
         predicted = list(result.world2cam.detach().cpu())
         if not (result.world2cam.isfinite().all() and result.gaussians.means.isfinite().all()):
             raise ValueError("the reconstruction is not finite")
@@ -158,8 +220,8 @@ def _attempt(pair: PhotoPair, photos: list[Tensor], reconstruct: ReconstructFn) 
         ratios = [_baseline(mine) / _baseline(true) for mine, true in further]
         if not any(ratios):
             raise ValueError("the reconstruction has all cameras on one point")
-        ratio = statistics.median(filter(None, ratios))
-        gaussians = rescale(result.gaussians, 1 / (ratio * _baseline(truth[-1])))
+        length = statistics.median(filter(None, ratios)) * _baseline(truth[-1])
+        gaussians = rescale(result.gaussians, 1.0 if own_unit else 1 / length)
         poses = tuple(pose_error(mine, true) for mine, true in further)
     except Exception as error:  # whatever the cause, the pair counts, and the report names it
         failure = f"{type(error).__name__}: {error}"
@@ -170,40 +232,3 @@ def _attempt(pair: PhotoPair, photos: list[Tensor], reconstruct: ReconstructFn) 
 def _baseline(world2cam: Float[Tensor, "4 4"]) -> float:
     """How far a camera stands from the first one."""
     return float(world2cam[:3, 3].norm())
-
-
-def _draw(
-    gaussians: Gaussians | None, view: PosedPhoto, *, baseline: float, size: int, align: bool
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """The center square of the photo, the scene at its true pose and, if asked, at its best."""
-    photo, intrinsics = crop_to_aspect(view.load(), view.intrinsics, 1.0)
-    photo = resize(photo, (size, size))
-    if gaussians is None:
-        black = torch.zeros_like(photo)
-        return photo, black, black if align else None
-    device = gaussians.means.device
-    world2cam = view.world2cam.clone()
-    world2cam[:3, 3] /= baseline
-    world2cam, intrinsics = world2cam.to(device), intrinsics.to(device)
-    aligned = None
-    with torch.no_grad():
-        drawing = render(gaussians, world2cam, intrinsics, (size, size)).color.cpu()
-    if align:
-        world2cam = align_pose(gaussians, world2cam, intrinsics, photo.to(device))
-        with torch.no_grad():
-            aligned = render(gaussians, world2cam, intrinsics, (size, size)).color.cpu()
-    return photo, drawing, aligned
-
-
-def _score(
-    drawing: Float[Tensor, "3 size size"], photo: Float[Tensor, "3 size size"]
-) -> ImageScore:
-    return ImageScore(psnr(drawing, photo), ssim(drawing, photo))
-
-
-def _side_by_side(
-    rows: list[list[Float[Tensor, "3 size size"]]],
-) -> Float[Tensor, "3 height width"]:
-    widest = max(len(row) for row in rows)
-    padded = [[*row, *[torch.ones_like(row[0])] * (widest - len(row))] for row in rows]
-    return torch.cat([torch.cat(row, dim=2) for row in padded], dim=1).clamp(0, 1)

@@ -178,7 +178,7 @@ def align_pose(
     for level, count in enumerate(steps):
         factor = 2 ** (len(steps) - 1 - level)
         smaller = resize(photo, (photo.shape[1] // factor, photo.shape[2] // factor))
-        fewer = _thin(gaussians, _GAUSSIANS_PER_PIXEL * smaller[0].numel())
+        fewer = thin(gaussians, _GAUSSIANS_PER_PIXEL * smaller[0].numel())
         found = _descend(fewer, found, intrinsics, smaller, count, learning_rate)
     with torch.no_grad():
         before, after = (
@@ -187,7 +187,7 @@ def align_pose(
     return found if after < before else world2cam
 
 
-def _thin(gaussians: Gaussians, most: int) -> Gaussians:
+def thin(gaussians: Gaussians, most: int) -> Gaussians:
     """At most so many of the Gaussians, drawn at random and enlarged to cover about as much."""
     count = len(gaussians)
     if count <= most:

@@ -16,7 +16,8 @@ from models.evaluate import EvaluationConfig, evaluate_pair, evaluate_pairs
 from models.gaussians import SH_DEGREE_0, Gaussians, rescale
 from models.metrics import FAILED_DEG, PoseError, psnr
 from models.reconstruct import Reconstruction
-from models.scores import ImageScore, PairScores, TargetScore, summarize
+from models.scores import ImageScore, PairScores, TargetScore
+from models.summary import summarize
 
 SIZE = (144, 192)
 INTRINSICS = torch.tensor([[1.0, 0, 0.53], [0, 4 / 3, 0.46], [0, 0, 1]])

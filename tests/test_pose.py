@@ -5,7 +5,7 @@ import torch
 
 from models.camera import invert, se3_exponential, unproject
 from models.metrics import pose_error, psnr
-from models.pose import _thin, align_pose, pose_from_centers
+from models.pose import align_pose, pose_from_centers, thin
 from models.render import render
 
 WORLD2CAM = se3_exponential(torch.tensor([0.4, -0.2, 0.3, 0.1, -0.3, 0.2]))
@@ -138,7 +138,7 @@ def test_alignment_moves_a_camera_until_it_sees_the_photo(tiny_scene):
 
 def test_the_few_that_stand_for_many_cover_about_as_much(tiny_scene):
     intrinsics = intrinsics_for(LANDSCAPE)
-    few = _thin(tiny_scene, 96)
+    few = thin(tiny_scene, 96)
     covered_by_all, covered_by_few = (
         render(scene, torch.eye(4), intrinsics, LANDSCAPE).alpha.mean()
         for scene in (tiny_scene, few)

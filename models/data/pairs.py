@@ -14,6 +14,7 @@ from torch import Tensor
 from models.camera import from_pixels, invert
 from models.data.chunks import open_chunk
 from models.data.crop import crop_intrinsics, rescale_and_crop
+from models.data.report import Report
 from models.data.scenes import RIGID_TOLERANCE, decode, read_encoded, to_float, to_tensor
 
 
@@ -96,12 +97,17 @@ class PhotoPair:
     overlap: float | None = None  # as a published index states it
 
 
-def load_pairs(path: Path) -> list[PhotoPair]:
+def load_pairs(path: Path, report: Report | None = None) -> list[PhotoPair]:
     """Read a list of pairs from a JSON file; photos lie relative to it and are not read yet.
 
     Every entry has `id`, `images`, `size` ([width, height] each), `K` (in pixels) and `w2c`, and
     may have `scene`, `difficulty`, `low_parallax` and `targets` (a list of `image`, `size`, `K`,
     `w2c`). Everything else is ignored.
+
+    Args:
+        path: The file.
+        report: Grows by "pair"s used and skipped: wrong entries are then left out, unless all
+            are wrong. Without it the first one is an error.
 
     Raises:
         ValueError: If the file is not such a list; says which entry and what is wrong with it.
@@ -112,18 +118,25 @@ def load_pairs(path: Path) -> list[PhotoPair]:
         raise ValueError(f"{path} is not JSON: {error}") from error
     if not isinstance(entries, list) or not entries:
         raise ValueError(f"{path} does not hold a list of pairs")
-    pairs = []
+    pairs: dict[str, PhotoPair] = {}
+    wrong = []
     for index, entry in enumerate(entries):
         try:
-            pairs.append(_parse_pair(entry, path.parent))
+            pair = _parse_pair(entry, path.parent)
+            if pair.id in pairs:
+                raise ValueError(f"more than one entry has the id {pair.id}")
+            pairs[pair.id] = pair
         except (KeyError, TypeError, ValueError) as error:
             name = entry.get("id") if isinstance(entry, dict) else None
             what = f"has no {error}" if isinstance(error, KeyError) else f"is wrong: {error}"
-            raise ValueError(f"{path}: entry {index} ({name}) {what}") from error
-    twice = [name for name, count in Counter(pair.id for pair in pairs).items() if count > 1]
-    if twice:
-        raise ValueError(f"{path}: more than one entry has the id {twice[0]}")
-    return pairs
+            wrong.append(f"entry {index} ({name}) {what}")
+            if report is not None:
+                report.skip("pair", f"entry {index} ({name})", what)
+    if wrong and (report is None or not pairs):
+        raise ValueError(f"{path}: {wrong[0]}")
+    if report is not None:
+        report.use("pair", len(pairs))
+    return list(pairs.values())
 
 
 def spread_over_scenes(pairs: list[PhotoPair], limit: int) -> list[PhotoPair]:

@@ -1,11 +1,8 @@
 """`nps evaluate`: poses and novel views on photos whose cameras are known."""
 
-import os
 import re
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import asdict
+import shutil
+from enum import StrEnum
 from functools import partial
 from json import dumps
 from pathlib import Path
@@ -14,37 +11,76 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nps_cli import console, options
-from nps_cli.errors import EXIT_UNTRUSTED, NpsError
+from nps_cli.errors import EXIT_UNTRUSTED
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from models.data.pairs import PhotoPair
-    from models.evaluate import PairResult, ReconstructFn
-    from models.reconstruct import Reconstruction
-    from models.scores import ImageScore, PairScores, PoseSummary, Summary
+    from models.evaluate import ReconstructFn
+    from nps_cli.formats.evaluation import Evaluation
     from nps_cli.loading import NetworkChoice
 
-POSE_COLUMNS = ("AUC@5/10/20", "without low parallax", "median error")
-VIEW_COLUMNS = ("targets", "at the true pose", "aligned", "view 1")
-ABSENT = "-"
+SUFFIXES = (".json", ".csv", ".md")
+ENOUGH = 0.7  # Gaussians for a pixel to align by: 0.4 of the time, and 0.03 dB off on average
+
+
+class EngineChoice(StrEnum):
+    """What starts the processes."""
+
+    processes = "processes"
+    ray = "ray"
+
+
+def _shard(value: str) -> str:
+    found = re.fullmatch(r"(\d+)/(\d+)", value)
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise typer.BadParameter(f"{value!r} is no I/N with I from 1 to N, like 2/4.")
+    return value
+
+
+def _report(value: Path | None) -> Path | None:
+    if value is not None and value.suffix not in SUFFIXES:
+        raise typer.BadParameter(f"{value} ends in none of {', '.join(SUFFIXES)}.")
+    return value
 
 
 def evaluate(
     data: Annotated[
-        Path,
+        list[Path],
         typer.Argument(
-            metavar="PAIRS.json",
+            metavar="DATA",
             exists=True,
-            dir_okay=False,
             show_default=False,
-            help="A list of pairs: photos, their cameras, further photos to predict.",
+            help="A list of pairs (.json), or the root of a data set in a published layout; "
+            "or reports (.json) of all shards of an evaluation, which are merged.",
         ),
     ],
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="FILE", show_default=False, help="The report: .json."),
+        typer.Option(
+            *("--out", "-o"),
+            metavar="FILE",
+            callback=_report,
+            show_default=False,
+            help="The report: .json, .csv or .md. If the run is interrupted, the same command "
+            "goes on where it stopped.",
+        ),
     ] = None,
+    index: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            show_default=False,
+            help="Which frames of a data set are shown and predicted. "
+            "Default: evaluation.json in its root.",
+        ),
+    ] = None,
+    kind: Annotated[
+        str, typer.Option(metavar="NAME", help="Whose filters hold for a data set: re10k, dtu, ...")
+    ] = "own",
+    context: Annotated[
+        int, typer.Option(min=2, max=3, help="Photos shown of every scene of a data set.")
+    ] = 2,
     pose: Annotated[bool, typer.Option("--pose", help="Score relative poses.")] = False,
     views: Annotated[
         bool, typer.Option("--views", help="Score novel views. Without either flag: both.")
@@ -52,6 +88,23 @@ def evaluate(
     align: Annotated[
         bool, typer.Option(help="Score targets also at the pose where the scene fits them best.")
     ] = True,
+    size: Annotated[
+        int, typer.Option(min=16, max=2048, help="Pixels of the compared squares' sides.")
+    ] = 256,
+    paper: Annotated[
+        bool,
+        typer.Option(
+            "--paper",
+            help="The published protocol: the network alone sees the squares, its scale is taken "
+            "as it is, its poses are aligned. For published weights.",
+        ),
+    ] = False,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Evaluate also without refinement, and compare.")
+    ] = False,
+    details: Annotated[
+        bool, typer.Option("--details", help="Print distributions, the worst pairs and times too.")
+    ] = False,
     triples: Annotated[
         bool, typer.Option("--triples", help="Take entries with three photos too.")
     ] = False,
@@ -59,12 +112,22 @@ def evaluate(
         int | None,
         typer.Option(min=1, metavar="N", show_default=False, help="At most N, from all scenes."),
     ] = None,
+    shard: Annotated[
+        str,
+        typer.Option(
+            metavar="I/N", callback=_shard, help="Only the I-th of N shares of the pairs."
+        ),
+    ] = "1/1",
     jobs: Annotated[
         int | None,
         typer.Option(
             min=1, metavar="N", show_default=False, help="Processes. Default: one a core, or GPU."
         ),
     ] = None,
+    engine: Annotated[
+        EngineChoice,
+        typer.Option(help="What starts them; ray uses the cluster that RAY_ADDRESS names."),
+    ] = EngineChoice.processes,
     save: Annotated[
         Path | None,
         typer.Option(
@@ -84,143 +147,113 @@ def evaluate(
 ) -> None:
     """Measure poses and novel views on photos whose cameras are known."""
     console.set_verbosity(quiet=quiet, verbose=verbose)
-    from models.evaluate import EvaluationConfig, evaluate_pairs
-    from models.scores import summarize
-    from nps_cli.device import pick_device
-    from nps_cli.loading import NetworkChoice, check_outputs, framing_for, open_network
-    from nps_cli.output import whole_file
+    from nps_cli.formats.evaluation import is_report, merge, read_report
+    from nps_cli.loading import NetworkChoice, check_outputs
 
     check_outputs(out, folder=save, force=force)
-    pairs = _load(data, triples, limit)
-    where = pick_device(device)
+    refine = refine and not paper
+    show = partial(_show, out, pose or not views, views or not pose, details, json, force)
+    if all(map(is_report, data)):
+        reports = [(path, read_report(path)) for path in data]
+        return show(merge(reports) if len(reports) > 1 else reports[0][1])
+    if len(data) > 1:
+        raise typer.BadParameter("takes one list or data set, or several reports to merge.")
+    if compare and not refine:
+        raise typer.BadParameter("--compare needs refinement to compare with.")
+    from models.evaluate import EvaluationConfig
+    from nps_cli.evaluating import load_data
+    from nps_cli.evaluation_run import ALONE, USUAL, Request, carry_out
+
+    published = paper or (data[0].is_dir() and not (data[0] / "pairs.json").is_file())
+    config = EvaluationConfig(
+        views=views or not pose,
+        align=align,
+        align_by=None if paper else ENOUGH,
+        size=size,
+        pictures=save is not None,
+        published_crop=published,
+        own_unit=paper,
+    )
+    facts = {"refine": refine, "resolution": resolution, "views": config.views, "align": align}
+    facts |= {"size": size, "paper": paper, "published_crop": published}
     choice = NetworkChoice(weights, device, precision, crop)
-    _, info = open_network(weights, where)
-    jobs = jobs or (1 if where.type == "cuda" else min(os.cpu_count() or 1, len(pairs)))
-    config = EvaluationConfig(views=views or not pose, align=align, pictures=save is not None)
-    open_reconstruct = partial(_open_reconstruct, choice, refine, resolution)
-    began = time.perf_counter()
-    results = evaluate_pairs(pairs, open_reconstruct, config, jobs)
-    scores = _collect(results, len(pairs), save, force)
-    summaries = summarize(scores)
-    document = {
-        "format": "nps-evaluation",
-        "version": 1,
-        "data": str(data),
-        "weights": {"name": info.name, "sha256": info.sha256},
-        "options": {
-            "refine": refine,
-            "resolution": resolution,
-            "align": align,
-            "jobs": jobs,
-            "precision": precision,
-            "crop": framing_for(info, crop).crop,
-        },
-        "seconds": round(time.perf_counter() - began, 1),
-        "summary": [asdict(summary) for summary in summaries],
-        "pairs": [asdict(score) for score in scores],
-    }
-    if out is not None:
-        with whole_file(out, force=force) as path:
-            path.write_text(dumps(document, indent=1, allow_nan=False), encoding="utf-8")
-    if json:
-        console.emit_json(document)
-    else:
-        _print(summaries, pose=pose or not views, views=config.views)
-    for path in filter(None, (out, save)):
-        console.say(f"wrote {path}")
-    if all(score.failure is not None for score in scores):
+    opened = partial(_open_reconstruct, choice, resolution, paper)
+    ways = {USUAL: partial(opened, refine)} | ({ALONE: partial(opened, False)} if compare else {})
+    which, of = map(int, shard.split("/"))
+    unfinished = None if out is None else out.with_name(f".{out.name}.unfinished")
+    evaluation = carry_out(
+        Request(
+            data=str(data[0]),
+            loaded=load_data(data[0].resolve(), index, kind, context, triples, limit),
+            shard=(which, of),
+            config=config,
+            options=facts,
+            ways=ways,
+            choice=choice,
+            views=context,
+            jobs=jobs,
+            engine=engine.value,
+            unfinished=unfinished,
+            save=save,
+            force=force,
+        )
+    )
+    show(evaluation)
+    if unfinished is not None:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    if save is not None:
+        console.say(f"wrote {save}")
+    if all(score.failure is not None for score in evaluation.scores):
         raise typer.Exit(EXIT_UNTRUSTED)
 
 
-def _load(data: Path, triples: bool, limit: int | None) -> "list[PhotoPair]":
-    from models.data.pairs import load_pairs, spread_over_scenes
-
-    try:
-        entries = load_pairs(data)
-    except (OSError, ValueError) as error:
-        raise NpsError(str(error), hint="`nps evaluate --help` says what it takes.") from error
-    pairs = [pair for pair in entries if triples or len(pair.views) == 2]
-    if not pairs:
-        raise NpsError(f"{data} holds only triples.", hint="Take them too with --triples.")
-    return spread_over_scenes(pairs, limit or len(pairs))
-
-
-def _open_reconstruct(choice: "NetworkChoice", refine: bool, resolution: int) -> "ReconstructFn":
+def _open_reconstruct(
+    choice: "NetworkChoice", resolution: int, align: bool, refine: bool
+) -> "ReconstructFn":
     """Load everything once per process; what there was to say was said by the first."""
-    from models.reconstruct import reconstruct
     from nps_cli.device import pick_device
+    from nps_cli.evaluating import TimedReconstruct
     from nps_cli.loading import framing_for, open_network, open_refinement
     from nps_cli.memory import keep_freed_memory
 
     keep_freed_memory()
     where = pick_device(choice.device)
     network, info = open_network(choice.weights, where, precision=choice.precision)
-    framing = framing_for(info, choice.crop)
     refinement = open_refinement(where) if refine else None
-
-    def run(photos: "list[Tensor]", intrinsics: "Tensor") -> "Reconstruction":
-        on_device = [photo.to(where) for photo in photos]
-        return reconstruct(
-            on_device,
-            intrinsics.to(where),
-            network,
-            refinement,
-            resolution=resolution,
-            framing=framing,
-        )
-
-    return run
+    framing = framing_for(info, choice.crop)
+    return TimedReconstruct(network, refinement, where, resolution, align, framing)
 
 
-def _collect(
-    results: "Iterator[PairResult]", total: int, save: Path | None, force: bool
-) -> "list[PairScores]":
-    """Gather the scores as they come, name failures, and save pictures."""
-    from nps_cli.formats.video import write_png
-    from nps_cli.output import whole_folder
+def _show(
+    out: Path | None,
+    pose: bool,
+    views: bool,
+    details: bool,
+    json: bool,
+    force: bool,
+    evaluation: "Evaluation",
+) -> None:
+    """Write the report, and print it."""
+    from models.summary import summarize
+    from nps_cli.formats import tables
+    from nps_cli.formats.evaluation import write_document
+    from nps_cli.output import whole_file
 
-    scores = []
-    with ExitStack() as stack:
-        folder = stack.enter_context(whole_folder(save, force=force)) if save else None
-        advance = stack.enter_context(console.counted("evaluating", total))
-        try:
-            for result in results:
-                scores.append(result.scores)
-                if result.scores.failure is not None:
-                    console.warn(f"{result.scores.id} failed: {result.scores.failure}")
-                if folder is not None and result.picture is not None:
-                    name = re.sub(r"[^\w.-]", "_", result.scores.id)
-                    write_png(result.picture, folder / f"{name}.png")
-                advance()
-        except ValueError as error:
-            raise NpsError(str(error), hint="Correct the list, or the photo.") from error
-    return scores
-
-
-def _print(summaries: "list[Summary]", *, pose: bool, views: bool) -> None:
-    columns = ["group", "pairs", "failed"]
-    columns += POSE_COLUMNS if pose else ()
-    columns += VIEW_COLUMNS if views else ()
-    rows = [_row(summary, pose=pose, views=views) for summary in summaries]
-    console.print_table("", [*columns, "seconds"], rows)
-
-
-def _row(summary: "Summary", *, pose: bool, views: bool) -> list[str]:
-    row = [summary.group, str(summary.pairs), str(len(summary.failed))]
-    if pose:
-        row += [_auc(summary.pose), _auc(summary.pose_without_low_parallax)]
-        row += [f"{summary.pose.median_deg:.1f} deg"]
-    if views and summary.views is not None:
-        found = summary.views
-        row += [str(found.targets), *map(_image, (found.posed, found.aligned, found.first_view))]
-    return [*row, f"{summary.median_seconds:.1f}"]
-
-
-def _auc(pose: "PoseSummary | None") -> str:
-    if pose is None:
-        return ABSENT
-    return "/".join(f"{100 * share:.0f}" for share in (pose.auc5, pose.auc10, pose.auc20))
-
-
-def _image(score: "ImageScore | None") -> str:
-    return ABSENT if score is None else f"{score.psnr:.1f} dB {score.ssim:.2f}"
+    if out is not None:
+        if out.suffix == ".json":
+            text = dumps(write_document(evaluation), indent=1, allow_nan=False)
+        elif out.suffix == ".csv":
+            text = tables.as_csv(evaluation)
+        else:
+            text = tables.as_markdown(evaluation, pose=pose, views=views)
+        with whole_file(out, force=force) as path:
+            path.write_text(text, encoding="utf-8")
+    if json:
+        console.emit_json(write_document(evaluation))
+    else:
+        shown = [tables.overview(summarize(evaluation.scores), pose=pose, views=views)]
+        for table in shown + (tables.details(evaluation) if details else []):
+            console.print_table(table.title, table.columns, table.rows)
+    console.say(tables.used(evaluation))
+    if out is not None:
+        console.say(f"wrote {out}")
