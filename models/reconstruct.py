@@ -28,6 +28,7 @@ from models.pose import PnpPose, align_pose, pose_from_centers
 from models.refine import LEAST_PARALLAX, Registration, depth_range, register
 from models.stereo.depth import estimate_depths
 from models.stereo.network import StereoNetwork
+from models.surface import settle
 from models.views import resize
 
 
@@ -243,6 +244,7 @@ def measure(
         for view in range(1, len(images))
         if (support := best_support(view, pairs)).confidence < TRUSTED
     )
+    views = settle(views, ranges, stereo.config.planes)
     return Reconstruction(
         gaussians=join([fuse(views), fill(views)]),
         world2cam=world2cam,
