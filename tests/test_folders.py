@@ -6,11 +6,11 @@ import pytest
 import torch
 from made_chunks import SHAPE, encode, make_scene
 
-from models.camera import invert, to_wxyz
+from models.camera import invert, project, to_wxyz
 from models.data.chunks import open_chunk, write_chunks
-from models.data.folders import find_folders, read_folder
+from models.data.folders import Reading, find_folders, read_folder
 from models.data.report import Report
-from models.data.scenes import decode
+from models.data.scenes import decode, decode_frame
 
 HEIGHT, WIDTH = SHAPE
 FX, FY, CX, CY = 57.6, 57.6, 33.0, 17.0
@@ -78,7 +78,7 @@ def write_binary_model(folder: Path):
 
 def read(folder: Path, report: Report | None = None, **options):
     (found,) = find_folders(folder)
-    return read_folder(found, report or Report(), **options)
+    return read_folder(found, report or Report(), Reading(**{"undistort": False} | options))
 
 
 @pytest.mark.parametrize("write", [write_nerfstudio, write_text_model, write_binary_model])
@@ -99,7 +99,7 @@ def test_a_binary_model_comes_before_text_and_distortion_is_noted(tmp_path):
     folder = write_binary_model(tmp_path / "desk")
     (folder / "sparse" / "0" / "cameras.txt").write_text("nonsense")
     read(folder, report)
-    assert report.notes == {"lens distortion was left out": ["desk"]}
+    assert report.notes == {"the distortion of its lens was left as it is": ["desk"]}
 
 
 def test_scenes_are_found_at_any_depth_and_named_by_their_path(tmp_path):
@@ -223,3 +223,47 @@ def test_an_image_that_is_a_jpeg_by_another_name_is_taken_byte_by_byte(tmp_path)
     jpeg = encode(torch.zeros(36, 64, 3, dtype=torch.uint8).numpy(), "JPEG")
     (folder / "images" / "frame_0.png").write_bytes(jpeg.numpy().tobytes())
     assert torch.equal(read(folder).images[0], jpeg)
+
+
+DISTORTION = {"k1": 0.2, "k2": -0.05, "p1": 0.02, "p2": -0.01}
+
+
+def dotted(folder: Path, points: torch.Tensor) -> Path:
+    """Photos of white dots, as the distorted lens of a camera four times as large shows them."""
+    x, y = (points[:, :2] / points[:, 2:]).T
+    r2, (k1, k2, p1, p2) = x**2 + y**2, DISTORTION.values()
+    radial = 1 + k1 * r2 + k2 * r2**2
+    u = 4 * (FX * (x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x**2)) + CX)
+    v = 4 * (FY * (y * radial + p1 * (r2 + 2 * y**2) + 2 * p2 * x * y) + CY)
+    rows, columns = torch.meshgrid(
+        torch.arange(4 * HEIGHT) + 0.5, torch.arange(4 * WIDTH) + 0.5, indexing="ij"
+    )
+    distance = (rows[None] - v[:, None, None]) ** 2 + (columns[None] - u[:, None, None]) ** 2
+    dots = (255 * torch.exp(-distance / 18).amax(0)).byte()
+    image = encode(dots[..., None].expand(-1, -1, 3).contiguous().numpy())
+    for path in (folder / "images").iterdir():
+        path.write_bytes(image.numpy().tobytes())
+    return folder
+
+
+@pytest.mark.parametrize("short_side", [None, HEIGHT * 2])
+def test_the_distortion_of_a_lens_is_undone_and_the_intrinsics_fit_the_image(tmp_path, short_side):
+    points = torch.tensor([[0.3, 0.15, 1.0], [-0.2, 0.1, 1.0], [0.1, -0.15, 1.0]])
+    folder = dotted(write_nerfstudio(tmp_path / "desk", **DISTORTION), points)
+    scene = read(folder, undistort=True, short_side=short_side)
+    image = decode_frame(scene, 0)[0]
+    height, width = image.shape
+    assert height == (short_side or 4 * HEIGHT)
+    at, _ = project(points, torch.eye(4), scene.intrinsics[0])
+    for x, y in (at * torch.tensor([width, height])).tolist():
+        left, top = int(x) - 8, int(y) - 8
+        window = image[top : top + 17, left : left + 17].clamp(min=0.1) - 0.1
+        mass = window / window.sum()
+        center = torch.arange(17) + 0.5
+        assert float((mass.sum(0) * center).sum()) + left == pytest.approx(x, abs=0.3)
+        assert float((mass.sum(1) * center).sum()) + top == pytest.approx(y, abs=0.3)
+
+
+def test_a_lens_without_distortion_leaves_images_as_they_are(tmp_path):
+    scene = read(write_nerfstudio(tmp_path / "desk"), undistort=True)
+    assert all(map(torch.equal, scene.images, SCENE.images))

@@ -37,7 +37,7 @@ STRANGERS = (  # what stays apart although the layers would allow it
 HOMES = {  # foreign package: the only places that know it
     "PIL": ("nps_cli.photos", "nps_cli.formats.canvas", "nps_cli.formats.video", "models.data"),
     "av": ("nps_cli.formats.video",),
-    "cv2": ("models.matching", "models.pose"),
+    "cv2": ("models.matching", "models.pose", "models.data.lens"),
     "exifread": ("nps_cli.exif",),
     "gsplat": ("models.render.cuda",),
     "huggingface_hub": ("nps_cli.hub", "nps_cli.hashes"),

@@ -52,8 +52,7 @@ def is_model(folder: Path) -> bool:
 def read_model(folder: Path) -> list[PosedImage]:
     """The images of a model and their cameras; like COLMAP, binary files come before text.
 
-    COLMAP counts pixels from the outer corner of the first, as we do. Lens distortion is left out
-    and noted.
+    COLMAP counts pixels from the outer corner of the first, as we do.
 
     Raises:
         ValueError: If the model is broken, or a camera is a fisheye.
@@ -89,8 +88,15 @@ def _posed(image: _Image, camera: _Camera) -> PosedImage:
         size=(camera.height, camera.width),
         intrinsics_px=torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=torch.float64),
         world2cam=world2cam,
-        distorted=any(camera.parameters[focals + 2 :]),
+        distortion=_distortion(camera.model, camera.parameters[focals + 2 :]),
     )
+
+
+def _distortion(model: str, parameters: tuple[float, ...]) -> tuple[float, ...]:
+    """In OpenCV's order, which is COLMAP's too where a model has tangential terms."""
+    if model in ("SIMPLE_RADIAL", "RADIAL"):
+        return (*parameters, 0.0, 0.0, 0.0)[:4]
+    return parameters
 
 
 def _cameras_text(text: str) -> Iterator[tuple[int, _Camera]]:

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from models.camera import from_pixels
+from models.camera import from_pixels, to_pixels
 from models.data import colmap, nerfstudio
+from models.data.lens import undistort
 from models.data.posed import PosedImage
 from models.data.report import Report
 from models.data.scenes import Scene, decode, find_bad_frames, read_encoded, read_size
@@ -50,18 +51,24 @@ def find_folders(root: Path) -> list[PosedFolder]:
     return sorted(found, key=lambda scene: _natural(scene.key))
 
 
-def read_folder(
-    scene: PosedFolder, report: Report, images: str | None = None, short_side: int | None = None
-) -> Scene:
+@dataclass(frozen=True)
+class Reading:
+    """How the images of a folder are taken over."""
+
+    images: str | None = (
+        None  # a folder inside the scene's, in place of where images are said to be
+    )
+    short_side: int | None = None  # shrink until this is the shorter side; smaller ones stay
+    undistort: bool = True  # undo the distortion of lenses
+
+
+def read_folder(scene: PosedFolder, report: Report, reading: Reading) -> Scene:
     """Read a folder's images, in order of their names, and their cameras.
 
     Args:
         scene: Where it is.
         report: Grows by "frame"s used and skipped, and by notes.
-        images: Look for images in this folder inside the scene's, in place of where they are said
-            to be.
-        short_side: Shrink images until this is their shorter side; those that are smaller, and
-            all without it, are taken over byte by byte.
+        reading: How. An image that need not change is taken over byte by byte.
 
     Raises:
         ValueError: If it has no two frames that can be used, or cannot be read at all.
@@ -70,36 +77,59 @@ def read_folder(
         posed, base = colmap.read_model(scene.cameras), scene.folder / "images"
     else:
         posed, base = nerfstudio.read_transforms(scene.cameras), scene.folder
-    if any(image.distorted for image in posed):
-        report.note("lens distortion was left out", scene.key)
-    frames = list(_read_frames(scene, posed, base, report, images, short_side))
+    if not reading.undistort and any(any(image.distortion) for image in posed):
+        report.note("the distortion of its lens was left as it is", scene.key)
+    frames = list(_read_frames(scene, posed, base, report, reading))
     if len(frames) < 2:
         raise ValueError(f"{len(frames)} of its {len(posed)} frames can be used")
     report.use("frame", len(frames))
-    intrinsics = [from_pixels(image.intrinsics_px, image.size).float() for image, _ in frames]
-    world2cam = [image.world2cam.float() for image, _ in frames]
-    encoded = tuple(content for _, content in frames)
+    intrinsics = [frame.intrinsics.float() for frame in frames]
+    world2cam = [frame.world2cam.float() for frame in frames]
+    encoded = tuple(frame.encoded for frame in frames)
     return Scene(scene.key, encoded, torch.stack(intrinsics), torch.stack(world2cam))
 
 
+@dataclass(frozen=True)
+class _Frame:
+    encoded: UInt8[Tensor, " _bytes"]
+    intrinsics: Float[Tensor, "3 3"]
+    world2cam: Float[Tensor, "4 4"]
+
+
 def _read_frames(
-    scene: PosedFolder,
-    posed: list[PosedImage],
-    base: Path,
-    report: Report,
-    images: str | None,
-    short_side: int | None,
-) -> Iterator[tuple[PosedImage, UInt8[Tensor, " _bytes"]]]:
+    scene: PosedFolder, posed: list[PosedImage], base: Path, report: Report, reading: Reading
+) -> Iterator[_Frame]:
     for image in sorted(posed, key=lambda image: _natural(image.name)):
         try:
             if bad := find_bad_frames(image.intrinsics_px[None], image.world2cam[None]):
                 raise ValueError(bad[0])
-            path = _find_image(scene.folder, base, image.name, images)
-            encoded = _shrink(read_encoded(path), short_side)
+            encoded = read_encoded(_find_image(scene.folder, base, image.name, reading.images))
+            yield _take_over(encoded, image, reading)
         except (OSError, ValueError) as error:
             report.skip("frame", f"{scene.key}:{image.name}", str(error))
-            continue
-        yield image, encoded
+
+
+def _take_over(encoded: UInt8[Tensor, " _bytes"], posed: PosedImage, reading: Reading) -> _Frame:
+    height, width = read_size(encoded)
+    intrinsics = from_pixels(posed.intrinsics_px, posed.size)
+    distorted = reading.undistort and any(posed.distortion)
+    larger = reading.short_side is not None and min(height, width) > reading.short_side
+    if not distorted and not larger:
+        return _Frame(encoded, intrinsics, posed.world2cam)
+    image = decode(encoded)
+    if distorted:
+        in_pixels = to_pixels(intrinsics, (height, width))
+        image, in_pixels = undistort(image, in_pixels, posed.distortion)
+        intrinsics = from_pixels(in_pixels, (height, width))
+    if larger and reading.short_side:
+        scale = reading.short_side / min(height, width)
+        image = image.resize(
+            (round(width * scale), round(height * scale)), Image.Resampling.LANCZOS
+        )
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=_QUALITY)
+    content = torch.frombuffer(bytearray(file.getvalue()), dtype=torch.uint8)
+    return _Frame(content, intrinsics, posed.world2cam)
 
 
 def _find_cameras(folder: Path) -> Path | None:
@@ -122,17 +152,6 @@ def _find_image(folder: Path, base: Path, name: str, images: str | None) -> Path
         if candidate.is_file():
             return candidate
     raise ValueError(f"its image is not there: {candidates[0]}")
-
-
-def _shrink(encoded: UInt8[Tensor, " _bytes"], short_side: int | None) -> UInt8[Tensor, " _bytes"]:
-    height, width = read_size(encoded)
-    if short_side is None or min(height, width) <= short_side:
-        return encoded
-    scale = short_side / min(height, width)
-    size = round(width * scale), round(height * scale)
-    file = io.BytesIO()
-    decode(encoded).resize(size, Image.Resampling.LANCZOS).save(file, "JPEG", quality=_QUALITY)
-    return torch.frombuffer(bytearray(file.getvalue()), dtype=torch.uint8)
 
 
 def _natural(name: str) -> str:

@@ -13,7 +13,7 @@ from models.camera import invert
 from models.data.posed import PosedImage
 
 FILE = "transforms.json"
-_DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2")
+_DISTORTION = ("k1", "k2", "p1", "p2", "k3")
 _PINHOLES = ("PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV")
 
 
@@ -48,7 +48,7 @@ def _posed(frame: dict[str, Any]) -> PosedImage:
         size=size,
         intrinsics_px=_intrinsics(frame, size),
         world2cam=_world2cam(frame["transform_matrix"]),
-        distorted=any(frame.get(name) for name in _DISTORTION),
+        distortion=tuple(float(frame.get(name, 0)) for name in _DISTORTION),
     )
 
 

@@ -14,4 +14,4 @@ class PosedImage:
     size: tuple[int, int]  # (height, width) that the intrinsics are for
     intrinsics_px: Float[Tensor, "3 3"]
     world2cam: Float[Tensor, "4 4"]
-    distorted: bool  # the lens has a distortion, which is left out
+    distortion: tuple[float, ...]  # of the lens, as OpenCV orders it: k1, k2, p1, p2, k3 to k6

@@ -12,7 +12,7 @@ from nps_cli import console, options
 from nps_cli.errors import EXIT_UNTRUSTED, NpsError
 
 if TYPE_CHECKING:
-    from models.data.folders import PosedFolder
+    from models.data.folders import PosedFolder, Reading
     from models.data.report import Report
     from models.data.scenes import Scene
 
@@ -113,6 +113,10 @@ def convert(
             help="Shrink images until their shorter side has so many; 0: never.",
         ),
     ] = 540,
+    undistort: Annotated[
+        bool,
+        typer.Option(help="Undo the distortion of lenses; the published DL3DV chunks keep it."),
+    ] = True,
     exclude: Annotated[
         Path | None,
         typer.Option(
@@ -129,6 +133,7 @@ def convert(
     """Turn folders of posed images into `.torch` chunks."""
     console.set_verbosity(quiet=quiet)
     from models.data.chunks import remove_unlisted, write_chunks
+    from models.data.folders import Reading
     from models.data.report import Report
     from nps_cli.output import whole_folder
 
@@ -137,8 +142,8 @@ def convert(
     with whole_folder(out / stage if there else out, force=force) as unfinished:
         folder = unfinished if there else unfinished / stage
         folder.mkdir(exist_ok=True)
-        scenes = _read(found, report, images, short_side or None)
-        written = write_chunks(scenes, folder)
+        reading = Reading(images, short_side or None, undistort)
+        written = write_chunks(_read(found, report, reading), folder)
         if not written:
             raise NpsError(f"No scene can be used: {report.lines()[1]}", hint="Correct the folder.")
     remove_unlisted(out / stage)
@@ -220,15 +225,13 @@ def _find(folders: list[Path], exclude: Path | None) -> "list[PosedFolder]":
     return kept
 
 
-def _read(
-    found: "list[PosedFolder]", report: "Report", images: str | None, short_side: int | None
-) -> "Iterator[Scene]":
+def _read(found: "list[PosedFolder]", report: "Report", reading: "Reading") -> "Iterator[Scene]":
     from models.data.folders import read_folder
 
     with console.counted("converting", len(found)) as advance:
         for folder in found:
             try:
-                yield read_folder(folder, report, images, short_side)
+                yield read_folder(folder, report, reading)
             except ValueError as error:
                 report.skip("scene", folder.key, str(error))
             advance()
