@@ -1,5 +1,6 @@
 """Runs a reconstruction over pairs of photos whose cameras are known, and scores it."""
 
+import math
 import pickle
 import statistics
 import time
@@ -69,6 +70,7 @@ class _Attempt:
     """What came of reconstructing a pair; of a failure, the worst."""
 
     gaussians: Gaussians | None  # in units of the true baseline
+    pixels: int  # along the short side of what the Gaussians were made from
     poses: tuple[PoseError, ...]
     failure: str | None
     problems: tuple[str, ...]
@@ -194,8 +196,9 @@ def _score_pair(
     if not loaded.squares:
         return PairResult(scores, None)
     unit = _baseline(pair.views[-1].world2cam)
+    detail = 1 if config.published_crop else math.ceil(attempt.pixels / config.size)
     views = score_views(
-        attempt.gaussians, loaded.squares, unit, config.align, lpips, config.align_by
+        attempt.gaussians, loaded.squares, unit, config.align, lpips, config.align_by, detail
     )
     parts = replace(scores.parts, render=views.render_seconds, alignment=views.align_seconds)
     scores = replace(scores, first_view=views.first_view, targets=views.targets, parts=parts)
@@ -223,10 +226,11 @@ def _attempt(loaded: _Loaded, reconstruct: ReconstructFn, own_unit: bool) -> _At
         length = statistics.median(filter(None, ratios)) * _baseline(truth[-1])
         gaussians = rescale(result.gaussians, 1.0 if own_unit else 1 / length)
         poses = tuple(pose_error(mine, true) for mine, true in further)
+        pixels = min((min(depth.shape) for depth in result.depths), default=1)
     except Exception as error:  # whatever the cause, the pair counts, and the report names it
         failure = f"{type(error).__name__}: {error}"
-        return _Attempt(None, (FAILED_POSE,) * (len(truth) - 1), failure, ())
-    return _Attempt(gaussians, poses, None, result.problems)
+        return _Attempt(None, 1, (FAILED_POSE,) * (len(truth) - 1), failure, ())
+    return _Attempt(gaussians, pixels, poses, None, result.problems)
 
 
 def _baseline(world2cam: Float[Tensor, "4 4"]) -> float:

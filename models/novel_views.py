@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 from models.alignment import align_cameras
 from models.data.pairs import PosedPhoto
@@ -64,6 +65,7 @@ def score_views(
     align: bool,
     lpips: Lpips | None,
     per_pixel: float | None = None,
+    detail: int = 1,
 ) -> ViewScores:
     """Draw a scene at the true poses and, if asked, the targets at those that fit it best.
 
@@ -74,6 +76,9 @@ def score_views(
         align: Whether to draw the targets at aligned poses too.
         lpips: The perceptual distance, on the scene's device; None leaves it out.
         per_pixel: How many Gaussians for a pixel are enough to align by; None takes all.
+        detail: So many times larger, along each side, the scene is drawn and then averaged. Of a
+            scene finer than the picture a pixel would otherwise show one Gaussian of many, whereas
+            the photo's pixel is the average of all that fell on it.
     """
     photos = torch.stack([square.photo for square in squares])
     drawn, render_seconds, align_seconds = torch.zeros_like(photos), 0.0, None
@@ -84,13 +89,13 @@ def score_views(
         world2cam[:, :3, 3] /= unit
         intrinsics = torch.stack([square.intrinsics for square in squares]).to(device)
         began = time.perf_counter()
-        drawn = _draw(gaussians, world2cam, intrinsics, photos)
+        drawn = _draw(gaussians, world2cam, intrinsics, photos, detail)
         render_seconds = (time.perf_counter() - began) / len(squares)
         if align and len(squares) > 1:
             began = time.perf_counter()
             cameras = world2cam[1:], intrinsics[1:]
             found = align_cameras(gaussians, *cameras, photos[1:].to(device), lpips, per_pixel)
-            aligned = _draw(gaussians, found, intrinsics[1:], photos[1:])
+            aligned = _draw(gaussians, found, intrinsics[1:], photos[1:], detail)
             align_seconds = time.perf_counter() - began
     scores = [_score(*both, lpips) for both in zip(drawn, photos, strict=True)]
     best: list[ImageScore | None] = [None] * len(squares[1:])
@@ -110,10 +115,12 @@ def _draw(
     world2cam: Float[Tensor, "view 4 4"],
     intrinsics: Float[Tensor, "view 3 3"],
     photos: Float[Tensor, "view 3 size size"],
+    detail: int,
 ) -> Float[Tensor, "view 3 size size"]:
-    size = (photos.shape[-2], photos.shape[-1])
+    size = (photos.shape[-2] * detail, photos.shape[-1] * detail)
     cameras = zip(world2cam, intrinsics, strict=True)
-    return torch.stack([render(gaussians, *camera, size).color.cpu() for camera in cameras])
+    drawn = torch.stack([render(gaussians, *camera, size).color.cpu() for camera in cameras])
+    return functional.avg_pool2d(drawn, detail)
 
 
 @torch.no_grad()
