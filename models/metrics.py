@@ -92,19 +92,36 @@ def ssim(image: Float[Tensor, "3 height width"], photo: Float[Tensor, "3 height 
     )
 
 
+@dataclass(frozen=True)
+class Structure:
+    """A photo, and what the structure term of SSIM asks about it: asked once, compared often."""
+
+    photo: Float[Tensor, "3 height width"]
+    mean: Float[Tensor, "3 inner_height inner_width"]
+    variance: Float[Tensor, "3 inner_height inner_width"]
+
+
+def structure_of(photo: Float[Tensor, "3 height width"]) -> Structure:
+    """Prepare a photo for `structure_loss`."""
+    mean, square = _blur(torch.cat([photo, photo.square()])).split(3)
+    return Structure(photo, mean, _variance(mean, square))
+
+
 def structure_loss(
-    image: Float[Tensor, "3 height width"], photo: Float[Tensor, "3 height width"]
+    image: Float[Tensor, "3 height width"], photo: Float[Tensor, "3 height width"] | Structure
 ) -> Float[Tensor, ""]:
     """One minus the structure term of SSIM: blind to brightness and contrast; differentiable."""
-    maps = [image, photo, image.square(), photo.square(), image * photo]
-    first_mean, second_mean, first_square, second_square, product = _blur(torch.cat(maps)).split(3)
-    tiny = torch.finfo(image.dtype).eps ** 2
-    first_variance = (first_square - first_mean.square()).clamp(min=tiny)
-    second_variance = (second_square - second_mean.square()).clamp(min=tiny)
-    spread = (first_variance * second_variance).sqrt()
-    covariance = (product - first_mean * second_mean).clamp(min=-spread, max=spread)
+    known = photo if isinstance(photo, Structure) else structure_of(photo)
+    maps = torch.cat([image, image.square(), image * known.photo])
+    mean, square, product = _blur(maps).split(3)
+    spread = (_variance(mean, square) * known.variance).sqrt()
+    covariance = (product - mean * known.mean).clamp(min=-spread, max=spread)
     structure = (covariance + _STABILIZER) / (spread + _STABILIZER)
     return 1 - structure.clamp(max=_STRUCTURE_CEILING).mean()
+
+
+def _variance(mean: Float[Tensor, "*map"], square: Float[Tensor, "*map"]) -> Float[Tensor, "*map"]:
+    return (square - mean.square()).clamp(min=torch.finfo(mean.dtype).eps ** 2)
 
 
 def _blur(maps: Float[Tensor, "map height width"]) -> Float[Tensor, "map _height _width"]:

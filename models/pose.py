@@ -8,15 +8,21 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from models.camera import pixel_grid, project, se3_exponential, to_pixels
+from models.camera import pixel_grid, project, se3_exponential, to_pixels, transform_points
 from models.gaussians import Gaussians
-from models.metrics import structure_loss
+from models.lpips import Lpips
+from models.metrics import Structure, structure_loss, structure_of
 from models.render import render
 from models.views import resize
 
 INLIER_DISTANCE = 5 / 256  # largest reprojection error of an inlier, a share of the longer side
 STRUCTURE_WEIGHT = 0.1  # of the structure loss, beside the mean squared error
-_GAUSSIANS_PER_PIXEL = 3  # are enough to align by
+PERCEPTUAL_WEIGHT = 0.05  # of LPIPS, where there is one
+SLOWER = 0.35  # by which steps get shorter from one size of the picture to the next
+PATIENCE, LEAST_GAIN = 15, 1e-3  # so many steps that gain less than this share end a size
+_BETAS = 0.8, 0.95  # Adam's memory: shorter than usual, as every step starts somewhere else
+_LEAST_SIDE = 11  # pixels that the structure loss compares at once
+_GAUSSIANS_PER_PIXEL = 8  # are enough to align by
 _FEWEST_POINTS = 6  # what PnP with RANSAC needs
 _THINNEST = 1e-4  # second extent of the points over the first: below it they lie on a line
 _RANSAC_POINTS = 4096  # few, so that many draws are affordable
@@ -155,36 +161,70 @@ def align_pose(
     world2cam: Float[Tensor, "4 4"],
     intrinsics: Float[Tensor, "3 3"],
     photo: Float[Tensor, "3 height width"],
-    steps: tuple[int, ...] = (60, 40, 0),
-    learning_rate: float = 5e-3,
+    steps: tuple[int, ...] = (100, 60, 40, 30),
+    learning_rate: float = 2e-2,
+    lpips: Lpips | None = None,
 ) -> Float[Tensor, "4 4"]:
     """Move a camera so that the scene, as it is, looks most like the photo.
 
-    Adam on a twist, from coarse to fine: pictures of a quarter and half the size, where a random
-    few of the Gaussians, enlarged, stand for all.
+    Adam on a twist to the left of the pose, from coarse to fine, with steps that get ever shorter;
+    a size is left when its loss no longer falls. Where a picture is small, a random few of the
+    Gaussians, enlarged, stand for all.
 
     Args:
-        gaussians: The scene, in units in which `learning_rate` is a small step.
+        gaussians: The scene.
         world2cam: Where to begin.
         intrinsics: Normalized, of the photo.
         photo: What the camera should see.
-        steps: How many to take at each size; the last is the photo's own, each half the next.
-        learning_rate: Of the rotation, in radians, and of the translation.
+        steps: The most to take at each size; the last is the photo's own, each half the next.
+        learning_rate: Of the first steps, in radians: turning, or going around the scene.
+        lpips: The perceptual distance, which then counts too, at the photo's own size.
 
     Returns:
         Where the loss was least; `world2cam` itself if nothing better was found.
     """
-    found = world2cam
+    found, rate, distance = world2cam, learning_rate, _distance(gaussians, world2cam)
     for level, count in enumerate(steps):
         factor = 2 ** (len(steps) - 1 - level)
-        smaller = resize(photo, (photo.shape[1] // factor, photo.shape[2] // factor))
-        fewer = thin(gaussians, _GAUSSIANS_PER_PIXEL * smaller[0].numel())
-        found = _descend(fewer, found, intrinsics, smaller, count, learning_rate)
+        size = (photo.shape[1] // factor, photo.shape[2] // factor)
+        if min(size) < _LEAST_SIDE and factor > 1:
+            continue
+        goal = _Goal(intrinsics, structure_of(resize(photo, size)), None if factor > 1 else lpips)
+        fewer = thin(gaussians, _GAUSSIANS_PER_PIXEL * size[0] * size[1])
+        found = _descend(fewer, found, goal, distance, count, rate)
+        rate *= SLOWER
+    goal = _Goal(intrinsics, structure_of(photo), lpips)
     with torch.no_grad():
-        before, after = (
-            _difference(gaussians, pose, intrinsics, photo) for pose in (world2cam, found)
-        )
+        before, after = (goal.missed(gaussians, pose) for pose in (world2cam, found))
     return found if after < before else world2cam
+
+
+@dataclass(frozen=True)
+class _Goal:
+    """What a camera should see."""
+
+    intrinsics: Float[Tensor, "3 3"]
+    structure: Structure
+    lpips: Lpips | None
+
+    def missed(self, gaussians: Gaussians, world2cam: Float[Tensor, "4 4"]) -> Float[Tensor, ""]:
+        """How far the scene is from looking like the photo."""
+        photo = self.structure.photo
+        picture = render(
+            gaussians, world2cam, self.intrinsics, (photo.shape[1], photo.shape[2])
+        ).color
+        loss = (picture - photo).square().mean()
+        loss = loss + STRUCTURE_WEIGHT * structure_loss(picture, self.structure)
+        if self.lpips is not None:
+            loss = loss + PERCEPTUAL_WEIGHT * self.lpips(picture[None], photo[None])[0]
+        return loss
+
+
+def _distance(gaussians: Gaussians, world2cam: Float[Tensor, "4 4"]) -> float:
+    """How far in front of the camera the scene is; 1 if nothing is."""
+    depth = transform_points(gaussians.means, world2cam)[:, 2]
+    seen = depth[depth > 0]
+    return float(seen.median()) if len(seen) else 1.0
 
 
 def thin(gaussians: Gaussians, most: int) -> Gaussians:
@@ -199,36 +239,43 @@ def thin(gaussians: Gaussians, most: int) -> Gaussians:
     return replace(fewer, scales=fewer.scales * (count / most) ** 0.5)
 
 
-def _difference(
-    gaussians: Gaussians,
-    world2cam: Float[Tensor, "4 4"],
-    intrinsics: Float[Tensor, "3 3"],
-    photo: Float[Tensor, "3 height width"],
-) -> Float[Tensor, ""]:
-    picture = render(gaussians, world2cam, intrinsics, (photo.shape[1], photo.shape[2])).color
-    return (picture - photo).square().mean() + STRUCTURE_WEIGHT * structure_loss(picture, photo)
+def _twist(change: Float[Tensor, "6"], distance: float) -> Float[Tensor, "6"]:
+    """Angles by which a camera goes around what it looks at, and by which it turns where it is.
+
+    A step aside and a turn look almost alike, and Adam does not know: it would take one for the
+    other. A step that keeps the middle of the scene in view is told apart from a turn.
+    """
+    x, y, z, *turn = change.unbind()
+    return torch.stack(
+        [distance * x, distance * y, distance * z, turn[0] + y, turn[1] - x, turn[2]]
+    )
 
 
 def _descend(
     gaussians: Gaussians,
     world2cam: Float[Tensor, "4 4"],
-    intrinsics: Float[Tensor, "3 3"],
-    photo: Float[Tensor, "3 height width"],
+    goal: _Goal,
+    distance: float,
     steps: int,
     learning_rate: float,
 ) -> Float[Tensor, "4 4"]:
     """Take steps, each from where the last one led, and return the best place visited."""
-    twist = torch.zeros(6, device=world2cam.device, requires_grad=True)
-    optimizer = torch.optim.Adam([twist], lr=learning_rate)
-    best, least = world2cam, float("inf")
-    for _ in range(steps):
-        loss = _difference(gaussians, se3_exponential(twist) @ world2cam, intrinsics, photo)
-        if loss.item() < least:
-            best, least = world2cam, loss.item()
+    change = torch.zeros(6, device=world2cam.device, requires_grad=True)
+    optimizer = torch.optim.Adam([change], lr=learning_rate, betas=_BETAS)
+    best, least, since = world2cam, float("inf"), 0
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = learning_rate * SLOWER ** (step / steps)
+        loss = goal.missed(gaussians, se3_exponential(_twist(change, distance)) @ world2cam)
+        value = loss.item()
+        since = 0 if value < least * (1 - LEAST_GAIN) else since + 1
+        if value < least:
+            best, least = world2cam, value
+        if since >= PATIENCE:
+            break
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         with torch.no_grad():
-            world2cam = se3_exponential(twist) @ world2cam
-            twist.zero_()
+            world2cam = se3_exponential(_twist(change, distance)) @ world2cam
+            change.zero_()
     return best

@@ -21,6 +21,7 @@ from models.fill import fill
 from models.framing import ALL_OF_THEM, Framing
 from models.fusion import PosedDepth, fuse
 from models.gaussians import Gaussians, join
+from models.lpips import Lpips
 from models.matching.features import Matcher
 from models.matching.focal import SharedFocal
 from models.network.noposplat import NoPoSplat
@@ -69,6 +70,7 @@ def reconstruct(
     unknown_focal: tuple[int, ...] = (),
     align: bool = False,
     framing: Framing = ALL_OF_THEM,
+    lpips: Lpips | None = None,
     on_stage: Callable[[str], None] = lambda stage: None,
 ) -> Reconstruction:
     """Reconstruct a scene from two or three photos, each of its own size and camera.
@@ -83,6 +85,7 @@ def reconstruct(
         unknown_focal: Numbers of photos of one camera, whose focal length is only a guess.
         align: Whether poses that only the network tells are then aligned with the photos.
         framing: What the network sees of the photos.
+        lpips: The perceptual distance, where there is one, by which they are aligned too.
         on_stage: Called with a few words as each stage begins.
     """
     registration = None
@@ -94,7 +97,8 @@ def reconstruct(
         intrinsics = focal.applied_to(intrinsics)
     on_stage("predicting Gaussians")
     answer = replace(
-        predict(images, intrinsics, network, framing, align and registration is None), focal=focal
+        predict(images, intrinsics, network, framing, align and registration is None, lpips),
+        focal=focal,
     )
     if refinement is None:
         return answer
@@ -150,6 +154,7 @@ def predict(
     network: NoPoSplat,
     framing: Framing,
     align: bool = False,
+    lpips: Lpips | None = None,
 ) -> Reconstruction:
     """The network's answer alone: its Gaussians, and poses by PnP on their centers.
 
@@ -167,7 +172,8 @@ def predict(
     ]
     if align:
         poses = [
-            pose and _aligned(pose, gaussians, views.intrinsics[0, view], views.images[0, view])
+            pose
+            and _aligned(pose, gaussians, views.intrinsics[0, view], views.images[0, view], lpips)
             for view, pose in enumerate(poses, start=1)
         ]
     world2cam = torch.stack(
@@ -210,8 +216,10 @@ def _aligned(
     gaussians: Gaussians,
     intrinsics: Float[Tensor, "3 3"],
     photo: Float[Tensor, "3 height width"],
+    lpips: Lpips | None,
 ) -> PnpPose:
-    return replace(pose, world2cam=align_pose(gaussians, pose.world2cam, intrinsics, photo))
+    world2cam = align_pose(gaussians, pose.world2cam, intrinsics, photo, lpips=lpips)
+    return replace(pose, world2cam=world2cam)
 
 
 def measure(

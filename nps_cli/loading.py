@@ -76,10 +76,12 @@ def reconstruct_photos(
 
         from models.reconstruct import reconstruct
         from nps_cli.device import pick_device
+        from nps_cli.perceptual import find_lpips
 
         where = pick_device(choice.device)
         network, info = open_network(choice.weights, where, len(photos), choice.precision)
         console.say(f"weights: {info.name} (sha256 {info.sha256[:12]})")
+        lpips = find_lpips() if align else None
         reconstruction = reconstruct(
             [photo.image.to(where) for photo in photos],
             torch.stack([photo.intrinsics for photo in photos]).to(where),
@@ -90,6 +92,7 @@ def reconstruct_photos(
             unknown_focal=_of_one_unknown_camera(photos),
             align=align,
             framing=framing_for(info, choice.crop),
+            lpips=lpips and lpips.to(where),
             on_stage=stage,
         )
     photos = _with_estimates(photos, reconstruction)

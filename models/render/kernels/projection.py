@@ -12,6 +12,7 @@ from models.render.kernels.vectors import apply, combine, dot, mix, times, tripl
 from models.render.rules import DILATION, MARGIN, NEAR, SMALLEST_ALPHA
 
 ROUNDING = 1e-3  # pixels by which a box is larger than it must be
+NOTHING = (0.0, 0.0, 0.0), (0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.0)
 PER_SIGMA = math.sqrt(0.5 / math.log(2))  # exp(-d^2 / 2) = 2^-(PER_SIGMA d)^2
 
 
@@ -204,8 +205,8 @@ def quaternion_gradient(quaternion, inverse_length, g):
 
 @njit(error_model="numpy")
 @no_type_check
-def project_one_backward(mean, scale, rotation, pose, lens, width, height, moments, sums):
-    """Add to the camera's `sums`; return derivatives by mean, scale and rotation."""
+def project_one_backward(mean, scale, rotation, pose, lens, width, height, moments, whole, sums):
+    """Add to the camera's `sums`; return derivatives by mean, scale and rotation if `whole`."""
     mean, scale = triple(mean), triple(scale)
     in_camera = apply(pose, mean)
     x, y, z = in_camera[0] + pose[0][3], in_camera[1] + pose[1][3], in_camera[2] + pose[2][3]
@@ -219,13 +220,8 @@ def project_one_backward(mean, scale, rotation, pose, lens, width, height, momen
 
     by_across = mix(2 * by_covariance[0], across, by_covariance[1], down)
     by_down = mix(2 * by_covariance[2], down, by_covariance[1], across)
-    by_scale = mix(1.0, times(by_across, unit_across), 1.0, times(by_down, unit_down))
+    by_unit_across, by_unit_down = by_across, by_down
     by_across, by_down = times(by_across, scale), times(by_down, scale)
-    by_axes = (
-        mix(by_across[0], slope_x, by_down[0], slope_y),
-        mix(by_across[1], slope_x, by_down[1], slope_y),
-        mix(by_across[2], slope_x, by_down[2], slope_y),
-    )
     by_slope_x, by_slope_y = combine(by_across, axes), combine(by_down, axes)
 
     by_xz, by_yz = dot(by_slope_x, pose[2]), dot(by_slope_y, pose[2])
@@ -249,6 +245,14 @@ def project_one_backward(mean, scale, rotation, pose, lens, width, height, momen
     sums[3, 1] += (by_yy + y * by_pixel_y) * inverse_z
     sums[3, 2] += by_pixel_x + by_xz * inverse_z
     sums[3, 3] += by_pixel_y + by_yz * inverse_z
+    if not whole:
+        return NOTHING
+    by_scale = mix(1.0, times(by_unit_across, unit_across), 1.0, times(by_unit_down, unit_down))
+    by_axes = (
+        mix(by_across[0], slope_x, by_down[0], slope_y),
+        mix(by_across[1], slope_x, by_down[1], slope_y),
+        mix(by_across[2], slope_x, by_down[2], slope_y),
+    )
     by_quaternion = quaternion_gradient(quaternion, inverse_length, by_axes)
     return combine(by_point, pose), by_scale, by_quaternion
 
@@ -292,7 +296,7 @@ def project_backward(
             continue
         gaussian = means[i], scales[i], rotations[i]
         by_mean, by_scale, by_rotation = project_one_backward(
-            *gaussian, view, lens, width, height, moments[i], sums
+            *gaussian, view, lens, width, height, moments[i], whole, sums
         )
         if whole:
             by_opacities[i] = -moments[i, at.ONE] / splats[i, at.OPACITY]
