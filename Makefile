@@ -51,7 +51,7 @@ format: $(STAMP) ## put the code into our format
 types: $(STAMP) ## check the types
 	@$(BIN)/mypy
 
-bench: $(STAMP) ## time the renderer and the full-size network (against a checkout: ORIGINAL=folder)
+bench: $(STAMP) ## time the renderer, the loading of data and the full-size network (against a checkout: ORIGINAL=folder)
 	@$(BIN)/python tests/benchmarks/render.py
 	@$(BIN)/python tests/benchmarks/loading.py
 	@$(BIN)/python tests/benchmarks/network.py $(if $(ORIGINAL),--original $(ORIGINAL))

@@ -1,4 +1,5 @@
 import json
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -53,6 +54,13 @@ def test_a_photo_is_cropped_as_published(root):
         (image * 255).byte(), torch.from_numpy(np.array(shrunken))[:, 9:33].permute(2, 0, 1)
     )
     assert intrinsics[0, 0] == pytest.approx(0.9 * 43 / 24)
+
+
+def test_a_pair_may_be_handed_to_another_process(root):
+    (pair,) = listed(root, {"b": entry()})
+    there = pickle.loads(pickle.dumps(pair))
+    assert torch.equal(there.views[1].load(), pair.views[1].load())
+    assert len(pickle.dumps(pair)) < 10_000  # no image travels along
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ processes of one run share the examples as one process with the whole batch woul
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,17 @@ class Source:
     keys: dict[str, list[str]]  # of every chunk, by its file's name
 
     def __len__(self) -> int:
-        return sum(map(len, self.keys.values()))
+        return sum(self.sizes)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Files of the chunks."""
+        return tuple(self.keys)
+
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """How many scenes each chunk has."""
+        return tuple(map(len, self.keys.values()))
 
 
 def open_source(root: Path, settings: DataSettings, report: Report, stage: str = "train") -> Source:
@@ -82,11 +92,10 @@ class ExampleStream:
     ) -> Example:
         """The example of this number; if its scene cannot be used, one of the next that can."""
         epoch, at = divmod(number, len(source))
-        order = _order(source.folder, tuple(map(len, source.keys.values())), self.seed, epoch)
-        names = list(source.keys)
+        order = _order(source.sizes, self.seed, epoch)
         for attempt in range(min(_ATTEMPTS, len(source))):
             chunk, member = order[(at + attempt) % len(order)]
-            name = names[chunk]
+            name = source.names[chunk]
             key = source.keys[name][member]
             dice = np.random.default_rng([self.seed, place, number, attempt])
             try:
@@ -160,7 +169,7 @@ class _From(torch.utils.data.Sampler[int]):
 
 
 @lru_cache(maxsize=4)
-def _order(folder: Path, scenes: tuple[int, ...], seed: int, epoch: int) -> np.ndarray:
+def _order(scenes: tuple[int, ...], seed: int, epoch: int) -> np.ndarray:
     """(chunk, scene in it) of every scene: chunks in random order, and the scenes of each too."""
     dice = np.random.default_rng([seed, epoch])
     return np.concatenate([
