@@ -17,6 +17,7 @@ from models.evidence import (
     match_evidence,
     pnp_evidence,
 )
+from models.exposure import even_out
 from models.fill import fill
 from models.framing import ALL_OF_THEM, Framing
 from models.fusion import PosedDepth, fuse
@@ -252,7 +253,7 @@ def measure(
         for view in range(1, len(images))
         if (support := best_support(view, pairs)).confidence < TRUSTED
     )
-    views = settle(views, ranges, stereo.config.planes)
+    views = even_out(settle(views, ranges, stereo.config.planes))
     return Reconstruction(
         gaussians=join([fuse(views), fill(views)]),
         world2cam=world2cam,
