@@ -14,7 +14,7 @@ FOOTPRINT = 0.5  # standard deviation of a Gaussian, in spacings of its neighbor
 THICKNESS = 0.1  # of a Gaussian along its normal, in spacings
 LONGEST = 4.0  # a slanted Gaussian is at most this many times longer than a fronto-parallel one
 OPACITY = 0.95
-DOUBT = 0.2  # difference in confidence from which a later view overrules an earlier one
+DOUBT = 0.4  # difference in confidence from which a later view overrules an earlier one
 SURFACE = 0.03  # relative depth difference up to which two views are said to see one surface
 
 
