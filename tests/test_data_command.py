@@ -21,7 +21,7 @@ def test_what_is_made_passes_the_check(nps, tmp_path, layout):
     assert ran.code == 0
     assert all(count.split()[0] == count.split()[2] for count in ran.out.strip().split(", "))
     if layout == "chunks":
-        ran = nps("data", "check", out, "--index", out / "evaluation_index.json")
+        ran = nps("data", "check", out, "--index", out / "evaluation.json")
         assert ran.out == "1 of 1 pairs, 5 of 5 photos\n"
 
 

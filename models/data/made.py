@@ -20,7 +20,7 @@ from models.data.procedural import FAR, WorldBatch, generate
 from models.data.scenes import Scene
 from models.data.textures import load_textures, noise_textures
 
-INDEX = "evaluation_index.json"
+INDEX = "evaluation.json"
 _QUALITY = 95  # of JPEGs
 _DIFFICULTIES = {"large": "easy", "medium": "medium", "small": "hard", "ignore": "easy"}
 _OFF_CENTER = 4  # pixels cut from the right and the bottom, where a principal point is not central
@@ -31,8 +31,8 @@ class Making:
     """How much is made."""
 
     scenes: int = 4  # for each stage
-    frames: int = 12
-    size: tuple[int, int] = (90, 160)  # (height, width) of the images
+    frames: int = 8
+    size: tuple[int, int] = (256, 320)  # (height, width) of the images
     targets: int = 3
     seed: int = 0
 

@@ -45,8 +45,8 @@ def make(
         ),
     ] = Layout.chunks,
     scenes: Annotated[int, typer.Option(min=1, metavar="N", help="For each stage.")] = 4,
-    frames: Annotated[int, typer.Option(min=6, metavar="N", help="Of each scene.")] = 12,
-    size: Annotated[str, typer.Option(metavar="WxH", help="Of the images.")] = "160x90",
+    frames: Annotated[int, typer.Option(min=6, metavar="N", help="Of each scene.")] = 8,
+    size: Annotated[str, typer.Option(metavar="WxH", help="Of the images.")] = "320x256",
     textures: Annotated[
         Path | None,
         typer.Option(
@@ -205,7 +205,7 @@ def _parse_size(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d{1,4})x(\d{1,4})", text)
     if not match or min(map(int, match.groups())) < 32:
         raise typer.BadParameter(
-            f"{text!r} is not WIDTHxHEIGHT, both from 32, such as 160x90.", param_hint="--size"
+            f"{text!r} is not WIDTHxHEIGHT, both from 32, such as 320x256.", param_hint="--size"
         )
     return int(match[2]), int(match[1])
 
