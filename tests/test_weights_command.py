@@ -1,6 +1,7 @@
 """`nps weights`: what is listed, verified and converted, and what is said when it cannot be."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -37,8 +38,9 @@ def test_weights_are_listed_with_licence_hash_and_place(nps, embedded: Path):
     assert own["sha256"] == read_info(path).sha256
     assert (own["name"], own["license"], own["present"]) == ("network", "MIT", True)
     assert [each["name"] for each in others] == [each.name for each in CHECKPOINTS]
-    for each in others:
-        assert (each["present"], each["path"], each["sha256"]) == (False, None, None)
+    for each, checkpoint in zip(others, CHECKPOINTS, strict=True):
+        assert (each["present"], each["path"], each["sha256"]) == (False, None, checkpoint.sha256)
+        assert checkpoint.sha256 is None or re.fullmatch("[0-9a-f]{64}", checkpoint.sha256)
         assert "MASt3R" in each["license"] and each["metadata"]["code_license"]
     table = nps("weights", "list").out
     assert "made of [noise]" in table and own["sha256"][:12] in table

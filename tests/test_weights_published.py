@@ -226,11 +226,18 @@ def test_a_run_starts_from_networks_only(nps, tmp_path: Path):
     assert nps(*start, "--part", "stereo").code == 2
 
 
+SPFSPLAT_LAYERS = ("more_mlps.0", "more_mlps.2", "fc_t", "fc_rot")
+SPFSPLAT_POSE_HEAD = (  # what each of the two has, by its authors' code; half of it no weights
+    *("max_scale", "min_scale", "max_inv_scale", "h_beta", "min_inv_scale"),
+    *(f"{layer}.{what}" for layer in SPFSPLAT_LAYERS for what in ("weight", "bias")),
+)
+
+
 def test_spfsplat_is_read_without_its_pose_heads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(published, "ARCHITECTURE", TINY)
     state, path = published_state(), tmp_path / "re10k.ckpt"
-    pose = {"encoder.pose_head.fc_t.weight": torch.zeros(4, 6), "encoder.pose_head2.h_beta": 1.0}
-    pose = {key: torch.as_tensor(value) for key, value in pose.items()}
+    heads = ("encoder.pose_head.", "encoder.pose_head2.")
+    pose = {head + name: torch.zeros(1) for head in heads for name in SPFSPLAT_POSE_HEAD}
     torch.save({"state_dict": state | pose}, path)
 
     network, info = load_network(path)

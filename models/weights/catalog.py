@@ -17,7 +17,7 @@ class PublishedCheckpoint:
     trained_on: str
     image_size: int  # height and width of the square training photos
     views: int
-    sha256: str | None = None  # None: what the hub says at the first fetch holds from then on
+    sha256: str | None = None  # None: of the first file fetched, which holds from then on
     repository: str = "botaoye/NoPoSplat"
     code_license: str = "MIT, with parts from CroCo and DUSt3R under CC BY-NC-SA 4.0; not used here"
     license: str = LICENSE  # of the weights
@@ -43,7 +43,14 @@ class PublishedCheckpoint:
 CHECKPOINTS = (  # of those for as many photos, the first is the best for photos of any place
     PublishedCheckpoint("noposplat-mix", "mixRe10kDl3dv.ckpt", "RealEstate10K and DL3DV", 256, 2),
     PublishedCheckpoint(
-        "noposplat-mix-512", "mixRe10kDl3dv_512x512.ckpt", "RealEstate10K and DL3DV", 512, 2
+        "noposplat-mix-512",
+        "mixRe10kDl3dv_512x512.ckpt",
+        "RealEstate10K and DL3DV",
+        512,
+        2,
+        # Stated by a public project that has used the file, whose authors state none.
+        sha256="4a35bc8c341b20859c0621f5238349b55b19a34a5bbeb3daec8d1f4c4603cd08",
+        size=2_448_478_423,
     ),
     PublishedCheckpoint("noposplat-re10k", "re10k.ckpt", "RealEstate10K", 256, 2),
     PublishedCheckpoint("noposplat-acid", "acid.ckpt", "ACID", 256, 2),

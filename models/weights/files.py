@@ -14,7 +14,7 @@ from torch import Tensor
 from models.network.noposplat import NoPoSplat, NoPoSplatConfig
 from models.stereo.network import StereoConfig, StereoNetwork
 from models.weights.published import read_published
-from models.weights.strict import EXPECTED, empty_network, load_strictly
+from models.weights.strict import EXPECTED, cut_short, empty_network, load_strictly
 
 REQUIRED = ("name", "license", "description")  # metadata of every file of ours
 
@@ -74,6 +74,8 @@ def load_network(path: Path, sha256: str | None = None) -> tuple[NoPoSplat, Weig
     """
     with path.open("rb") as file:
         start = file.read(4)
+    if not start:
+        raise ValueError(f"{path} is no weights file (it is empty); {EXPECTED}")
     if start == b"PK\x03\x04":
         network, about = read_published(path)
     else:
@@ -148,7 +150,8 @@ def read_own(path: Path, weights: bool = True) -> tuple[dict[str, Tensor], dict[
             about = dict(file.metadata() or {})
             state = {key: file.get_tensor(key) for key in file.keys() if weights}
     except SafetensorError as error:
-        raise ValueError(f"{path} is broken or no weights file ({error}); {EXPECTED}") from error
+        reason = cut_short(path) if "not fully covered" in str(error) else error
+        raise ValueError(f"{path} is broken or no weights file ({reason}); {EXPECTED}") from error
     absent = {"config", *REQUIRED} - about.keys()
     if absent:
         raise ValueError(f"{path} does not say its {', '.join(sorted(absent))}; {EXPECTED}")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from models.network.noposplat import NoPoSplat, NoPoSplatConfig
-from models.weights.strict import EXPECTED, empty_network, load_strictly
+from models.weights.strict import EXPECTED, cut_short, empty_network, load_strictly
 
 ARCHITECTURE = NoPoSplatConfig()
 LICENSE = "not stated; fine-tuned from MASt3R (CC BY-NC-SA 4.0), so non-commercial use only"
@@ -104,6 +104,7 @@ def read_published(path: Path) -> tuple[NoPoSplat, dict[str, str]]:
         "name": path.stem,
         "license": LICENSE,
         "description": f"{family}, as published by its authors",
+        "image_size": "512" if "512" in path.stem else "256",  # the file itself does not say
     }
     return network, about
 
@@ -117,6 +118,8 @@ def read_pickled(path: Path) -> object:
         wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
         if wanted:
             reason = f"it asks to run {wanted[1]}, which was not done"
+        elif "central directory" in str(error):  # which a zip archive has at its end
+            reason = cut_short(path)
         else:
             reason = str(error).splitlines()[0]
         raise ValueError(f"{path} is broken or no checkpoint ({reason}); {EXPECTED}") from error

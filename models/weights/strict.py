@@ -1,5 +1,7 @@
 """Filling a network with weights: every parameter is found and none is left over, or it fails."""
 
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
@@ -42,3 +44,8 @@ def summary(names: list[str]) -> str:
     """How many there are, and the first few."""
     shown = ", ".join(names[:4])
     return f"{len(names)} ({shown}{', ...' if len(names) > 4 else ''})"
+
+
+def cut_short(path: Path) -> str:
+    """What to say of a file whose end is missing."""
+    return f"it is cut short: it ends after {path.stat().st_size:,} bytes"
