@@ -24,6 +24,7 @@ class Framing:
 
     crop: Crop = Crop.full
     side: int = 256
+    symmetric: bool = False  # ask in every order of the photos, and take the mean
 
     def apply(
         self, images: list[Float[Tensor, "3 _height _width"]], intrinsics: Float[Tensor, "view 3 3"]

@@ -25,6 +25,7 @@ from models.gaussians import Gaussians, join
 from models.lpips import Lpips
 from models.matching.features import Matcher
 from models.matching.focal import SharedFocal
+from models.network.both_ways import reconstruct_in_every_order
 from models.network.noposplat import NoPoSplat
 from models.pose import PnpPose, align_pose, pose_from_centers
 from models.refine import LEAST_PARALLAX, Registration, depth_range, register
@@ -163,7 +164,11 @@ def predict(
     """
     views = framing.apply(images, intrinsics)
     height, width = views.size
-    gaussians = network.reconstruct(views)
+    gaussians = (
+        reconstruct_in_every_order(network, views)
+        if framing.symmetric
+        else network.reconstruct(views)
+    )
     centers = gaussians.means.unflatten(0, (len(images), height, width))
     opacities = gaussians.opacities.unflatten(0, (len(images), height, width))
     identity = torch.eye(4, device=intrinsics.device)

@@ -30,6 +30,7 @@ class NetworkChoice:
     device: str = "auto"
     precision: str = "auto"
     crop: str | None = None
+    symmetric: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def reconstruct_photos(
             seed=seed,
             unknown_focal=_of_one_unknown_camera(photos),
             align=align,
-            framing=framing_for(info, choice.crop),
+            framing=framing_for(info, choice.crop, choice.symmetric),
             lpips=lpips and lpips.to(where),
             on_stage=stage,
         )
@@ -189,7 +190,7 @@ def _rather_rounded(network: "NoPoSplat", device: "torch.device") -> bool:
     return parameters > ROUNDED_FROM and multiplies_bfloat16(device)
 
 
-def framing_for(info: "WeightsInfo", crop: str | None) -> "Framing":
+def framing_for(info: "WeightsInfo", crop: str | None, symmetric: bool = False) -> "Framing":
     """What the network sees of photos: by default what it saw when it was trained.
 
     The published networks saw squares of one size, and the weights say which; others do not mind.
@@ -198,7 +199,7 @@ def framing_for(info: "WeightsInfo", crop: str | None) -> "Framing":
 
     side = info.metadata.get("image_size")
     usual = Crop.full if side is None else Crop.square
-    return Framing(Crop(crop or usual), int(side or Framing.side))
+    return Framing(Crop(crop or usual), int(side or Framing.side), symmetric)
 
 
 def _best_published(device: "torch.device", views: int) -> "PublishedCheckpoint | None":

@@ -138,6 +138,7 @@ def evaluate(
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     crop: options.Crop = None,
+    symmetric: options.Symmetric = False,
     refine: options.Refine = True,
     resolution: options.Resolution = 512,
     force: options.Force = False,
@@ -176,7 +177,7 @@ def evaluate(
     )
     facts = {"refine": refine, "resolution": resolution, "views": config.views, "align": align}
     facts |= {"size": size, "paper": paper, "published_crop": published}
-    choice = NetworkChoice(weights, device, precision, crop)
+    choice = NetworkChoice(weights, device, precision, crop, symmetric)
     opened = partial(_open_reconstruct, choice, resolution, paper)
     ways = {USUAL: partial(opened, refine)} | ({ALONE: partial(opened, False)} if compare else {})
     which, of = map(int, shard.split("/"))
@@ -220,7 +221,7 @@ def _open_reconstruct(
     where = pick_device(choice.device)
     network, info = open_network(choice.weights, where, precision=choice.precision)
     refinement = open_refinement(where) if refine else None
-    framing = framing_for(info, choice.crop)
+    framing = framing_for(info, choice.crop, choice.symmetric)
     return TimedReconstruct(network, refinement, where, resolution, align, framing)
 
 

@@ -11,17 +11,15 @@ of the first answer, and of a scene whose centers are the mean of both.
 
 import argparse
 import statistics
-from dataclasses import replace
 from pathlib import Path
 
-import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from models.data.pairs import load_pairs, spread_over_scenes
 from models.evaluate import EvaluationConfig, evaluate_pair
 from models.framing import Framing
 from models.gaussians import Gaussians
+from models.network.both_ways import reconstruct_in_every_order
 from models.network.noposplat import NoPoSplat
 from models.reconstruct import Reconstruction, reconstruct
 from models.views import Views
@@ -29,39 +27,20 @@ from nps_cli.device import pick_device
 from nps_cli.loading import framing_for, open_network
 
 
-def fitted(
-    source: Float[Tensor, "point 3"], target: Float[Tensor, "point 3"]
-) -> Float[Tensor, "point 3"]:
-    """Points, turned, scaled and moved onto others as well as can be (Umeyama 1991).
-
-    The scale is the ratio of the spreads, so that fitting the other way round gives its inverse.
-    """
-    a, b = (points - points.mean(dim=0) for points in (source, target))
-    u, _, vt = torch.linalg.svd(b.T @ a)
-    mirror = torch.ones(3, dtype=a.dtype, device=a.device)
-    mirror[2] = torch.det(u @ vt).sign()
-    return (a @ (u * mirror @ vt).T) * (b.norm() / a.norm()) + target.mean(dim=0)
-
-
-def other_order(network: NoPoSplat, views: Views) -> Float[Tensor, "gaussian 3"]:
-    """Centers of the pixels in their usual order, from the network with the photos swapped."""
-    swapped = network.reconstruct(Views(views.images.flip(1), views.intrinsics.flip(1)))
-    return swapped.means.unflatten(0, (2, -1)).flip(0).flatten(0, 1)
-
-
 class BothWays:
-    """Stands in for a network: centers are the mean of what it says in both orders."""
+    """Stands in for a network, as `--symmetric` asks it, and keeps what was apart."""
 
     def __init__(self, network: NoPoSplat) -> None:
         self.network = network
         self.asymmetry: list[float] = []
 
     def reconstruct(self, views: Views) -> Gaussians:
-        first = self.network.reconstruct(views)
-        second = fitted(other_order(self.network, views), first.means)
-        error = (second - first.means).norm(dim=-1) / first.means.norm(dim=-1)
+        given = self.network.reconstruct(views).means
+        both = reconstruct_in_every_order(self.network, views)
+        apart = 2 * (both.means - given)  # the mean lies half way
+        error = apart.norm(dim=-1) / given.norm(dim=-1)
         self.asymmetry.append(error.square().mean().sqrt().item())
-        return replace(first, means=(first.means + second) / 2)
+        return both
 
 
 def main() -> None:
