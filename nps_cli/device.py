@@ -1,5 +1,8 @@
 """Turns --device into a torch device; the only place that asks about hardware."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from nps_cli.errors import NpsError
@@ -32,3 +35,25 @@ def multiplies_bfloat16(device: "torch.device") -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     found = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+
+
+@contextmanager
+def joined_processes(choice: str) -> "Iterator[torch.device]":
+    """The device of this process; those that `torchrun` started work together meanwhile.
+
+    Each of them takes the GPU of its number on its machine, unless --device says otherwise.
+    """
+    import torch
+
+    device = pick_device(choice)
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield device
+        return
+    if device == torch.device("cuda"):
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield device
+    finally:
+        torch.distributed.destroy_process_group()

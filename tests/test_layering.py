@@ -50,7 +50,7 @@ HOMES = {  # foreign package: the only places that know it
     "rich": ("nps_cli.console",),
     "safetensors": ("models.weights",),
     "skimage": ("models.metrics", "nps_cli.demo"),
-    "typer": ("nps_cli.app", "nps_cli.options", "nps_cli.commands"),
+    "typer": ("nps_cli.app", "nps_cli.options", "nps_cli.commands", "nps_cli.recipes"),
 }
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -129,7 +130,14 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path):
 def test_a_slice_logs_and_saves_and_its_export_loads(textures: torch.Tensor, tmp_path: Path):
     run = start(replace(TINY, render_from=1), CPU)
     seen = []
-    train(run, textures, tmp_path, steps=2, log_every=1, on_step=seen.append)
+    train(
+        run,
+        partial(next_worlds, run, textures),
+        tmp_path,
+        steps=2,
+        log_every=1,
+        on_step=seen.append,
+    )
     export(run, tmp_path / "small.safetensors")
     network, about = load_network(tmp_path / "small.safetensors")
     worlds = next_worlds(run, textures)
@@ -145,7 +153,7 @@ def test_a_slice_logs_and_saves_and_its_export_loads(textures: torch.Tensor, tmp
 
 def test_a_stereo_export_holds_the_averaged_weights(textures: torch.Tensor, tmp_path: Path):
     run = start(TINY_STEREO, CPU)
-    train(run, textures, tmp_path, steps=8, log_every=8)
+    train(run, partial(next_worlds, run, textures), tmp_path, steps=8, log_every=8)
     export(run, tmp_path / "stereo.safetensors")
     network, about = load_stereo(tmp_path / "stereo.safetensors")
     line = json.loads((tmp_path / LOG).read_text())

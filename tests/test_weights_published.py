@@ -11,6 +11,7 @@ import torch
 from tiny_weights import ABOUT, TINY, published_state
 
 from models.network.noposplat import NoPoSplat
+from models.training.network import NetworkTraining
 from models.training.run import export
 from models.weights import (
     initialize_from_mast3r,
@@ -20,7 +21,7 @@ from models.weights import (
     published,
     save_network,
 )
-from nps_cli.commands.train import _start_from
+from nps_cli.recipes import start_from
 
 
 def test_a_published_checkpoint_is_read_under_our_names(
@@ -207,7 +208,7 @@ def test_a_run_that_starts_from_weights_keeps_their_shape_and_their_license(
     torch.save({"model": mast3r_state()}, tmp_path / "mast3r.pth")
     out = tmp_path / "out.safetensors"
 
-    run = _start_from(tmp_path / "mast3r.pth", {"batch": 1}, torch.device("cpu"))
+    run = start_from(tmp_path / "mast3r.pth", NetworkTraining(batch=1), torch.device("cpu"))
     export(run, out)
 
     network, info = load_network(out)

@@ -10,8 +10,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from models.data.procedural import WorldBatch
-
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 
@@ -35,6 +33,7 @@ class TrainConfig(ABC, Generic[NetworkT]):
     weight_decay: float
     clip_norm: float = 1.0
     most_norm: float = 100.0  # steps with larger gradients are skipped
+    averaged: bool = True  # whether an average of the weights is what is measured and exported
     most_average: float = 0.999  # share of the averaged weights that a late step leaves in place
     first_difficulty: float
     last_difficulty: float
@@ -54,9 +53,9 @@ class TrainConfig(ABC, Generic[NetworkT]):
 
     @abstractmethod
     def loss(
-        self, network: NetworkT, worlds: WorldBatch, generator: torch.Generator
+        self, network: NetworkT, batch: Any, generator: torch.Generator
     ) -> tuple[Float[Tensor, ""], dict[str, float]]:
-        """What to minimize on a batch of worlds, and numbers for the log."""
+        """What to minimize on a batch of examples, and numbers for the log."""
 
     @abstractmethod
     def score(
@@ -68,6 +67,15 @@ class TrainConfig(ABC, Generic[NetworkT]):
     def write(self, network: NetworkT, path: Path, about: dict[str, str]) -> None:
         """Write a weights file that the program loads."""
 
+    def samples_per_step(self) -> int:
+        """How many examples a process sees in a step."""
+        return self.batch
+
+    def describe(self, step: int) -> str:
+        """What weights are that so many steps of this have trained."""
+        pairs = -(-step // self.reuse) * self.batch
+        return f"trained for {step} steps on {pairs} pairs of procedural views"
+
     def views(self, step: int) -> int:
         """How many views of each world the loss wants at this step."""
         return 2
@@ -77,8 +85,25 @@ class TrainConfig(ABC, Generic[NetworkT]):
         progress = min(1.0, step / self.total_steps)
         return self.first_difficulty + progress * (self.last_difficulty - self.first_difficulty)
 
-    def rate(self, step: int) -> float:
-        """Learning rate of this step: linear warm-up, then half a cosine."""
+    def picture(self, network: NetworkT, batch: Any) -> Float[Tensor, "3 _height _width"] | None:
+        """What the log shows now and then, in [0, 1], if anything."""
+        return None
+
+    def prepare(self, network: NetworkT) -> None:
+        """Change how the network that learns computes, not what; its average stays as it is."""
+        return None
+
+    def groups(self, network: NetworkT) -> list[dict[str, Any]]:
+        """Parameters by what differs in their training; `share` is of the learning rate."""
+        decayed = [parameter for parameter in network.parameters() if parameter.ndim > 1]
+        others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
+        return [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
+
+    def rate(self, step: int, share: float = 1.0) -> float:
+        """Learning rate of this step: linear warm-up, then half a cosine.
+
+        `share` is that of a group of parameters, in recipes that have such groups.
+        """
         if step < self.warmup_steps:
             return self.learning_rate * (step + 1) / self.warmup_steps
         progress = min(1.0, step / self.total_steps)

@@ -1,4 +1,4 @@
-"""Training for a slice of time or steps, with a log and checkpoints."""
+"""Training for a slice of time or steps, with logs, pictures and checkpoints."""
 
 import json
 import math
@@ -7,25 +7,29 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from models.training import processes
+from models.training.board import Board
 from models.training.config import NetworkT
-from models.training.run import CHECKPOINT, Run, Step, next_worlds, save, take_step
+from models.training.run import CHECKPOINT, Run, Step, save, take_step
 
 LOG = "log.jsonl"
 
 
 @dataclass(frozen=True)
 class StepReport:
-    """One line of the log; losses are averages since the line before."""
+    """One line of the log; losses are averages since the line before, over all processes."""
 
     step: int
-    samples: int  # pairs seen so far
+    samples: int  # examples seen so far
     loss: float
     gradient_norm: float
-    learning_rate: float
+    learning_rate: float  # of the first group of parameters
     samples_per_second: float
     skipped: int  # steps so far
     details: dict[str, float]  # what else the part's loss tells
@@ -33,54 +37,89 @@ class StepReport:
 
 def train(
     run: Run[NetworkT],
-    textures: Float[Tensor, "texture 3 _height _width"],
+    draw: Callable[[], Any],
     folder: Path,
     minutes: float | None = None,
     steps: int | None = None,
     save_every_s: float = 120.0,
     log_every: int = 20,
+    picture_every: int | None = None,
+    board: Board | None = None,
     on_step: Callable[[StepReport], None] = lambda report: None,
+    on_picture: Callable[[int, Float[Tensor, "3 height width"]], None] = lambda step, picture: None,
 ) -> None:
     """Train for a slice of time or steps, whichever ends first; then save.
 
+    Of several processes the first one writes and calls back.
+
     Args:
         run: Changed in place.
-        textures: The same ones in every slice, for exact resuming.
+        draw: Gives the batch of the run's next step; for exact resuming, always the same one.
         folder: Gets the checkpoint and the log, one JSON object a line.
         minutes: No step begins after this time.
         steps: How many to make.
         save_every_s: Seconds between checkpoints.
         log_every: Steps between lines of the log.
+        picture_every: Steps between pictures, where the part has any.
+        board: TensorBoard's log, if it is wanted too.
         on_step: Called with every line of the log.
+        on_picture: Called with every picture and its step.
     """
     began = saved = logged = time.monotonic()
+    device, first = run.generator.device, processes.rank() == 0
     last = run.config.total_steps if steps is None else run.step + steps
     made: list[Step] = []
-    while run.step < last and (minutes is None or time.monotonic() - began < 60 * minutes):
-        made.append(take_step(run, next_worlds(run, textures)))
+    while run.step < last and not processes.any_of(_is_over(began, minutes), device):
+        batch = draw()
+        made.append(take_step(run, batch))
         now = time.monotonic()
         if run.step % log_every == 0:
             report = _report(run, made, now - logged)
-            with (folder / LOG).open("a") as log:
-                log.write(json.dumps(asdict(report)) + "\n")
-            on_step(report)
+            if first:
+                _write(report, folder, board)
+                on_step(report)
             logged, made = now, []
-        if now - saved > save_every_s:
+        if picture_every and run.step % picture_every == 0 and first:
+            picture = run.config.picture(run.network, batch)
+            if picture is not None:
+                on_picture(run.step, picture)
+                if board:
+                    board.add_picture(run.step, picture)
+        if processes.any_of(now - saved > save_every_s, device):
             save(run, folder / CHECKPOINT)
             saved = now
     save(run, folder / CHECKPOINT)
 
 
+def _is_over(began: float, minutes: float | None) -> bool:
+    return minutes is not None and time.monotonic() - began >= 60 * minutes
+
+
+def _write(report: StepReport, folder: Path, board: Board | None) -> None:
+    with (folder / LOG).open("a") as log:
+        log.write(json.dumps(asdict(report)) + "\n")
+    if board:
+        values = {key: value for key, value in asdict(report).items() if key != "details"}
+        board.add_numbers(report.step, values | report.details)
+
+
 def _report(run: Run[NetworkT], made: list[Step], seconds: float) -> StepReport:
+    names = list(made[0].details)
+    own = [
+        _mean(step.loss for step in made),
+        *(_mean(step.details[name] for step in made) for name in names),
+    ]
+    loss, *details = processes.average(torch.tensor(own, device=run.generator.device)).tolist()
+    samples = run.config.samples_per_step() * processes.count()
     return StepReport(
         step=run.step,
-        samples=run.step * run.config.batch,
-        loss=_mean(step.loss for step in made),
+        samples=run.step * samples,
+        loss=loss,
         gradient_norm=_mean(step.gradient_norm for step in made),
-        learning_rate=run.config.rate(run.step),
-        samples_per_second=len(made) * run.config.batch / seconds,
+        learning_rate=run.optimizer.param_groups[0]["lr"],
+        samples_per_second=len(made) * samples / seconds,
         skipped=run.skipped,
-        details={name: _mean(step.details[name] for step in made) for name in made[0].details},
+        details=dict(zip(names, details, strict=True)),
     )
 
 

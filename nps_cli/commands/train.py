@@ -1,4 +1,4 @@
-"""`nps train`: the network or the stereo part from procedural worlds, in exact slices."""
+"""`nps train`: the paper's experiments and ablations, and the embedded parts, in exact slices."""
 
 import re
 from enum import StrEnum
@@ -8,13 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nps_cli import console, options
-from nps_cli.errors import NpsError
 
 if TYPE_CHECKING:
-    import torch
-
-    from models.training.loop import StepReport
-    from models.training.run import Run
+    from models.training.config import TrainConfig
 
 
 class Part(StrEnum):
@@ -27,15 +23,46 @@ class Part(StrEnum):
 def train(
     out: Annotated[
         Path,
-        typer.Option("--out", "-o", metavar="DIR", help="Folder for the checkpoint and the log."),
+        typer.Option("--out", "-o", metavar="DIR", help="Folder for the checkpoint and the logs."),
     ],
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[KIND=]DIR",
+            show_default=False,
+            help="A data set in the published layout: DIR/train/*.torch. Repeat for several, "
+            "each with a batch of its own. KIND (re10k, acid, dl3dv, ..., own) is the preset's, or "
+            "own.",
+        ),
+    ] = None,
     procedural: Annotated[
-        bool,
-        typer.Option("--procedural", help="Train on random ray-traced worlds; the only data yet."),
+        bool, typer.Option("--procedural", help="Train on random ray-traced worlds instead.")
     ] = False,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            show_default=False,
+            help="An experiment of the paper: re10k, acid, dl3dv, re10k-3view, re10k-dl3dv, "
+            "re10k-dl3dv-512 or re10k-1x8; the options here change it. With --data: re10k.",
+        ),
+    ] = None,
+    ablation: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            show_default=False,
+            help="One change to it: no-intrinsics, global-add, dense-0, dense-2, dense-4, "
+            "dense-4-decoder, no-rgb-shortcut, linear-heads, transform-then-fuse, 3-views; or all "
+            "of them side by side, small, on procedural worlds: all.",
+        ),
+    ] = None,
     part: Annotated[
         Part,
-        typer.Option(help="The network that knows scenes, or the stereo part that refines them."),
+        typer.Option(
+            help="Of the embedded weights: the network that knows scenes, or the stereo part that "
+            "refines them."
+        ),
     ] = Part.network,
     textures: Annotated[
         Path | None,
@@ -44,7 +71,7 @@ def train(
             exists=True,
             file_okay=False,
             show_default=False,
-            help="Images to cut textures from. Default: noise.",
+            help="Images to cut textures of worlds from. Default: noise.",
         ),
     ] = None,
     size: Annotated[
@@ -52,8 +79,8 @@ def train(
         typer.Option(
             metavar="WxH",
             show_default=False,
-            help="Training images, multiples of 16 pixels. Repeat for several, drawn in turn. "
-            "Default: the part's own.",
+            help="Training images, multiples of 16 pixels. Worlds: repeat for several, drawn in "
+            "turn. Default: the recipe's own.",
         ),
     ] = None,
     batch: Annotated[
@@ -62,7 +89,7 @@ def train(
             metavar="N",
             min=1,
             show_default=False,
-            help="Pairs per step. Default: 8 for the network, 4 for stereo.",
+            help="Examples per step, process and data set. Default: the recipe's own.",
         ),
     ] = None,
     total_steps: Annotated[
@@ -71,8 +98,30 @@ def train(
             metavar="N",
             min=1,
             show_default=False,
-            help="Steps over all slices, at which the learning rate has come down. "
-            "Default: 100000 for the network, 20000 for stereo.",
+            help="Steps over all slices, at which the learning rate has come down. Default: the "
+            "recipe's own.",
+        ),
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(metavar="R", min=0, show_default=False, help="Default: the recipe's own."),
+    ] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            show_default=False,
+            help="Of a preset's network: published, small, tiny, or embedded, whose Gaussians "
+            "start in front of their pixels. Default: published.",
+        ),
+    ] = None,
+    centers: Annotated[
+        float | None,
+        typer.Option(
+            metavar="W",
+            min=0,
+            show_default=False,
+            help="Worlds: weight of the distance to true centers, which a preset has not.",
         ),
     ] = None,
     minutes: Annotated[
@@ -91,7 +140,7 @@ def train(
             dir_okay=False,
             show_default=False,
             help="Start a network from weights of ours, a published NoPoSplat .ckpt, or MASt3R's "
-            ".pth, in their size. Default: a small one, random.",
+            ".pth. Default: random.",
         ),
     ] = None,
     resume: Annotated[
@@ -103,43 +152,84 @@ def train(
     ] = None,
     score: Annotated[
         int,
-        typer.Option(metavar="N", min=0, help="Measure on N pairs never trained on, at the end."),
+        typer.Option(metavar="N", min=0, help="Measure on N worlds never trained on, at the end."),
     ] = 0,
+    seeds: Annotated[
+        int, typer.Option(metavar="N", min=1, help="How often --ablation all trains each.")
+    ] = 2,
+    pictures: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Steps between pictures in the log; 0: none.")
+    ] = 500,
+    log_every: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Steps between lines of the log.")
+    ] = 20,
+    lpips: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            show_default=False,
+            help="vgg16-397923af.pth. Default: torch's cache, where `nps weights fetch lpips-vgg` "
+            "puts it.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Processes that read data sets ahead.")
+    ] = 4,
     device: options.Device = "auto",
     force: options.Force = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Train a part of the program; stop at any time, and resume exactly."""
-    console.set_verbosity(quiet=quiet, verbose=verbose)
-    if not procedural:
-        raise typer.BadParameter("is needed: there is no other data.", param_hint="--procedural")
-    if init and part is not Part.network:
-        raise typer.BadParameter("starts the network only: --part network.", param_hint="--init")
-    given = {"sizes": _parse_sizes(size), "batch": batch, "total_steps": total_steps}
-    from models.training import loop
-    from models.training import run as training
-    from nps_cli.device import pick_device
+    """Train a network; stop at any time, and resume exactly. Under torchrun: several at once."""
+    if bool(data) == procedural:
+        raise typer.BadParameter("either data sets or --procedural.", param_hint="--data")
+    given = {
+        "sizes": _parse_sizes(size),
+        "batch": batch,
+        "total_steps": total_steps,
+        "learning_rate": learning_rate,
+    }
+    if procedural and (preset or ablation):
+        given["center_weight"] = centers
+    elif centers is not None:
+        raise typer.BadParameter("is for presets on --procedural worlds.", param_hint="--centers")
+    settings = {name: value for name, value in given.items() if value is not None}
+    from models.training import processes
+    from nps_cli import recipes, slices
+    from nps_cli.device import joined_processes
     from nps_cli.output import check_target
 
-    if export:
-        check_target(export, force=force)
-    chosen = pick_device(device)
-    run = _run(out, part, given, init, chosen, go_on=resume, force=force)
-    loaded = training.choose_textures(run.config, textures, chosen)
-    loop.train(run, loaded, out, minutes, steps, on_step=_tell)
-    console.say(f"wrote {out / training.CHECKPOINT} (step {run.step}, {run.skipped} skipped)")
-    if export:
-        training.export(run, export)
-        console.say(f"wrote {export}")
-    if score:
-        scores = run.config.score(run.average, loaded, score)
-        rows = [(name, f"{value:.4f}") for name, value in scores.items()]
-        console.print_table("", ("measure", f"of {score} pairs"), rows)
-    again = f" --textures {options.quoted(textures)}" if textures else ""
-    console.say(
-        f"go on: nps train --procedural --part {part}{again} --out {options.quoted(out)} --resume"
-    )
+    with joined_processes(device) as chosen:
+        console.set_verbosity(quiet=quiet or processes.rank() > 0, verbose=verbose)
+        if export:
+            check_target(export, force=force)
+        if ablation == "all":
+            slices.compare_ablations(
+                out, textures, settings, score or 32, seeds, chosen, go_on=resume
+            )
+            return
+        roots = recipes.parse_roots(data or [])
+        config: TrainConfig[Any]
+        if roots or preset or ablation:
+            config = recipes.experiment(preset, roots, network, settings)
+            config = recipes.ablated(config, ablation) if ablation else config
+        else:
+            config = _embedded(part, settings)
+        perceptual = recipes.find_perceptual(config, lpips)
+        run = recipes.begin(config, out, init, chosen, perceptual, go_on=resume, force=force)
+        slices.train_slice(
+            run, out, roots, textures, workers=workers, minutes=minutes, steps=steps,
+            log_every=log_every, pictures=pictures, score=score, export=export,
+        )  # fmt: skip
+
+
+def _embedded(part: Part, settings: dict[str, Any]) -> "TrainConfig[Any]":
+    """The recipe of the embedded weights."""
+    from models.training.run import PARTS
+
+    return PARTS[part](**settings)
 
 
 def _parse_sizes(texts: list[str] | None) -> tuple[tuple[int, int], ...] | None:
@@ -154,60 +244,3 @@ def _parse_size(text: str) -> tuple[int, int]:
             param_hint="--size",
         )
     return int(match[2]), int(match[1])
-
-
-def _run(
-    out: Path, part: Part, given: dict[str, Any], init: Path | None, device: "torch.device", *,
-    go_on: bool, force: bool,
-) -> "Run[Any]":  # fmt: skip
-    """A new run with the given settings, or the one in the folder, whose own settings hold."""
-    from models.training import run as training
-
-    checkpoint = out / training.CHECKPOINT
-    if go_on and checkpoint.exists():
-        try:
-            run = training.resume(checkpoint, device)
-        except ValueError as error:
-            raise NpsError(str(error), hint="Start again in another folder.") from error
-        if run.config.part != part:
-            raise NpsError(
-                f"{checkpoint} is a run of the {run.config.part} part.",
-                hint=f"Add --part {run.config.part}, or choose another folder.",
-            )
-        return run
-    if checkpoint.exists() and not force:
-        raise NpsError(
-            f"{checkpoint} exists.", hint="Add --resume to go on, or --force to start again."
-        )
-    settings = {name: value for name, value in given.items() if value is not None}
-    if init is None:
-        run = training.start(training.PARTS[part](**settings), device)
-    else:
-        run = _start_from(init, settings, device)
-    out.mkdir(parents=True, exist_ok=True)
-    return run
-
-
-def _start_from(init: Path, settings: dict[str, Any], device: "torch.device") -> "Run[Any]":
-    from models.training import run as training
-    from models.training.network import NetworkTraining
-    from models.weights import load_initial, load_strictly
-
-    try:
-        network, license = load_initial(init)
-    except ValueError as error:
-        raise NpsError(str(error), hint="`nps train --help` says what --init takes.") from error
-    console.say(f"license of weights trained from {init}: {license}")
-    config = NetworkTraining(network=network.config, license=license, **settings)
-    run = training.start(config, device)
-    for each in (run.network, run.average):
-        load_strictly(each, network.state_dict())
-    return run
-
-
-def _tell(report: "StepReport") -> None:
-    details = "".join(f", {name} {value:.3f}" for name, value in report.details.items())
-    console.say(
-        f"step {report.step}: loss {report.loss:.4f}{details}, {report.samples} pairs, "
-        f"{report.samples_per_second:.1f} pairs/s"
-    )

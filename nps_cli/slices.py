@@ -1,0 +1,135 @@
+"""A slice of training with its records, and the ablations side by side."""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nps_cli import console, options
+from nps_cli.errors import NpsError
+from nps_cli.recipes import Root, lessons, open_board
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from models.training.config import TrainConfig
+    from models.training.loop import StepReport
+    from models.training.run import Run
+    from models.training.study import Result
+
+RESULTS, TABLE = "results.jsonl", "ablations.md"
+
+
+def train_slice(
+    run: "Run[Any]",
+    out: Path,
+    roots: list[Root],
+    textures: Path | None,
+    *,
+    workers: int,
+    minutes: float | None,
+    steps: int | None,
+    log_every: int,
+    pictures: int,
+    score: int,
+    export: Path | None,
+) -> None:
+    """Train, and do what is wanted at the end; says how to go on."""
+    from models.data.report import Report
+    from models.training import loop, processes
+    from models.training import run as training
+    from nps_cli.formats.video import write_png
+
+    def keep_picture(step: int, picture: "Tensor") -> None:
+        (out / "pictures").mkdir(exist_ok=True)
+        write_png(picture, out / "pictures" / f"{step:07d}.png")
+
+    report = Report()
+    loaded = training.choose_textures(run.config, textures, run.generator.device)
+    board = open_board(out) if processes.rank() == 0 else None
+    loop.train(
+        run, lessons(run, roots, loaded, workers, report), out, minutes, steps,
+        log_every=log_every, picture_every=pictures or None, board=board,
+        on_step=_tell, on_picture=keep_picture,
+    )  # fmt: skip
+    if board:
+        board.close()
+    for line in report.lines() if roots else []:
+        console.say(line)
+    console.say(f"wrote {out / training.CHECKPOINT} (step {run.step}, {run.skipped} skipped)")
+    if export:
+        training.export(run, export)
+        console.say(f"wrote {export}")
+    if score and processes.rank() == 0:
+        scores = run.config.score(run.average, loaded, score)
+        rows = [(name, f"{value:.4f}") for name, value in scores.items()]
+        console.print_table("", ("measure", f"of {score} pairs"), rows)
+    again = _again(run.config, roots, textures)
+    console.say(f"go on: nps train {again} --out {options.quoted(out)} --resume")
+
+
+def compare_ablations(
+    out: Path,
+    textures: Path | None,
+    settings: dict[str, Any],
+    pairs: int,
+    seeds: int,
+    device: "torch.device",
+    *,
+    go_on: bool,
+) -> None:
+    """Train and score all ablations; every result is kept at once, and not made twice."""
+    from models.training.ablations import ABLATIONS
+    from models.training.run import choose_textures
+    from models.training.study import SMALL_SCALE, Result, run_study, table
+
+    file = out / RESULTS
+    if file.exists() and not go_on:
+        raise NpsError(f"{file} exists.", hint="Add --resume to go on, or choose another folder.")
+    out.mkdir(parents=True, exist_ok=True)
+    lines = file.read_text().splitlines() if file.exists() else []
+    results = [Result(**json.loads(line)) for line in lines]
+    experiment = replace(SMALL_SCALE, **settings)
+    loaded = choose_textures(experiment, textures, device)
+
+    def keep(result: "Result") -> None:
+        with file.open("a") as log:
+            log.write(json.dumps(asdict(result)) + "\n")
+        results.append(result)
+        told = ", ".join(f"{name} {value:.3f}" for name, value in result.scores.items())
+        console.say(f"{result.ablation}, seed {result.seed}: {told}")
+
+    done = {(result.ablation, result.seed) for result in results}
+    for seed in range(seeds):
+        missing = [name for name in ABLATIONS if (name, seed) not in done]
+        run_study(experiment, missing, [seed], pairs, loaded, keep)
+    (out / TABLE).write_text(table(results))
+    console.emit(table(results))
+    console.say(f"wrote {out / TABLE}")
+
+
+def _again(config: "TrainConfig[Any]", roots: list[Root], textures: Path | None) -> str:
+    """The options that make the same choice again."""
+    from models.training.rendering import RenderTraining
+
+    words = []
+    if isinstance(config, RenderTraining):
+        words.append(f"--preset {config.preset}")
+    else:
+        words.append(f"--part {config.part}")
+    if roots:
+        words += [f"--data {options.quoted(Path(str(root)))}" for root in roots]
+    else:
+        words.append("--procedural")
+    words += [f"--textures {options.quoted(textures)}"] if textures else []
+    return " ".join(words)
+
+
+def _tell(report: "StepReport") -> None:
+    details = "".join(f", {name} {value:.3f}" for name, value in report.details.items())
+    skipped = f", {report.skipped} steps skipped" if report.skipped else ""
+    console.say(
+        f"step {report.step}: loss {report.loss:.4f}{details}, {report.samples} pairs, "
+        f"{report.samples_per_second:.1f} pairs/s{skipped}"
+    )
