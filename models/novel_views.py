@@ -6,14 +6,13 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional
 
 from models.alignment import align_cameras
+from models.antialiasing import draw_averaged
 from models.data.pairs import PosedPhoto
 from models.gaussians import Gaussians
 from models.lpips import Lpips
 from models.metrics import psnr, ssim
-from models.render import render
 from models.scores import ImageScore, TargetScore
 from models.views import crop_to_aspect, resize
 
@@ -117,10 +116,10 @@ def _draw(
     photos: Float[Tensor, "view 3 size size"],
     detail: int,
 ) -> Float[Tensor, "view 3 size size"]:
-    size = (photos.shape[-2] * detail, photos.shape[-1] * detail)
+    size = (photos.shape[-2], photos.shape[-1])
     cameras = zip(world2cam, intrinsics, strict=True)
-    drawn = torch.stack([render(gaussians, *camera, size).color.cpu() for camera in cameras])
-    return functional.avg_pool2d(drawn, detail)
+    drawn = [draw_averaged(gaussians, *camera, size, detail).cpu() for camera in cameras]
+    return torch.stack(drawn)
 
 
 @torch.no_grad()

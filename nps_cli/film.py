@@ -124,18 +124,20 @@ def _draw(
 ) -> "Iterator[Tensor]":
     import torch
 
+    from models.antialiasing import detail_needed, draw_averaged
     from models.camera import transform_points
     from models.colormap import color_depth, depth_range
     from models.render import render
 
     poses, intrinsics = path.world2cam.to(gaussians.means), path.intrinsics.to(gaussians.means)
     near, far = depth_range(transform_points(gaussians.means, poses[0])[:, 2])
+    detail = detail_needed(gaussians, poses[0], intrinsics[0], size)
     with torch.inference_mode(), console.counted("drawing", len(poses)) as advance:
         for world2cam, camera in zip(poses, intrinsics, strict=True):
-            drawn = render(gaussians, world2cam, camera, size)
             if depth:
+                drawn = render(gaussians, world2cam, camera, size)
                 expected = drawn.depth / drawn.alpha.clamp(min=1e-6)
                 yield color_depth(expected * (drawn.alpha > 0.5), near, far)
             else:
-                yield drawn.color
+                yield draw_averaged(gaussians, world2cam, camera, size, detail)
             advance()

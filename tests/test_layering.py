@@ -20,7 +20,7 @@ LAYERS = (  # from the ground up; parts of one layer do not know each other
     (
         *("models.weights", "models.framing", "models.evidence", "models.losses"),
         *("models.stereo.train", "models.summary", "models.alignment", "models.engines"),
-        *("models.surface", "models.exposure"),
+        *("models.surface", "models.exposure", "models.antialiasing"),
     ),
     ("models.reconstruct", "models.novel_views"),
     ("models.training", "models.evaluate"),

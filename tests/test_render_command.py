@@ -170,7 +170,7 @@ def test_a_run_that_breaks_leaves_nothing_behind(nps, scene, tmp_path: Path, mon
     def interrupt(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("models.render.render", interrupt)
+    monkeypatch.setattr("models.antialiasing.render", interrupt)
     ran = nps("render", scene, "-o", tmp_path / "a.mp4", *SMALL)
     assert ran.code == 130
     assert [path.name for path in tmp_path.iterdir()] == ["scene.ply"]
