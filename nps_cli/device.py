@@ -27,12 +27,10 @@ def pick_device(choice: str) -> "torch.device":
     return device
 
 
-def multiplies_bfloat16(device: "torch.device") -> bool:
-    """Whether the device has instructions for bfloat16; where it has not, it would be slower."""
+def cpu_multiplies_bfloat16() -> bool:
+    """Whether this CPU has instructions for bfloat16; without them it would be slower."""
     import torch
 
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
     found = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
 

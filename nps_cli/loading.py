@@ -183,11 +183,11 @@ def open_network(
 
 
 def _rather_rounded(network: "NoPoSplat", device: "torch.device") -> bool:
-    """Whether bfloat16 saves seconds: in networks as large as the published ones, where it can."""
-    from nps_cli.device import multiplies_bfloat16
+    """Whether bfloat16 saves seconds: on a CPU that has it, with networks of published size."""
+    from nps_cli.device import cpu_multiplies_bfloat16
 
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    return parameters > ROUNDED_FROM and multiplies_bfloat16(device)
+    return device.type == "cpu" and parameters > ROUNDED_FROM and cpu_multiplies_bfloat16()
 
 
 def framing_for(info: "WeightsInfo", crop: str | None, symmetric: bool = False) -> "Framing":

@@ -79,7 +79,7 @@ Precision = Annotated[
     typer.Option(
         metavar="auto|float32|bfloat16",
         callback=_precision,
-        help="Of the network; auto: bfloat16 for large networks, where the processor has it.",
+        help="Of the network; auto: bfloat16 for large networks on a CPU that has it.",
     ),
 ]
 Crop = Annotated[

@@ -6,6 +6,7 @@ from test_network import TINY, make_lively_network, make_views
 
 from models.network.noposplat import NoPoSplat, Prediction
 from models.network.precision import RoundedLinear, round_to_bfloat16
+from nps_cli.loading import open_network
 
 
 def make_pair() -> tuple[NoPoSplat, NoPoSplat]:
@@ -56,18 +57,51 @@ def test_rounding_halves_the_blocks_and_leaves_what_draws_the_centers():
     assert sizes["center_head.first.fine.weight"] == sizes["backbone.patch_embed.weight"] == 4
 
 
+def test_a_large_network_is_rounded_on_a_cpu_that_gains_by_it_unless_it_is_told(monkeypatch):
+    def is_rounded(*choice: object) -> bool:
+        network, _ = open_network("network", torch.device("cpu"), 2, *choice)
+        return any(isinstance(module, RoundedLinear) for module in network.modules())
+
+    monkeypatch.setattr("nps_cli.device.cpu_multiplies_bfloat16", lambda: True)
+    assert not is_rounded()
+    monkeypatch.setattr("nps_cli.loading.ROUNDED_FROM", 1e6)
+    assert is_rounded() and is_rounded("bfloat16") and not is_rounded("float32")
+    monkeypatch.setattr("nps_cli.device.cpu_multiplies_bfloat16", lambda: False)
+    assert not is_rounded() and is_rounded("bfloat16")
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize(("precision", "most"), [("float32", 1e-4), ("bfloat16", 2e-2)])
+@pytest.mark.parametrize(
+    ("precision", "most"), [("float32", 1e-4), ("tf32", 5e-3), ("bfloat16", 2e-2)]
+)
 @torch.no_grad()
-def test_cuda_answers_as_the_cpu_does_within_its_precision(precision: str, most: float):
+def test_cuda_answers_as_the_cpu_does_within_its_precision(
+    precision: str, most: float, monkeypatch: pytest.MonkeyPatch
+):
+    for library in (torch.backends.cuda.matmul, torch.backends.cudnn):
+        monkeypatch.setattr(library, "allow_tf32", precision == "tf32")
     expected = make_lively_network()(make_views())
     network = make_lively_network().cuda()
     if precision == "bfloat16":
         round_to_bfloat16(network)
+    views = make_views().to(torch.device("cuda"))
 
-    answer = network(make_views().to(torch.device("cuda")))
+    answer = network(views)
 
     on_cpu = Prediction(**{name: value.cpu() for name, value in vars(answer).items()})
     assert off_by(on_cpu, expected) < most
     torch.testing.assert_close(on_cpu.opacities, expected.opacities, rtol=0, atol=most)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@torch.no_grad()
+def test_a_forward_pass_can_be_captured_as_a_cuda_graph():
+    network, views = make_lively_network().cuda(), make_views(3).to(torch.device("cuda"))
+    expected = network(views).means
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        means = network(views).means
+    graph.replay()
+    torch.testing.assert_close(means, expected)

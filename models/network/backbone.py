@@ -36,10 +36,9 @@ class FirstAndOthers(nn.Module, Generic[Part]):
 
 def token_positions(grid: tuple[int, int], like: Float[Tensor, "..."]) -> Float[Tensor, "token 2"]:
     """(y, x) of every patch in row-major order, then of the intrinsics token: below the grid."""
-    height = grid[0]
-    y, x = (torch.arange(n, device=like.device, dtype=like.dtype) for n in grid)
-    patches = torch.cartesian_prod(y, x)
-    return torch.cat([patches, patches.new_tensor([[height, 0]])])
+    height, width = grid
+    y, x = (torch.arange(n, device=like.device, dtype=like.dtype) for n in (height + 1, width))
+    return torch.cartesian_prod(y, x)[: height * width + 1]
 
 
 class Backbone(nn.Module):
@@ -149,9 +148,10 @@ class Backbone(nn.Module):
     ) -> list[Float[Tensor, "batch view token width"]]:
         """Run the decoder layers; in each, all views see the others as the last layer left them."""
         count = tokens.shape[1]
-        all_others = torch.tensor(
-            [[j for j in range(count) if j != i] for i in range(count)], device=tokens.device
-        )
+        views = torch.arange(count, device=tokens.device)
+        all_others = views[:-1] + (
+            views[:-1] >= views[:, None]
+        )  # in each row, its number is left out
         memory_rotary = rotary.repeat(1, count - 1, 1, 1)
         outputs = []
         for layer in self.decoder:

@@ -254,5 +254,5 @@ def exponential_distance(raw: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batc
 
 def harmonic_weights(harmonics: Float[Tensor, "*batch sh"]) -> Float[Tensor, " sh"]:
     """What raw coefficients are multiplied with: the higher the degree, the less it may say."""
-    degrees = [math.isqrt(i) for i in range(harmonics.shape[-1])]
-    return harmonics.new_tensor([1.0 if d == 0 else 0.1 * 0.25**d for d in degrees])
+    number = torch.arange(harmonics.shape[-1], device=harmonics.device, dtype=harmonics.dtype)
+    return torch.where(number == 0, 1.0, 0.1 * 0.25 ** number.sqrt().floor())

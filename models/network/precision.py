@@ -25,15 +25,21 @@ class RoundedLinear(nn.Module):
         """Map the last axis."""
         x = x.bfloat16()
         self.calls += 1
-        if self.weight.is_cuda or self.calls == 1 or not hasattr(torch.ops.mkldnn, PACK):
+        if self.weight.is_cuda or self.calls == 1 or not can_pack():
             return linear(x, self.weight, self.bias)
         if not self.weight.is_mkldnn:
-            packed = getattr(torch.ops.mkldnn, PACK)(self.weight.data)
+            packed = torch.ops.mkldnn._reorder_linear_weight(self.weight.data)
             self.weight = nn.Parameter(packed, requires_grad=False)
         return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
 
 
-PACK = "_reorder_linear_weight"  # torch's own compiler uses it; no public function does the same
+def can_pack() -> bool:
+    """Whether oneDNN is here, with what torch's own compiler uses of it: nothing public does it."""
+    wanted = ("_is_mkldnn_bf16_supported", "_reorder_linear_weight", "_linear_pointwise")
+    return (
+        all(hasattr(torch.ops.mkldnn, name) for name in wanted)
+        and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )
 
 
 def round_to_bfloat16(network: NoPoSplat) -> None:

@@ -151,7 +151,10 @@ def work(connection: Connection, name: str, options: argparse.Namespace) -> None
         forward = open_original(options.original, options.weights, views)
     else:
         forward = open_ours(name, options.weights, views)
-    connection.send("ready")
+    if options.device == "cuda":
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()  # loading is over
+    connection.send(peak_bytes(options.device))
     for _ in range(options.rounds + 1):
         connection.recv()
         with torch.no_grad():
@@ -211,8 +214,7 @@ def compete(options: argparse.Namespace) -> None:
         workers[name], theirs = spawn.Pipe()
         spawn.Process(target=work, args=(theirs, name, options), daemon=True).start()
         theirs.close()  # so that its end is noticed
-    for connection in workers.values():
-        connection.recv()
+    held = {name: connection.recv() for name, connection in workers.items()}
     runs: dict[str, list] = {name: [] for name in names}
     for _ in range(options.rounds + 1):
         for name, connection in workers.items():
@@ -228,9 +230,11 @@ def compete(options: argparse.Namespace) -> None:
         means = torch.from_numpy(runs[name][-1][2])
         error = ((means - exact).norm(dim=-1) / exact.norm(dim=-1)).square().mean().sqrt()
         ratio = f"{medians[name] / medians['original']:5.2f}x" if options.original else ""
+        first, memory = runs[name][0][0], runs[name][-1][1]
         print(
-            f"{name:15} {1e3 * medians[name]:8.1f} ms {ratio}  first {1e3 * runs[name][0][0]:8.1f}"
-            f" ms  peak {runs[name][-1][1] / 1e9:5.2f} GB  centers off by {error:.1e} of distance"
+            f"{name:15} {1e3 * medians[name]:8.1f} ms {ratio}  first {1e3 * first:8.1f} ms  "
+            f"memory {held[name] / 1e9:.2f} GB before, {memory / 1e9:.2f} GB at most  "
+            f"centers off by {error:.1e} of their distance"
         )
 
 
