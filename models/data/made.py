@@ -23,6 +23,7 @@ from models.data.textures import load_textures, noise_textures
 INDEX = "evaluation.json"
 _QUALITY = 95  # of JPEGs
 _DIFFICULTIES = {"large": "easy", "medium": "medium", "small": "hard", "ignore": "easy"}
+_LOOKED_AT = 40  # pairs of frames whose overlap is measured to choose one
 _OFF_CENTER = 4  # pixels cut from the right and the bottom, where a principal point is not central
 
 
@@ -179,11 +180,13 @@ def _choose_pair(made: MadeScene, making: Making) -> MadePair:
     dice = np.random.default_rng([making.seed, *made.scene.key.encode()])
     wanted = dice.uniform(0.1, 0.8)
     gap = making.targets + 1
-    pairs = [
-        MadePair((left, right), (), find_overlap(made, left, right))
+    candidates = [
+        (left, right)
         for left in range(making.frames - gap)
         for right in range(left + gap, making.frames)
     ]
+    looked_at = dice.permutation(len(candidates))[:_LOOKED_AT]
+    pairs = [MadePair(candidates[at], (), find_overlap(made, *candidates[at])) for at in looked_at]
     best = min(pairs, key=lambda pair: abs(pair.overlap - wanted))
     left, right = best.context
     between = np.linspace(left, right, making.targets + 2)[1:-1].round().astype(int)
