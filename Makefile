@@ -53,7 +53,7 @@ types: $(STAMP) ## check the types
 
 bench: $(STAMP) ## time the renderer, the loading of data and the full-size network (against a checkout: ORIGINAL=folder)
 	@$(BIN)/python tests/benchmarks/render.py
-	@$(BIN)/python tests/benchmarks/loading.py
+	@$(BIN)/python tests/benchmarks/data.py
 	@$(BIN)/python tests/benchmarks/network.py $(if $(ORIGINAL),--original $(ORIGINAL))
 
 parity: $(STAMP) ## compare the network with outputs of the original (FIXTURES=folder)
