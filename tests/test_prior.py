@@ -7,7 +7,7 @@ from models.camera import pixel_grid, se3_exponential
 from models.stereo.depth import estimate_depths
 from models.stereo.network import StereoConfig, StereoNetwork
 from models.stereo.prior import PENALTY, SurfacePrior, penalty, span_surface
-from models.stereo.smooth import replace_doubtful, smooth
+from models.stereo.smooth import smooth
 from models.stereo.train import imitate_matches
 
 SLOPE = torch.tensor([20.0, -8.0])
@@ -91,17 +91,29 @@ def test_points_fill_in_where_photos_show_nothing():
     assert error(known[:0], seen[:, :0]) > 0.05
 
 
-def test_smoothing_stops_at_edges_and_follows_weights():
-    guide = torch.zeros(3, *SIZE)
-    guide[:, :, 128:] = 1.0
-    values = torch.where(guide[0] > 0.5, 40.0, 10.0)
+def pulls(guide: torch.Tensor) -> list[torch.Tensor]:
+    return [10 * torch.exp(-guide.diff(dim=axis).abs() / 0.06)[None] for axis in (1, 0)]
+
+
+def test_smoothing_stops_where_nothing_pulls_and_follows_weights():
+    guide = torch.zeros(SIZE)
+    guide[:, 128:] = 1.0
+    values = torch.where(guide > 0.5, 40.0, 10.0)
     weight = torch.full_like(values, 1e-4)
     weight[::8, ::8] = 1.0
     noisy = torch.where(weight < 0.5, 64 * torch.rand_like(values), values)
-    result = smooth(noisy, weight, guide)
+    result = smooth(noisy[None], weight[None], *pulls(guide))[0]
     assert (result[:, :120] - 10).abs().max() < 3 and (result[:, 136:] - 40).abs().max() < 3
-    kept = replace_doubtful(noisy, weight, guide)
-    assert torch.equal(kept[::8, ::8], noisy[::8, ::8])
+
+
+def test_smoothing_has_the_derivative_that_small_changes_show():
+    generator = torch.Generator().manual_seed(4)
+    shapes = (1, 4, 5), (1, 4, 5), (1, 4, 4), (1, 3, 5)
+    arguments = [
+        (0.1 + torch.rand(shape, generator=generator, dtype=torch.double)).requires_grad_()
+        for shape in shapes
+    ]
+    assert torch.autograd.gradcheck(smooth, arguments)
 
 
 def test_imitated_matches_are_mostly_right_and_only_where_both_views_see():

@@ -5,12 +5,9 @@ from card_world import CARD, INTRINSICS, SIZE, WALL, photograph
 
 from models.camera import se3_exponential
 from models.stereo.depth import estimate_depths, upsample_guided
-from models.stereo.network import (
-    StereoConfig,
-    StereoNetwork,
-    local_mean,
-    position_to_depth,
-)
+from models.stereo.match import match, position_to_depth
+from models.stereo.network import StereoConfig, StereoNetwork
+from models.stereo.prior import SurfacePrior
 from models.stereo.sweep import box_mean, inverse_depth_planes, sweep, warp_to_planes
 
 SECOND = se3_exponential(torch.tensor([-0.3, 0.05, 0.1, 0.02, -0.12, 0.03]))
@@ -27,7 +24,7 @@ def test_planes_run_from_near_to_far_in_even_steps_of_inverse_depth():
     inverse = planes(1.0, 4.0, 4)[0]
     torch.testing.assert_close(inverse, torch.tensor([1.0, 0.75, 0.5, 0.25]))
     torch.testing.assert_close(
-        position_to_depth(torch.tensor([[[0.0, 1.5, 3.0]]]), inverse[None])[0, 0],
+        position_to_depth(torch.tensor([[[0.0, 1.5, 3.0]]]), inverse[None], 4)[0, 0],
         1 / torch.tensor([1.0, 0.625, 0.25]),
     )
 
@@ -47,37 +44,22 @@ def test_at_the_true_depth_the_other_photo_looks_the_same():
     assert (warped[0, :, 1] - first).abs().mean(0)[on_card].mean() > 0.1
 
 
-def test_features_are_zero_where_the_source_sees_nothing():
+def compare(second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     first, _ = photograph(torch.eye(4))
-    second, _ = photograph(SECOND)
-    features = sweep(
-        first[None],
-        second[None],
-        INTRINSICS[None],
-        INTRINSICS[None],
-        SECOND[None],
-        planes(1.0, 5.0, 8),
-    )[0]
-    unseen = features[3] == 0
-    assert unseen.any() and (features[:3, unseen] == 0).all()
-    assert features[:2].abs().max() < 1.01
+    cameras = INTRINSICS[None], INTRINSICS[None], SECOND[None]
+    return sweep(first[None], second[None], *cameras, planes(1.0, 5.0, 8))
+
+
+def test_correlation_is_zero_where_the_source_sees_nothing():
+    correlation, seen = compare(photograph(SECOND)[0])
+    assert (seen == 0).any() and (correlation[seen == 0] == 0).all()
+    assert correlation.abs().max() < 1.01
 
 
 def test_correlation_does_not_mind_exposure():
-    first, _ = photograph(torch.eye(4))
     second, _ = photograph(SECOND)
-    compare = [
-        sweep(
-            first[None],
-            image[None],
-            INTRINSICS[None],
-            INTRINSICS[None],
-            SECOND[None],
-            planes(1.0, 5.0, 8),
-        )[0, :2]
-        for image in (second, 0.7 * second + 0.1)
-    ]
-    assert (compare[0] - compare[1]).abs().mean() < 0.02
+    correlations = [compare(image)[0] for image in (second, 0.7 * second + 0.1)]
+    assert (correlations[0] - correlations[1]).abs().mean() < 0.02
 
 
 def test_a_box_mean_near_the_border_counts_only_what_is_there():
@@ -86,7 +68,7 @@ def test_a_box_mean_near_the_border_counts_only_what_is_there():
     torch.testing.assert_close(averaged[0, 0, 2], torch.tensor([0.5, 1.0, 2.0, 3.0, 3.5]))
 
 
-def test_the_untrained_network_already_finds_textured_surfaces():
+def test_the_untrained_network_keeps_what_matching_finds_on_texture():
     first, depth = photograph(torch.eye(4))
     second, _ = photograph(SECOND)
     network = StereoNetwork(StereoConfig()).eval()
@@ -119,11 +101,39 @@ def test_a_third_photo_helps_where_the_second_sees_nothing():
     assert good(3) > good(2) + 0.05
 
 
-def test_the_local_mean_does_not_mix_two_surfaces():
-    logits = torch.full((1, 40, 1, 1), -10.0)
-    logits[0, [9, 10, 11]] = torch.tensor([2.0, 3.0, 2.0])[:, None, None]
-    logits[0, 30] = 2.9
-    torch.testing.assert_close(local_mean(logits), torch.full((1, 1, 1), 10.0))
+def test_a_match_does_not_mix_two_surfaces_and_says_how_certain_it_is():
+    correlation = torch.full((1, 40, 8, 8), -1.0)
+    correlation[0, [9, 10, 11]] = torch.tensor([0.8, 0.9, 0.8])[:, None, None]
+    correlation[0, 30] = 0.85
+    clear = correlation.clone()
+    clear[0, 30] = -1.0
+    nothing = torch.zeros(1, 8, 8)
+    image, seen = torch.full((1, 3, 8, 8), 0.5), torch.ones_like(correlation)
+    one, two = (
+        match(each, seen, image, SurfacePrior(nothing, nothing)) for each in (clear, correlation)
+    )
+
+    torch.testing.assert_close(one.position, torch.full((1, 8, 8), 10.0))
+    torch.testing.assert_close(two.position, one.position)
+    assert (two.certainty < one.certainty - 0.05).all() and one.certainty.max() <= 1
+
+
+def test_twice_as_many_planes_find_the_same_positions():
+    first, depth = photograph(torch.eye(4))
+    second, _ = photograph(SECOND)
+    nothing = torch.zeros(1, *SIZE)
+    found = []
+    for fineness in (1, 2):
+        inverse = planes(1.5, 5.0, 31 * fineness + 1)
+        cameras = INTRINSICS[None], INTRINSICS[None], SECOND[None]
+        swept = sweep(first[None], second[None], *cameras, inverse)
+        prior = SurfacePrior(nothing, nothing)
+        found.append(match(*swept, first[None], prior, fineness))
+    coarse, fine = (each.position[0] for each in found)
+    assert (coarse - fine).abs().median() < 0.3
+    assert found[0].cost.shape == found[1].cost.shape
+    true = 31 * (1 / 1.5 - 1 / depth) / (1 / 1.5 - 1 / 5)
+    assert (fine - true).abs().median() < (coarse - true).abs().median()
 
 
 def test_upsampling_keeps_an_edge_where_the_photo_has_it():

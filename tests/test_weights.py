@@ -142,7 +142,7 @@ def test_every_switch_of_the_configuration_survives_a_file(tmp_path: Path):
 
 
 def test_a_saved_stereo_network_comes_back_whole_and_is_no_other_network(tmp_path: Path):
-    network = StereoNetwork(StereoConfig(planes=4, widths=(8, 16))).eval()
+    network = StereoNetwork(StereoConfig(steps=4, widths=(8, 16))).eval()
     path = tmp_path / "stereo.safetensors"
     save_stereo(network, path, ABOUT, dtype=torch.float16)
 

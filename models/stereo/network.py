@@ -1,4 +1,4 @@
-"""The learned stereo part: a plane sweep in, depth with confidence and visibility out."""
+"""The learned stereo part: what to keep of a semi-global match, and what to continue smoothly."""
 
 from dataclasses import dataclass
 
@@ -7,105 +7,70 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.stereo.aggregate import aggregate
-from models.stereo.prior import SurfacePrior, penalty
+from models.stereo.match import Match
+from models.stereo.prior import SurfacePrior
+from models.stereo.smooth import smooth
+from models.stereo.sweep import box_mean
 
-FIRST_WEIGHTS = (0.5, 0.5, -1.0, 0.0)  # of the two correlations, the color difference, visibility
-UNSEEN_COST = 0.7  # in units of 1 - correlation: worse than a match, better than a clear mismatch
-SHARPNESS = 8.0  # of the distribution over planes that aggregated costs alone give
+NEAR_COSTS, NEAR_LOGITS = 2, 3  # steps around the position that the network sees
+MEANS = (5, 15, 45)  # pixels, windows over which positions are compared
+TEXTURE_WINDOWS = ((3, 1), (5, 1), (5, 2))  # size and dilation, one after the other
+CLUES = 30
+MOST_SHIFT = 3.0  # steps
+PULL = 10.0  # between neighbors of the same color, unless the network says otherwise
+EDGE = 0.06  # color difference at which they pull 1/e as strongly
+GAIN = 3.0  # of the network's answers, in logarithms
 
 
 @dataclass(frozen=True, kw_only=True)
 class StereoConfig:
     """The shape of the stereo network."""
 
-    planes: int = 64
-    widths: tuple[int, ...] = (32, 64, 96, 128, 160)
-
-    def __post_init__(self) -> None:
-        if any(width % 8 for width in self.widths):
-            raise ValueError(f"widths must be multiples of 8, not {self.widths}")
-
-
-@dataclass(frozen=True)
-class StereoDepth:
-    """What the stereo network says of one view.
-
-    `position` counts planes, 0 being the nearest: between two planes the inverse depth is linear.
-    `confidence` is the estimated probability that the depth is right to about one plane, `visible`
-    that another view sees the point.
-    """
-
-    logits: Float[Tensor, "batch plane height width"]
-    position: Float[Tensor, "batch height width"]
-    confidence_logit: Float[Tensor, "batch height width"]
-    visible_logit: Float[Tensor, "batch height width"]
-
-
-class ConvBlock(nn.Module):
-    """Two 3x3 convolutions with group normalization."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
-            nn.GroupNorm(8, outputs),
-            nn.LeakyReLU(0.1, inplace=True),
-            nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
-            nn.GroupNorm(8, outputs),
-            nn.LeakyReLU(0.1, inplace=True),
-        )
-
-    def forward(self, maps: Float[Tensor, "batch _in height width"]) -> Tensor:
-        """Apply both."""
-        return self.layers(maps)
+    steps: int = 64
+    widths: tuple[int, ...] = (32, 32, 48, 64)
 
 
 class StereoNetwork(nn.Module):
-    """A U-Net over the sweep, the planes being its channels.
+    """A U-Net that repairs a match by local means alone, the same at every depth.
 
-    It sees each plane's matching features weighted into one score, all planes alike, and the costs,
-    raised away from the surface that matches span, after semi-global aggregation. Its output is
-    added to the latter: untrained, it is a classical semi-global matcher.
+    It sees what `clues` says. For every pixel it tells by how much the position is off, how much
+    that is worth, how strongly neighbors belong together, and how much of a smooth continuation to
+    mix in. Untrained, it keeps what is certain and continues that up to the edges of the photo.
     """
 
     def __init__(self, config: StereoConfig) -> None:
         super().__init__()
         self.config = config
-        self.weights = nn.Parameter(torch.tensor(FIRST_WEIGHTS))
         widths = config.widths
         self.down = nn.ModuleList(
-            ConvBlock(inputs, outputs)
-            for inputs, outputs in zip((2 * config.planes + 3, *widths), widths, strict=False)
+            _block(inputs, outputs)
+            for inputs, outputs in zip((CLUES, *widths), widths, strict=False)
         )
         self.up = nn.ModuleList(
-            ConvBlock(inputs + skip, skip)
+            _block(inputs + skip, skip)
             for inputs, skip in zip(widths[:0:-1], widths[-2::-1], strict=True)
         )
-        self.head = nn.Conv2d(widths[0], config.planes + 2, 3, padding=1)
+        self.head = nn.Conv2d(widths[0], 5, 3, padding=1)
         for parameter in self.head.parameters():
             nn.init.zeros_(parameter)
 
     def forward(
         self,
-        features: Float[Tensor, "batch 4 plane height width"],
-        reference: Float[Tensor, "batch 3 height width"],
-        prior: SurfacePrior | None = None,
-    ) -> StereoDepth:
-        """Regularize a sweep.
+        match: Match,
+        confirmed: Float[Tensor, "batch height width"],
+        image: Float[Tensor, "batch 3 height width"],
+        prior: SurfacePrior,
+    ) -> Float[Tensor, "batch height width"]:
+        """Improve the positions of a match.
 
         Args:
-            features: What `sweep` gives, averaged over the other views if there are several.
-            reference: The view's photo at the sweep's size.
+            match: What the sweep has found.
+            confirmed: How well the other views' matches agree, in [0, 1].
+            image: The view's photo at the match's size.
             prior: Where matched points suggest that the surfaces are.
         """
-        score = torch.einsum("bfphw,f->bphw", features, self.weights)
         with torch.no_grad():
-            cost = matching_cost(features)
-            if prior is not None:
-                cost = cost + penalty(prior, self.config.planes)
-            aggregated = -aggregate(cost, reference)
-        maps = torch.cat([score, aggregated, reference * 2 - 1], dim=1)
+            maps = clues(match, confirmed, image, prior)
         skips = []
         for depth, block in enumerate(self.down):
             if depth:
@@ -117,34 +82,81 @@ class StereoNetwork(nn.Module):
             skip = skips.pop()
             maps = functional.interpolate(maps, size=skip.shape[-2:], mode="nearest")
             maps = block(torch.cat([maps, skip], dim=1))
-        output = self.head(maps)
-        logits = SHARPNESS * aggregated + output[:, :-2]
-        return StereoDepth(logits, local_mean(logits), output[:, -2], output[:, -1])
+        shift, worth, right, down, keep = self.head(maps).unbind(1)
+        support = (match.certainty * confirmed).clamp(0.02, 0.98).logit()
+        moved = match.position + MOST_SHIFT * torch.tanh(shift / MOST_SHIFT)
+        continued = smooth(
+            moved,
+            (support + GAIN * worth).clamp(-8, 5).exp(),
+            _pull(image, 3) * (GAIN * right[:, :, :-1]).clamp(-8, 4).exp(),
+            _pull(image, 2) * (GAIN * down[:, :-1]).clamp(-8, 4).exp(),
+        )
+        kept = (GAIN * (support + 1 + keep)).sigmoid()
+        return torch.lerp(continued, moved, kept).clamp(0, self.config.steps - 1)
 
 
-def matching_cost(
-    features: Float[Tensor, "batch 4 plane height width"],
-) -> Float[Tensor, "batch plane height width"]:
-    """1 - correlation, averaged over both windows; a constant where no view sees the point."""
-    cost = 1 - features[:, :2].mean(1)
-    return torch.where(features[:, 3] > 0, cost, UNSEEN_COST)
+def _block(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, padding=1),
+        nn.LeakyReLU(0.1),
+        nn.Conv2d(outputs, outputs, 3, padding=1),
+        nn.LeakyReLU(0.1),
+    )
 
 
-def local_mean(
-    logits: Float[Tensor, "batch plane height width"], radius: int = 2
-) -> Float[Tensor, "batch height width"]:
-    """The mean plane around the most likely one: precise, without mixing two surfaces."""
-    index = torch.arange(logits.shape[1], device=logits.device, dtype=logits.dtype)[:, None, None]
-    best = logits.argmax(1, keepdim=True)
-    near = (index - best).abs() <= radius
-    weights = logits.masked_fill(~near, -torch.inf).softmax(1)
-    return (weights * index).sum(1)
+def _pull(image: Float[Tensor, "batch 3 height width"], axis: int) -> Tensor:
+    """Between neighbors along an axis, by their colors."""
+    return PULL * torch.exp(-image.diff(dim=axis).abs().mean(1) / EDGE)
 
 
-def position_to_depth(
-    position: Float[Tensor, "batch height width"], inverse_depths: Float[Tensor, "batch plane"]
-) -> Float[Tensor, "batch height width"]:
-    """Depth of a fractional plane index, linear in inverse depth."""
-    first, last = inverse_depths[:, 0, None, None], inverse_depths[:, -1, None, None]
-    fraction = position / (inverse_depths.shape[1] - 1)
-    return 1 / torch.lerp(first, last, fraction)
+def clues(
+    match: Match,
+    confirmed: Float[Tensor, "batch height width"],
+    image: Float[Tensor, "batch 3 height width"],
+    prior: SurfacePrior,
+) -> Float[Tensor, "batch clue height width"]:
+    """All that the network sees. Positions enter as differences: it cannot tell near from far."""
+    position = match.position[:, None]
+    average = match.cost.mean(1, keepdim=True)
+    costs = _around(match.cost, position, NEAR_COSTS) - average
+    best = match.cost.amin(1, keepdim=True) - average
+    logits = _around(match.logits, position, NEAR_LOGITS)
+    here = logits[:, NEAR_LOGITS : NEAR_LOGITS + 1]
+    beside = (torch.cat([logits[:, :NEAR_LOGITS], logits[:, NEAR_LOGITS + 1 :]], 1) - here) / 4
+    relative = [_bounded(position - box_mean(position, window), 4.0) for window in MEANS]
+    right = _bounded(functional.pad(position.diff(dim=3), (0, 1)), 2.0)
+    down = _bounded(functional.pad(position.diff(dim=2), (0, 0, 0, 1)), 2.0)
+    off, trust = prior.position[:, None] - position, prior.trust[:, None]
+    surface = [_bounded(off, 6.0) * (trust > 0), _bounded(off, 1.5) * trust, trust]
+    support = [match.certainty[:, None], confirmed[:, None], match.seen[:, None].to(image)]
+    return torch.cat(
+        [costs, beside, best, *relative, right, down, *surface, *support, look(image)], dim=1
+    )
+
+
+def look(
+    image: Float[Tensor, "batch 3 height width"],
+) -> Float[Tensor, "batch 7 height width"]:
+    """Colors and texture of a photo, whatever its exposure."""
+    mean, spread = image.mean((2, 3), keepdim=True), image.std((2, 3), keepdim=True)
+    gray = image.mean(1, keepdim=True)
+    statistics = torch.cat([gray, gray**2], dim=1)
+    textures = []
+    for window, dilation in TEXTURE_WINDOWS:
+        statistics = box_mean(statistics, window, dilation)
+        variance = (statistics[:, 1:] - statistics[:, :1] ** 2).clamp(min=0) + 1e-5
+        textures.append(variance.log() / 4 + 1.5)
+    contrast = (gray - statistics[:, :1]) / (variance + 4e-4).sqrt()
+    return torch.cat([(image - mean) / (spread + 0.05), *textures, contrast], dim=1)
+
+
+def _around(volume: Tensor, position: Tensor, radius: int) -> Tensor:
+    """Values at the position and so many whole steps before and after it."""
+    offsets = torch.arange(-radius, radius + 1, device=volume.device)[:, None, None]
+    at = (position + offsets).clamp(0, volume.shape[1] - 1)
+    low = at.floor().clamp(max=volume.shape[1] - 2)
+    return torch.lerp(volume.gather(1, low.long()), volume.gather(1, low.long() + 1), at - low)
+
+
+def _bounded(off: Tensor, scale: float) -> Tensor:
+    return torch.tanh(off / scale)

@@ -8,33 +8,35 @@ say little, and so does what lies far from any point.
 from dataclasses import dataclass
 
 import numpy as np
-import scipy  # whose parts are loaded when first used: poses alone need none
 import torch
 from jaxtyping import Float
+from scipy.spatial import ConvexHull, Delaunay, QhullError, cKDTree
 from torch import Tensor
 
 FEWEST = 4  # points below which there is no surface to speak of
 NEIGHBORS = 8  # that a point is compared with
-LIKE_MOST, LIKE_SOME, SOME = 5.0, 2.5, 3  # planes off the median; off so many single neighbors
+LIKE_MOST, LIKE_SOME, SOME = 5.0, 2.5, 3  # steps off the median; off so many single neighbors
 REACH = 0.3  # distance from the nearest point, in long sides, over which trust falls to 1/e
 OUTSIDE = 0.5  # trust beyond all triangles: the nearest point alone is followed
-BRIDGE = 8.0  # range of a triangle, in planes, over which trust falls to 1/e
+BRIDGE = 8.0  # range of a triangle, in steps, over which trust falls to 1/e
 FLOOR = 0.3  # trust in an even triangle however far its corners are
 PENALTY = 1.6  # cost of disagreeing with a fully trusted surface; a perfect mismatch costs 2
-FAR_OFF = 6.0  # planes off the surface from where on the cost rises no more
+FAR_OFF = 6.0  # steps off the surface from where on the cost rises no more
 
 
 @dataclass(frozen=True)
 class SurfacePrior:
-    """A guess of the position among the planes, and how much it is to be trusted, in [0, 1]."""
+    """A guess of the position, in steps of the range, and how much to trust it, in [0, 1]."""
 
     position: Float[Tensor, "batch height width"]
     trust: Float[Tensor, "batch height width"]
 
 
-def penalty(prior: SurfacePrior, planes: int) -> Float[Tensor, "batch plane height width"]:
-    """What each plane costs for its distance from the surface."""
-    index = torch.arange(planes, device=prior.position.device)[:, None, None]
+def penalty(
+    prior: SurfacePrior, planes: int, fineness: int = 1
+) -> Float[Tensor, "batch plane height width"]:
+    """What each plane costs for its distance from the surface; `fineness` planes are a step."""
+    index = torch.arange(planes, device=prior.position.device)[:, None, None] / fineness
     off = (index - prior.position[:, None]).abs() / FAR_OFF
     return PENALTY * prior.trust[:, None] * off.clamp(max=1)
 
@@ -46,7 +48,7 @@ def span_surface(
 
     Args:
         coordinates: Where the points are seen, in [0, 1].
-        position: Among the planes, fractional.
+        position: In steps of the range, fractional.
         size: (height, width) of the result, which is a batch of one.
     """
     height, width = size
@@ -60,7 +62,7 @@ def span_surface(
         return SurfacePrior(nothing, nothing)
     y, x = np.mgrid[:height, :width] + 0.5
     pixels = np.stack([x.ravel(), y.ravel()], axis=1) / side
-    distance, nearest = scipy.spatial.cKDTree(seen).query(pixels)
+    distance, nearest = cKDTree(seen).query(pixels)
     closeness = np.exp(-distance / REACH)
     surface, trust = values[nearest], OUTSIDE * closeness
     inside, between, spread = _inside_triangles(seen, values, pixels)
@@ -74,7 +76,7 @@ def _plausible(seen: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Which points are like their neighbors: like most of them, or very much like some."""
     if len(values) <= NEIGHBORS:
         return np.ones(len(values), dtype=bool)
-    _, around = scipy.spatial.cKDTree(seen).query(seen, k=NEIGHBORS + 1)
+    _, around = cKDTree(seen).query(seen, k=NEIGHBORS + 1)
     neighbors = values[around[:, 1:]]
     off = np.abs(neighbors - values[:, None])
     like_most = np.abs(np.median(neighbors, axis=1) - values) < LIKE_MOST
@@ -96,8 +98,8 @@ def _inside_triangles(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The pixels inside any triangle, and there: the interpolated value, its triangle's range."""
     try:
-        triangles, borders = scipy.spatial.Delaunay(seen), scipy.spatial.ConvexHull(seen).equations
-    except scipy.spatial.QhullError:  # all points on one line
+        triangles, borders = Delaunay(seen), ConvexHull(seen).equations
+    except QhullError:  # all points on one line
         return np.zeros(0, dtype=int), np.zeros(0), np.zeros(0)
     # Asked about points outside, `find_simplex` tries every triangle: a hundred times slower.
     x, y = pixels[:, :1], pixels[:, 1:]

@@ -9,17 +9,23 @@ from torch.nn import functional
 
 from models.camera import invert, pixel_grid, project, se3_exponential, unproject
 from models.data.procedural import WorldBatch
-from models.stereo.network import StereoDepth, StereoNetwork
+from models.fusion import PosedDepth
+from models.stereo.match import Match, match, position_to_depth
+from models.stereo.network import StereoNetwork
 from models.stereo.prior import SurfacePrior, span_surface
+from models.stereo.smooth import agreement
 from models.stereo.sweep import inverse_depth_planes, sweep
 
-MOST_POINTS, WRONG, NOISE = 500, 0.03, 0.3  # imitated matches: at most, share off, planes
-HIDDEN_WEIGHT = 0.3  # what the other view does not see must be guessed: it counts for less
+MOST_POINTS, WRONG, NOISE = 500, 0.03, 0.3  # imitated matches: at most, share off, steps
+HIDDEN_WEIGHT = 0.4  # what the other view does not see must be guessed: it counts for less
 
 
 @dataclass(frozen=True)
 class StereoExample:
-    """Pairs as the stereo network meets them, with the truth."""
+    """Pairs as the stereo network meets them, with the truth.
+
+    The second half of the batch is the first half with the views exchanged; `position` is in steps.
+    """
 
     reference: Float[Tensor, "batch 3 height width"]
     source: Float[Tensor, "batch 3 height width"]
@@ -70,7 +76,7 @@ def both_ways(
 def make_example(
     world: WorldBatch,
     images: Float[Tensor, "batch 2 3 height width"],
-    planes: int,
+    steps: int,
     generator: torch.Generator,
 ) -> StereoExample:
     """Turn two-view worlds into pairs in both directions at half size.
@@ -93,21 +99,21 @@ def make_example(
     spread = 1 / reference_depth.flatten(1)
     nearest = torch.quantile(spread, 0.995, dim=1) * uniform(count, 0.95, 1.5, generator, device)
     farthest = torch.quantile(spread, 0.02, dim=1) * uniform(count, 0.0, 1.0, generator, device)
-    inverse_depths = inverse_depth_planes(1 / nearest, 1 / farthest.clamp(min=1e-4), planes)
-    step = (inverse_depths[:, -1] - inverse_depths[:, 0]) / (planes - 1)
+    inverse_depths = inverse_depth_planes(1 / nearest, 1 / farthest.clamp(min=1e-4), steps)
+    step = (inverse_depths[:, -1] - inverse_depths[:, 0]) / (steps - 1)
     position = (1 / reference_depth - inverse_depths[:, 0, None, None]) / step[:, None, None]
-    twist = torch.randn(count, 6, generator=generator, device=generator.device).to(device)
-    baseline = first2second[:, :3, 3].norm(dim=-1).repeat(2)
-    twist[:, :3] *= 0.008 * baseline[:, None]
+    twist = torch.randn(count // 2, 6, generator=generator, device=generator.device).to(device)
+    twist[:, :3] *= 0.008 * first2second[:, :3, 3].norm(dim=-1, keepdim=True)
     twist[:, 3:] *= 0.0015
+    disturbed = se3_exponential(twist) @ first2second
     return StereoExample(
         reference=both_ways(small)[0],
         source=both_ways(small)[1],
         reference_intrinsics=reference_intrinsics,
         source_intrinsics=source_intrinsics,
-        reference2source=se3_exponential(twist) @ reference2source,
+        reference2source=torch.cat([disturbed, invert(disturbed)]),
         inverse_depths=inverse_depths,
-        position=position.clamp(0, planes - 1),
+        position=position.clamp(0, steps - 1),
         visible=visible,
         prior=imitate_matches(both_ways(small)[0], position, visible, generator),
     )
@@ -153,9 +159,9 @@ def imitate_matches(
     )
 
 
-def predict(network: StereoNetwork, example: StereoExample) -> StereoDepth:
-    """Run sweep and network on an example."""
-    features = sweep(
+def find_matches(example: StereoExample) -> tuple[Match, Float[Tensor, "batch height width"]]:
+    """What the stereo network is to improve, and how well the other view agrees with it."""
+    correlation, seen = sweep(
         example.reference,
         example.source,
         example.reference_intrinsics,
@@ -163,34 +169,45 @@ def predict(network: StereoNetwork, example: StereoExample) -> StereoDepth:
         example.reference2source,
         example.inverse_depths,
     )
-    return network(features, example.reference, example.prior)
+    found = match(correlation, seen, example.reference, example.prior)
+    count, steps = example.inverse_depths.shape
+    depth = position_to_depth(found.position, example.inverse_depths, steps)
+    step = (example.inverse_depths[:, 0] - example.inverse_depths[:, -1]) / (steps - 1)
+    pairs = count // 2
+    identity = torch.eye(4, device=depth.device).expand(pairs, 4, 4)
+    world2cam = torch.cat([identity, example.reference2source[:pairs]])
+    views = [
+        PosedDepth(*parts)
+        for parts in zip(
+            example.reference, depth, found.certainty, example.reference_intrinsics, world2cam,
+            strict=True,
+        )
+    ]  # fmt: skip
+    confirmed = [
+        agreement(view, views[index - pairs], float(step[index]))
+        for index, view in enumerate(views)
+    ]
+    return found, torch.stack(confirmed)
+
+
+def predict(network: StereoNetwork, example: StereoExample) -> Float[Tensor, "batch height width"]:
+    """Positions that sweep, match and network find in an example."""
+    with torch.no_grad():
+        found, confirmed = find_matches(example)
+    return network(found, confirmed, example.reference, example.prior)
 
 
 def stereo_loss(
-    predicted: StereoDepth, example: StereoExample
+    position: Float[Tensor, "batch height width"], example: StereoExample
 ) -> tuple[Float[Tensor, ""], dict[str, float]]:
-    """Cross-entropy over planes, distance in planes, and the two binary outputs.
+    """Logarithm of the distance in steps: one lost pixel does not outweigh many.
 
     Returns:
-        The loss, and numbers to log: mean error in planes and share of errors above two planes,
+        The loss, and numbers to log: mean error in steps and share of errors above two steps,
         both where the other view sees the point.
     """
-    planes = predicted.logits.shape[1]
     weight = torch.where(example.visible, 1.0, HIDDEN_WEIGHT)
-    low = example.position.floor().clamp(max=planes - 2).long()
-    fraction = example.position - low
-    log_likelihood = predicted.logits.log_softmax(1)
-    at_low = log_likelihood.gather(1, low[:, None])[:, 0]
-    at_high = log_likelihood.gather(1, low[:, None] + 1)[:, 0]
-    classification = -(at_low * (1 - fraction) + at_high * fraction)
-    error = (predicted.position - example.position).abs()
-    right = (error.detach() < 1).float()
-    loss = (weight * (classification + 0.2 * error.clamp(max=4))).mean()
-    loss = loss + 0.3 * functional.binary_cross_entropy_with_logits(
-        predicted.confidence_logit, right
-    )
-    loss = loss + 0.3 * functional.binary_cross_entropy_with_logits(
-        predicted.visible_logit, example.visible.float()
-    )
+    error = (position - example.position).abs()
     seen = error.detach()[example.visible]
-    return loss, {"error": seen.mean().item(), "bad2": (seen > 2).float().mean().item()}
+    details = {"error": seen.mean().item(), "bad2": (seen > 2).float().mean().item()}
+    return (weight * error.log1p()).mean(), details

@@ -13,7 +13,8 @@ from torch import Tensor
 from models.data.artifacts import degrade
 from models.data.procedural import WorldBatch
 from models.data.variation import vary
-from models.stereo.network import StereoConfig, StereoNetwork, position_to_depth
+from models.stereo.match import position_to_depth
+from models.stereo.network import StereoConfig, StereoNetwork
 from models.stereo.train import make_example, predict, stereo_loss
 from models.training.config import TrainConfig
 from models.training.held_out import SEED, held_out
@@ -34,7 +35,7 @@ class StereoTraining(TrainConfig[StereoNetwork]):
     kept: int = 8
     total_steps: int = 20_000
     warmup_steps: int = 100
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     lowest_rate: float = 0.02
     betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = 0.02
@@ -47,7 +48,7 @@ class StereoTraining(TrainConfig[StereoNetwork]):
         return cls(**values | {"network": StereoConfig(**values["network"])})
 
     def build(self) -> StereoNetwork:
-        """A network with random weights: a classical semi-global matcher so far."""
+        """A network with random weights: it keeps what semi-global matching is certain of."""
         return StereoNetwork(self.network)
 
     def loss(
@@ -56,7 +57,7 @@ class StereoTraining(TrainConfig[StereoNetwork]):
         """`stereo_loss` of the worlds as a phone sees them, mirrored and recolored at random."""
         varied = vary(worlds, generator)
         photos = degrade(varied.images, generator, self.artifacts)
-        example = make_example(varied, photos, self.network.planes, generator)
+        example = make_example(varied, photos, self.network.steps, generator)
         return stereo_loss(predict(network, example), example)
 
     def score(
@@ -78,7 +79,7 @@ class StereoScores:
     """Quality on worlds that were not trained on, where the other view sees the point."""
 
     depth_error: float  # median relative error, of the middle pair
-    far_off: float  # share of errors above two planes, over all pairs
+    far_off: float  # share of errors above two steps, over all pairs
 
 
 def score_stereo(
@@ -93,16 +94,19 @@ def score_stereo(
     generator = torch.Generator().manual_seed(SEED)
     depth_errors, far_off = [], []
     for worlds in held_out(textures, size, pairs, difficulty):
-        example = make_example(worlds, worlds.images, network.config.planes, generator)
+        example = make_example(worlds, worlds.images, network.config.steps, generator)
         if not example.visible.any():
             continue
         with torch.no_grad():
-            position = predict(network, example).position
-        truth = position_to_depth(example.position, example.inverse_depths)
-        error = (position_to_depth(position, example.inverse_depths) / truth - 1).abs()
+            position = predict(network, example)
+        truth, found = (
+            position_to_depth(each, example.inverse_depths, network.config.steps)
+            for each in (example.position, position)
+        )
+        error = (found / truth - 1).abs()
         depth_errors.append(error[example.visible].median().item())
-        planes_off = (position - example.position).abs()[example.visible]
-        far_off.append((planes_off > 2).float().mean().item())
+        steps_off = (position - example.position).abs()[example.visible]
+        far_off.append((steps_off > 2).float().mean().item())
     if not far_off:
         return StereoScores(math.nan, math.nan)
     return StereoScores(median(depth_errors), fmean(far_off))
