@@ -51,8 +51,9 @@ format: $(STAMP) ## put the code into our format
 types: $(STAMP) ## check the types
 	@$(BIN)/mypy
 
-bench: $(STAMP) ## time the renderer, the loading of data and the full-size network (against a checkout: ORIGINAL=folder)
+bench: $(STAMP) ## time the renderer, the alignment of cameras, the loading of data and the full-size network (against a checkout: ORIGINAL=folder)
 	@$(BIN)/python tests/benchmarks/render.py
+	@$(BIN)/python tests/benchmarks/pose.py
 	@$(BIN)/python tests/benchmarks/data.py
 	@$(BIN)/python tests/benchmarks/network.py $(if $(ORIGINAL),--original $(ORIGINAL))
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import skimage.metrics
+import skimage  # whose parts are loaded when first used
 import torch
 from jaxtyping import Float
 from torch import Tensor

@@ -189,18 +189,18 @@ def align_pose(
         size = (photo.shape[1] // factor, photo.shape[2] // factor)
         if min(size) < _LEAST_SIDE and factor > 1:
             continue
-        goal = _Goal(intrinsics, structure_of(resize(photo, size)), None if factor > 1 else lpips)
+        goal = Goal(intrinsics, structure_of(resize(photo, size)), None if factor > 1 else lpips)
         fewer = thin(gaussians, _GAUSSIANS_PER_PIXEL * size[0] * size[1])
         found = _descend(fewer, found, goal, distance, count, rate)
         rate *= SLOWER
-    goal = _Goal(intrinsics, structure_of(photo), lpips)
+    goal = Goal(intrinsics, structure_of(photo), lpips)
     with torch.no_grad():
         before, after = (goal.missed(gaussians, pose) for pose in (world2cam, found))
     return found if after < before else world2cam
 
 
 @dataclass(frozen=True)
-class _Goal:
+class Goal:
     """What a camera should see."""
 
     intrinsics: Float[Tensor, "3 3"]
@@ -254,7 +254,7 @@ def _twist(change: Float[Tensor, "6"], distance: float) -> Float[Tensor, "6"]:
 def _descend(
     gaussians: Gaussians,
     world2cam: Float[Tensor, "4 4"],
-    goal: _Goal,
+    goal: Goal,
     distance: float,
     steps: int,
     learning_rate: float,

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -13,9 +14,11 @@ from models.camera import transform_points
 from models.evidence import (
     TRUSTED,
     PairEvidence,
+    back_up,
     best_support,
     match_evidence,
     pnp_evidence,
+    weakest_link,
 )
 from models.exposure import even_out
 from models.fill import fill
@@ -29,10 +32,13 @@ from models.network.both_ways import reconstruct_in_every_order
 from models.network.noposplat import NoPoSplat
 from models.pose import PnpPose, align_pose, pose_from_centers
 from models.refine import LEAST_PARALLAX, Registration, depth_range, register
+from models.sightings import spread_depth
 from models.stereo.depth import estimate_depths
 from models.stereo.network import StereoNetwork
 from models.surface import settle
 from models.views import resize
+
+PLAUSIBLE = 0.05  # confidence in the network's poses from which they are worth aligning
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,10 @@ def reconstruct(
     resolution: int = 512,
     seed: int = 0,
     unknown_focal: tuple[int, ...] = (),
+    guessed: bool = False,
     align: bool = False,
+    compete: bool = False,
+    poses_only: bool = False,
     framing: Framing = ALL_OF_THEM,
     lpips: Lpips | None = None,
     on_stage: Callable[[str], None] = lambda stage: None,
@@ -85,24 +94,37 @@ def reconstruct(
         resolution: Long side of the refined depth maps: one Gaussian per pixel of these.
         seed: Of the random samples from which poses are estimated.
         unknown_focal: Numbers of photos of one camera, whose focal length is only a guess.
-        align: Whether poses that only the network tells are then aligned with the photos.
+        guessed: Whether any focal length is only a guess.
+        align: Whether the network's poses are aligned with the photos if there is no refinement.
+        compete: Whether, where matches leave doubts, the network's poses are aligned with the
+            photos too; those with more in their favor win.
+        poses_only: Whether the scene does not matter: it is then the network's.
         framing: What the network sees of the photos.
         lpips: The perceptual distance, where there is one, by which they are aligned too.
         on_stage: Called with a few words as each stage begins.
     """
-    registration = None
-    if refinement is not None:
-        on_stage("matching the photos")
-        registration = register(images, intrinsics, refinement.matchers, seed, unknown_focal)
+    if refinement is None:
+        on_stage("predicting Gaussians")
+        return predict(images, intrinsics, network, framing, align, lpips)
+    on_stage("matching the photos")
+    with ThreadPoolExecutor(1) as pool:  # matching leaves half of a small machine idle
+        early = pool.submit(predict, images, intrinsics, network, framing)
+        registration = register(
+            images, intrinsics, refinement.matchers, seed, unknown_focal, guessed
+        )
+        answer = early.result()
     focal = None if registration is None else registration.focal
     if focal is not None:
         intrinsics = focal.applied_to(intrinsics)
-    on_stage("predicting Gaussians")
-    answer = replace(
-        predict(images, intrinsics, network, framing, align and registration is None, lpips),
-        focal=focal,
-    )
-    if refinement is None:
+        answer = predict(images, intrinsics, network, framing)
+    sure = 0.0 if registration is None else weakest_link(registration)
+    if compete and sure < TRUSTED and _confidence(answer) > PLAUSIBLE:
+        on_stage("aligning the network's poses")
+        answer = predict(images, intrinsics, network, framing, True, lpips)
+    answer = replace(answer, focal=focal)
+    if registration is not None and hardly_moved(registration):
+        return barely_moved(answer, registration)
+    if compete and _confidence(answer) > max(sure, TRUSTED):
         return answer
     if registration is None:
         return replace(
@@ -112,15 +134,26 @@ def reconstruct(
                 "poses and shapes are the network's guess.",
             ),
         )
-    if registration.parallax < LEAST_PARALLAX or registration.doubts.cut_out:
-        return barely_moved(answer, registration)
     on_stage("measuring depth")
+    if poses_only:
+        return locate(images, intrinsics, registration, answer, resolution)
     return measure(images, intrinsics, registration, answer, refinement.stereo, resolution)
+
+
+def hardly_moved(registration: Registration) -> bool:
+    """Whether matches tell rotations at most."""
+    cut_out = registration.doubts[registration.base].cut_out
+    return cut_out or registration.parallax < LEAST_PARALLAX
+
+
+def _confidence(answer: Reconstruction) -> float:
+    """How sure the network's poses are, the least of them."""
+    return min(pair.confidence for pair in answer.pairs)
 
 
 def barely_moved(answer: Reconstruction, registration: Registration) -> Reconstruction:
     """The network's shapes with the poses that matches tell: rotations, and next to no baseline."""
-    if registration.doubts.cut_out:
+    if registration.doubts[registration.base].cut_out:
         problem = "One photo is the other again, resized or cut out of it"
     else:
         parallax = math.degrees(registration.parallax)
@@ -150,6 +183,7 @@ def at_scale(
     return world2cam, registration.points * scale
 
 
+@torch.no_grad()
 def predict(
     images: list[Float[Tensor, "3 _height _width"]],
     intrinsics: Float[Tensor, "view 3 3"],
@@ -228,6 +262,27 @@ def _aligned(
     return replace(pose, world2cam=world2cam)
 
 
+def locate(
+    images: list[Float[Tensor, "3 _height _width"]],
+    intrinsics: Float[Tensor, "view 3 3"],
+    registration: Registration,
+    answer: Reconstruction,
+    resolution: int,
+) -> Reconstruction:
+    """The registered poses with the network's scene; depth is that of the matches nearby."""
+    world2cam, points = at_scale(registration, answer)
+    resized = [resize(image, even_size(image, resolution)) for image in images]
+    views = []
+    for image, seen, matrix, pose in zip(
+        resized, registration.sightings, intrinsics, world2cam, strict=True
+    ):
+        shown = seen.isfinite().all(-1)
+        near = transform_points(points[shown], pose)[:, 2]
+        depth = spread_depth(seen[shown], near, (image.shape[-2], image.shape[-1]))
+        views.append(PosedDepth(image, depth, torch.ones_like(depth), matrix, pose))
+    return _with_evidence(answer, registration, views)
+
+
 def measure(
     images: list[Float[Tensor, "3 _height _width"]],
     intrinsics: Float[Tensor, "view 3 3"],
@@ -249,18 +304,39 @@ def measure(
             resized, estimates, intrinsics, world2cam, strict=True
         )
     ]
-    pairs = tuple(
-        match_evidence(first, second, registration, views)
-        for first, second in combinations(range(len(images)), 2)
+    result = _with_evidence(answer, registration, views)
+    views = even_out(settle(views, ranges, stereo.config.steps))
+    return replace(
+        result,
+        gaussians=join([fuse(views), fill(views)]),
+        depths=tuple(view.depth for view in views),
     )
-    problems = registration.doubts.sentences + tuple(
+
+
+def _with_evidence(
+    answer: Reconstruction,
+    registration: Registration,
+    views: list[PosedDepth],
+) -> Reconstruction:
+    """The registered poses, what supports and what speaks against them; the network's scene."""
+    world2cam, points = at_scale(registration, answer)
+    backers = {(pair.first, pair.second): pair for pair in answer.pairs}
+    pairs = tuple(
+        back_up(pair, world2cam, backers[ends], answer.world2cam)
+        if (ends := (pair.first, pair.second)) in backers
+        else pair
+        for pair in (
+            match_evidence(first, second, registration, views)
+            for first, second in combinations(range(len(views)), 2)
+        )
+    )
+    problems = doubts_in_words(registration) + tuple(
         f"Photo {view + 1} is placed by only {support.inliers} matches: its pose may be wrong."
-        for view in range(1, len(images))
+        for view in range(1, len(views))
         if (support := best_support(view, pairs)).confidence < TRUSTED
     )
-    views = even_out(settle(views, ranges, stereo.config.steps))
     return Reconstruction(
-        gaussians=join([fuse(views), fill(views)]),
+        gaussians=answer.gaussians,
         world2cam=world2cam,
         depths=tuple(view.depth for view in views),
         points=points,
@@ -268,6 +344,17 @@ def measure(
         pairs=pairs,
         problems=problems,
         focal=registration.focal,
+    )
+
+
+def doubts_in_words(registration: Registration) -> tuple[str, ...]:
+    """What speaks against the poses; of three photos, which two it is about."""
+    return tuple(
+        f"Photos {first + 1} and {second + 1}: {sentence}"
+        if len(registration.world2cam) > 2
+        else sentence
+        for (first, second), doubts in sorted(registration.doubts.items())
+        for sentence in doubts.sentences
     )
 
 

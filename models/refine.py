@@ -8,12 +8,22 @@ from torch import Tensor
 
 from models.camera import invert, transform_points
 from models.matching import Correspondences, correspond
-from models.matching.degenerate import Doubts, settle
+from models.matching.bundle import (
+    LARGEST_PX,
+    adjust,
+    agrees,
+    explain_all,
+    link,
+    sightings_of,
+    triangulate_tracks,
+)
+from models.matching.degenerate import Doubts, doubt, settle
 from models.matching.features import Matcher
-from models.matching.focal import SharedFocal, calibrate
-from models.matching.motion import RelativePose, absolute_pose
+from models.matching.focal import GUESS_SPREAD, SharedFocal, calibrate
+from models.matching.motion import FEWEST, RelativePose, absolute_pose
 
 LEAST_PARALLAX = 0.006  # radians, median over the inliers: below, depth is a guess
+FEWEST_SHARED = 3  # points that tell how far away a third photo was taken
 NEAR_MARGIN, FAR_MARGIN = 1.25, 0.4  # widen the range of inverse depths seen by the matches
 
 
@@ -22,9 +32,9 @@ class Registration:
     """Where the photos were taken, according to their matches; the scale is arbitrary.
 
     `points` are the triangulated matches in the world, `sightings` where each photo shows them
-    (coordinates, NaN where it does not); `pairs` maps (first, second) to the evidence of that pair
-    alone; `doubts` are about the pair `base`, on which the rest stands; `focal` is None where no
-    focal length was estimated.
+    (coordinates, NaN where it does not); `pairs` maps (first, second) to the matches that agree
+    with these poses, `doubts` to what speaks against them; `base` is the pair on which the rest
+    stands; `focal` is None where no focal length was estimated.
     """
 
     world2cam: Float[Tensor, "view 4 4"]
@@ -33,8 +43,9 @@ class Registration:
     parallax: float  # median angle between the rays of a point, radians
     pairs: dict[tuple[int, int], RelativePose]
     base: tuple[int, int]
-    doubts: Doubts
+    doubts: dict[tuple[int, int], Doubts]
     focal: SharedFocal | None
+    focal_spread: float  # how far off the focal lengths may be: a standard deviation, in log
 
 
 def bearings(
@@ -51,12 +62,15 @@ def register(
     matchers: list[Matcher],
     seed: int = 0,
     unknown_focal: tuple[int, ...] = (),
+    guessed: bool = False,
 ) -> Registration | None:
     """Find the poses of two or three photos from their matches.
 
-    The pair with the most inliers comes first; a third photo is added by the points that it shares
-    with that pair (PnP). Only the matchers run where the photos are, the rest on the CPU. The focal
-    length of `unknown_focal`, photos of one camera, is a guess, which the matches may correct.
+    The pair with the most inliers, of those with parallax, comes first; a third photo is added by
+    the points that it shares with that pair (PnP), or by pairs of its own, and then all poses are
+    adjusted to the matches of all pairs. Only the matchers run where the photos are, the rest on
+    the CPU. The focal length of `unknown_focal`, photos of one camera, is a guess, which the
+    matches may correct; `guessed` says whether any is.
 
     Returns:
         None where the matches do not tell all the poses.
@@ -70,9 +84,9 @@ def register(
         return None
     if focal is not None:
         intrinsics = focal.applied_to(intrinsics)
-    base = max(found.poses, key=lambda pair: len(found.poses[pair]))
-    pose, doubts = _settle(base, found, intrinsics, sizes, seed)
-    found = replace(found, poses=found.poses | {base: pose})
+    base = max(found.poses, key=lambda pair: _foundation(found.poses[pair]))
+    pose, doubts = settle(*_arguments(base, found, intrinsics, sizes), seed)
+    found, all_doubts = replace(found, poses=found.poses | {base: pose}), {base: doubts}
     world2cam = torch.eye(4).repeat(len(images), 1, 1)
     world2cam[base[1]] = pose.first2second
     sightings = torch.full((len(images), len(pose), 2), torch.nan)
@@ -85,10 +99,19 @@ def register(
         found_pose = absolute_pose(
             points[seen[:, 0]], coordinates, intrinsics[third], sizes[third], seed
         )
-        if found_pose is None:
+        placed = _placed_by_pairs(third, base, found, world2cam, points, intrinsics)
+        if found_pose is not None:
+            placed.append(found_pose[0])
+        if not placed:
             return None
-        world2cam[third], agree = found_pose
-        sightings[third, seen[agree, 0]] = coordinates[agree]
+        world2cam[third] = max(
+            placed, key=lambda pose: _support(third, pose, world2cam, found, intrinsics, sizes)
+        )
+    if len(images) > 2:
+        world2cam, points, sightings, pairs = _bundle(found, world2cam, intrinsics, sizes)
+        found = replace(found, poses=pairs)
+        for pair in sorted(pairs.keys() - {base}):
+            all_doubts[pair] = doubt(*_arguments(pair, found, intrinsics, sizes), seed)
     return Registration(
         world2cam=(world2cam @ invert(world2cam[0])).to(device),
         points=transform_points(points, world2cam[0]).to(device),
@@ -96,28 +119,103 @@ def register(
         parallax=float(pose.parallax.median()),
         pairs=found.poses,
         base=base,
-        doubts=doubts,
+        doubts=all_doubts,
         focal=focal,
+        focal_spread=focal.spread if focal is not None else GUESS_SPREAD if guessed else 0.0,
     )
 
 
-def _settle(
-    base: tuple[int, int],
+def _foundation(pose: RelativePose) -> tuple[bool, int]:
+    """How good a pair is to begin with: one without parallax has no depth."""
+    return float(pose.parallax.median()) >= LEAST_PARALLAX, len(pose)
+
+
+def _arguments(
+    pair: tuple[int, int],
     found: Correspondences,
     intrinsics: Float[Tensor, "view 3 3"],
     sizes: list[tuple[int, int]],
-    seed: int,
-) -> tuple[RelativePose, Doubts]:
-    first, second = base
-    return settle(
+) -> tuple[Tensor, Tensor, Tensor, Tensor, tuple[tuple[int, int], tuple[int, int]], RelativePose]:
+    """What `settle` and `doubt` want to know of a pair."""
+    first, second = pair
+    return (
         found.coordinates[first],
         found.coordinates[second],
-        found.matches[base],
+        found.matches[pair],
         intrinsics[[first, second]],
         (sizes[first], sizes[second]),
-        found.poses[base],
-        seed,
+        found.poses[pair],
     )
+
+
+def _placed_by_pairs(
+    third: int,
+    base: tuple[int, int],
+    found: Correspondences,
+    world2cam: Float[Tensor, "view 4 4"],
+    points: Float[Tensor, "point 3"],
+    intrinsics: Float[Tensor, "view 3 3"],
+) -> list[Float[Tensor, "4 4"]]:
+    """Poses of a third view by its own pairs: rotation and direction; length by shared points."""
+    seen = _points_seen_by(third, base, found)
+    rays = bearings(found.coordinates[third][seen[:, 1]], intrinsics[third])
+    placed: list[Tensor] = []
+    if len(seen) < FEWEST_SHARED:
+        return placed
+    for view in base:
+        pair = (min(view, third), max(view, third))
+        if pair not in found.poses:
+            continue
+        motion = found.poses[pair].first2second
+        motion = motion if view < third else invert(motion)
+        turned = transform_points(points[seen[:, 0]], world2cam[view]) @ motion[:3, :3].T
+        across = torch.linalg.cross(rays, motion[:3, 3].expand_as(rays))
+        lengths = -(torch.linalg.cross(rays, turned) * across).sum(1) / across.square().sum(1)
+        motion = motion.clone()
+        motion[:3, 3] *= lengths.nanmedian()
+        placed.append(motion @ world2cam[view])
+    return placed
+
+
+def _support(
+    third: int,
+    pose: Float[Tensor, "4 4"],
+    world2cam: Float[Tensor, "view 4 4"],
+    found: Correspondences,
+    intrinsics: Float[Tensor, "view 3 3"],
+    sizes: list[tuple[int, int]],
+) -> int:
+    """How many matches of all pairs agree if the third view is placed there."""
+    tried = world2cam.clone()
+    tried[third] = pose
+    return sum(len(pair) for pair in explain_all(found, tried, intrinsics, sizes).values())
+
+
+def _bundle(
+    found: Correspondences,
+    world2cam: Float[Tensor, "view 4 4"],
+    intrinsics: Float[Tensor, "view 3 3"],
+    sizes: list[tuple[int, int]],
+) -> tuple[Tensor, Tensor, Tensor, dict[tuple[int, int], RelativePose]]:
+    """Poses and points that fit the matches of all pairs best, and each pair's part in them.
+
+    Twice: better poses agree with further matches.
+    """
+    for _ in range(2):
+        pairs = explain_all(found, world2cam, intrinsics, sizes)
+        sightings = sightings_of(link(pairs, len(sizes)), found.coordinates)
+        points = triangulate_tracks(sightings, world2cam, intrinsics)
+        good = agrees(world2cam, points, sightings, intrinsics, sizes, 3 * LARGEST_PX)
+        sightings = sightings.where(good[..., None], torch.nan)
+        kept = good.sum(0) > 1
+        sightings, points = sightings[:, kept], points[kept]
+        world2cam, points = adjust(world2cam, points, sightings, intrinsics, sizes)
+    good = agrees(world2cam, points, sightings, intrinsics, sizes, LARGEST_PX)
+    kept = good.sum(0) > 1
+    sightings = sightings.where(good[..., None], torch.nan)
+    pairs = explain_all(found, world2cam, intrinsics, sizes)
+    enough = {pair: pose for pair, pose in pairs.items() if len(pose) >= FEWEST}
+    return world2cam, points[kept], sightings[:, kept], enough
 
 
 def _points_seen_by(

@@ -5,7 +5,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from models.camera import project
+from models.camera import pixel_grid, project
+
+CELL = 4  # pixels of a rough depth map that are computed as one
 
 
 def reprojection_errors(
@@ -30,6 +32,24 @@ def reprojection_errors(
     expected, _ = project(points.expand(len(world2cam), -1, -1), world2cam, intrinsics)
     pixels = torch.tensor([[width, height] for height, width in sizes]).to(expected)
     return ((expected - sightings) * pixels[:, None]).norm(dim=-1)
+
+
+def spread_depth(
+    coordinates: Float[Tensor, "point 2"], depth: Float[Tensor, " point"], size: tuple[int, int]
+) -> Float[Tensor, "height width"]:
+    """A rough depth map from a few points: nearby ones count by the square of their nearness.
+
+    Args:
+        coordinates: Of the points, in [0, 1]; there must be one.
+        depth: Of the points.
+        size: (height, width) of the map; one in `CELL` pixels is computed, the rest interpolated.
+    """
+    coarse = max(2, size[0] // CELL), max(2, size[1] // CELL)
+    cells = pixel_grid(coarse, coordinates).flatten(0, 1)
+    distance, nearest = torch.cdist(cells, coordinates).topk(min(4, len(depth)), largest=False)
+    weight = 1 / (distance.square() + 1e-6)
+    inverse = (weight / depth[nearest]).sum(1) / weight.sum(1)
+    return 1 / functional.interpolate(inverse.view(1, 1, *coarse), size, mode="bilinear")[0, 0]
 
 
 def mean_colors(

@@ -109,7 +109,9 @@ def counted(label: str, total: int) -> Iterator[Callable[[], None]]:
     from rich.markup import escape
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    # The time left is estimated from the last ten minutes: one thing may take half a minute.
+    terminal = Console(stderr=True)
+    with Progress(console=terminal, transient=True, speed_estimate_period=600) as progress:
         task = progress.add_task(escape(label), total=total)
         yield lambda: progress.advance(task)
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from models.reconstruct import Reconstruction, Refinement
     from models.scores import PartSeconds
 
+IGNORED = "ignore"  # a bin of overlap
 NAMED = 20  # bad entries that are named on stderr; the report has all of them
 INDEX, PAIRS, SCANNET = "evaluation.json", "pairs.json", "test.npz"  # lists in a root
 
@@ -64,6 +65,10 @@ def load_data(
             pairs = load_scannet(data, report, limit)
         elif data.is_dir() and listed.name != PAIRS:
             pairs = load_benchmark(data, listed, SETTINGS[kind], report, context, limit)
+            for pair in (each for each in pairs if each.difficulty == IGNORED):
+                why = f"its overlap is {pair.overlap:.2f}; the published tables leave it out"
+                report.skip("pair", pair.id, why)
+            pairs = [pair for pair in pairs if pair.difficulty != IGNORED]
         else:
             every = load_pairs(listed, report)
             pairs = [pair for pair in every if triples or len(pair.views) == 2]

@@ -191,7 +191,7 @@ class _Carrier:
         if scores.failure is not None:
             console.warn(f"{scores.id} failed: {scores.failure}")
         if self.folder is not None and result.picture is not None:
-            folder = self.unfinished.pictures if self.unfinished else self.folder
+            folder = self.folder if self.unfinished is None else self.unfinished.pictures
             write_png(result.picture, folder / picture_name(pair.id, way))
         if self.unfinished is not None:
             self.unfinished.keep(key_of(pair, way), scores)

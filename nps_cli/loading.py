@@ -61,6 +61,8 @@ def reconstruct_photos(
     resolution: int,
     seed: int,
     align: bool = False,
+    compete: bool = False,
+    poses_only: bool = False,
 ) -> Result:
     """Load photos and weights, reconstruct, and say on stderr what was assumed."""
     began = time.perf_counter()
@@ -90,8 +92,11 @@ def reconstruct_photos(
             open_refinement(where) if refine else None,
             resolution=resolution,
             seed=seed,
+            guessed=any(photo.intrinsics_source == "guessed" for photo in photos),
             unknown_focal=_of_one_unknown_camera(photos),
             align=align,
+            compete=compete,
+            poses_only=poses_only,
             framing=framing_for(info, choice.crop, choice.symmetric),
             lpips=lpips and lpips.to(where),
             on_stage=stage,

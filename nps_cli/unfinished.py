@@ -33,9 +33,6 @@ class Unfinished:
                 hint="It holds what an interrupted run had finished; remove it, or make room.",
             ) from error
 
-    def __len__(self) -> int:
-        return len(self._finished)
-
     def find(self, key: str, picture: str | None) -> "PairScores | None":
         """The scores of a pair, if they are here, and with them its picture if that is wanted."""
         from nps_cli.formats.evaluation import read_scores

@@ -180,8 +180,17 @@ def test_a_report_counts_what_was_used_and_what_was_not_by_kind():
     for time in range(2):
         report.skip("scene", "a", f"its poses are bad, {time}")
     report.skip("frame", "b:3", "dark")
-    assert report.summary() == "3 of 4 scenes, 0 of 1 frames"
+    assert report.summary() == "3 of 4 scenes, 1 frame skipped"
     assert report.lines(limit=1)[1:] == ["frame b:3: dark", "and 1 more"]
     assert report.to_dict()["skipped"][1] == {
         "kind": "scene", "where": "a", "why": "its poses are bad, 0", "times": 2
     }  # fmt: skip
+
+
+def test_every_draw_of_an_example_counts_and_every_scene_once():
+    report = Report()
+    report.use("example", 4)
+    for _ in range(3):
+        report.skip("example", "a", "its baseline is 0")
+        report.skip("scene", "b", "it has no 'key'")
+    assert report.summary() == "4 of 7 examples, 1 scene skipped"

@@ -146,4 +146,6 @@ def test_doubts_are_said_and_lower_the_confidence():
     certain, flat, repeated = Doubts(False, None, 0), Doubts(False, 0.9, 0), Doubts(False, None, 27)
     assert (certain.confidence, certain.sentences) == (1.0, ())
     assert flat.confidence == 0.5 and "52 degrees away" in flat.sentences[0]
+    copy = Doubts(cut_out=True, twin=None, rival=0)
+    assert copy.confidence == 0 and "cut out" in copy.sentences[0]
     assert repeated.confidence < 0.5 and "27 further matches" in repeated.sentences[0]

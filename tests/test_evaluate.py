@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,12 +13,12 @@ from PIL import Image
 
 from models.camera import camera_rays, invert, se3_exponential, to_pixels, transform_points
 from models.data.pairs import PhotoPair, load_pairs
-from models.evaluate import EvaluationConfig, evaluate_pair, evaluate_pairs
+from models.evaluate import EvaluationConfig, Unusable, evaluate_pair, evaluate_pairs
 from models.gaussians import SH_DEGREE_0, Gaussians, rescale
 from models.metrics import FAILED_DEG, PoseError, psnr
 from models.reconstruct import Reconstruction
 from models.scores import ImageScore, PairScores, TargetScore
-from models.summary import summarize
+from models.summary import compare, summarize
 
 SIZE = (144, 192)
 INTRINSICS = torch.tensor([[1.0, 0, 0.53], [0, 4 / 3, 0.46], [0, 0, 1]])
@@ -257,3 +258,91 @@ def test_triples_have_a_row_of_their_own_and_are_in_no_other():
     assert [summary.group for summary in summaries] == ["all", "easy", "scene desk", "three views"]
     assert summaries[0].views.posed.psnr == 20
     assert summaries[-1].pose.poses == 2
+
+
+def test_ray_finds_what_one_process_finds(data, monkeypatch):
+    ray = pytest.importorskip("ray")
+    paths = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+    monkeypatch.setenv("RAY_worker_register_timeout_seconds", "600")  # for busy machines
+    pairs, config = load_pairs(data), EvaluationConfig(views=False)
+    lost = replace(
+        pairs[0], id="lost", views=(replace(pairs[0].views[0], path=Path("no.png")),) * 2
+    )
+    pairs.append(lost)
+    alone = list(evaluate_pairs(pairs, open_oracle, config))
+    there = list(evaluate_pairs(pairs, open_oracle, config, jobs=2, engine="ray"))
+    assert not ray.is_initialized()
+    assert [timeless(result) for result in there] == [timeless(result) for result in alone]
+
+
+def timeless(result):
+    if isinstance(result, Unusable):
+        return result
+    return replace(result.scores, seconds=0.0)
+
+
+def test_photos_that_cannot_be_read_do_not_end_an_evaluation(data, tmp_path):
+    pair, triple = load_pairs(data)
+    lost = replace(pair.views[1], path=tmp_path / "lost.png")
+    pairs = [replace(pair, views=(pair.views[0], lost)), triple]
+    bad, good = evaluate_pairs(pairs, open_oracle, EvaluationConfig(views=False))
+    assert (bad.id, "lost.png cannot be read" in bad.reason) == (pair.id, True)
+    assert good.scores.id == triple.id
+
+
+def test_the_scenes_own_unit_is_taken_as_it_is_where_that_is_asked(pair):
+    """The published networks are trained to make the baseline one."""
+    baseline = float(pair.views[1].world2cam[:3, 3].norm())
+    own = replace(QUICK, own_unit=True)
+    right = evaluate_pair(pair, partial(scaled, factor=1 / baseline), own).scores
+    wrong = evaluate_pair(pair, partial(scaled, factor=2 / baseline), own).scores
+    assert right.targets[0].posed.psnr > 26
+    assert wrong.targets[0].posed.psnr < 20
+
+
+def test_means_over_pairs_weigh_every_pair_alike_and_bins_are_in_their_order():
+    scores = [
+        scores_of("a", 1.0, [10.0, 20.0], difficulty="large", overlap=0.7),
+        scores_of("b", 1.0, [30.0], difficulty="small", overlap=0.1),
+    ]
+    summaries = summarize(scores)
+    assert [summary.group for summary in summaries] == ["all", "small", "large"]
+    assert summaries[0].views.posed.psnr == pytest.approx(20)
+    assert summaries[0].views.posed_by_pair.psnr == pytest.approx(22.5)
+
+
+def test_lpips_has_a_mean_only_where_all_pictures_have_one():
+    known, unknown = ImageScore(20.0, 0.5, 0.3), ImageScore(20.0, 0.5)
+    targets = [TargetScore("t", known, known), TargetScore("t", known, unknown)]
+    [everything, *_] = summarize([replace(scores_of("a", 1.0, []), targets=tuple(targets))])
+    assert everything.views.posed.lpips == pytest.approx(0.3)
+    assert everything.views.aligned.lpips is None
+
+
+def test_the_distribution_names_the_worst_and_interpolates_percentiles():
+    scores = [scores_of(f"p{n}", float(n), [20.0 + n]) for n in range(7)]
+    found = summarize(scores)[0].distribution
+    assert found.psnr.p50 == 23
+    assert found.psnr.p5 == pytest.approx(20.3)
+    assert found.worst_views[0] == ("p0", 20.0)
+    assert [name for name, _ in found.worst_poses] == ["p6", "p5", "p4", "p3", "p2"]
+
+
+def test_a_comparison_counts_what_got_better_and_names_what_got_worse():
+    alone = [scores_of(f"p{n}", 10.0, [20.0, 20.0]) for n in range(3)]
+    refined = [
+        scores_of("p0", 2.0, [22.0, 20.05]),
+        scores_of("p1", 10.5, [18.0, 19.0]),
+        scores_of("p2", 30.0, [20.0, 20.0]),
+    ]
+    found = compare(refined, alone)
+    assert (found.targets, found.better, found.worse) == (6, 1, 2)
+    assert found.mean_psnr_gain == pytest.approx((2 + 0.05 - 2 - 1) / 6)
+    assert found.most_harmed == (("p1", pytest.approx(-1.5)),)
+    assert (found.poses_better, found.poses_worse) == (1, 1)
+
+
+def test_failures_draw_nothing_and_take_no_time(pair):
+    scores = evaluate_pair(pair, broken, EvaluationConfig(size=64)).scores
+    assert scores.parts.alignment is None

@@ -1,4 +1,6 @@
 import math
+import sys
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -123,3 +125,53 @@ def test_the_structure_loss_has_a_finite_gradient_on_flat_pictures():
     picture = torch.full((3, 20, 24), 0.5, requires_grad=True)
     structure_loss(picture, torch.rand(3, 20, 24)).backward()
     assert picture.grad.isfinite().all()
+
+
+@pytest.fixture
+def judge(monkeypatch):
+    """torchmetrics; what it would import of torchvision is for metrics that are not asked of it."""
+    for name in ("torchvision", "torchvision.models", "torchvision.transforms"):
+        monkeypatch.setitem(sys.modules, name, MagicMock())
+    return pytest.importorskip("torchmetrics.functional.image")
+
+
+@pytest.mark.parametrize("size", [(32, 40), (64, 48)])
+def test_decibels_and_similarity_are_what_torchmetrics_computes(size: tuple[int, int], judge):
+    photo = torch.rand(3, *size)
+    image = (photo + 0.1 * torch.randn(3, *size)).clamp(0, 1)
+    expected = judge.peak_signal_noise_ratio(image[None], photo[None], data_range=1.0)
+    assert psnr(image, photo) == pytest.approx(float(expected), abs=1e-4)
+    # Two differences are known: scikit-image estimates variances from a sample of 11 x 11, which
+    # only changes what the second stabilizer weighs, and leaves out windows that cross the border.
+    pictures, stabilizer = (image[None].double(), photo[None].double()), 0.03 / (121 / 120) ** 0.5
+    _, similarities = judge.structural_similarity_index_measure(
+        *pictures, sigma=1.5, data_range=1.0, k2=stabilizer, return_full_image=True
+    )
+    expected = similarities[..., 5:-5, 5:-5].mean()
+    assert ssim(image, photo) == pytest.approx(float(expected), abs=1e-9)
+
+
+def test_what_overshoots_counts_for_similarity_as_it_is():
+    """Only decibels are of clipped pictures; the published evaluation hands the rest on as is."""
+    photo = torch.rand(3, 24, 24)
+    brighter = photo + 0.3 * torch.rand(3, 24, 24)
+    assert ssim(brighter, photo) != pytest.approx(ssim(brighter.clamp(0, 1), photo), abs=1e-3)
+    assert psnr(brighter, photo) == psnr(brighter.clamp(0, 1), photo)
+
+
+def test_decibels_are_those_of_the_mean_over_all_channels_worked_out_by_hand():
+    photo, image = torch.zeros(3, 2, 2), torch.zeros(3, 2, 2)
+    image[0, 0, 0], image[2, 1, 1] = 0.6, 0.8  # squares 0.36 and 0.64, over 12 numbers
+    assert psnr(image, photo) == pytest.approx(10 * math.log10(12), abs=1e-6)
+
+
+def test_the_auc_is_what_numpy_integrates_as_the_published_code_does():
+    errors = np.random.default_rng(0).gamma(1.5, 6.0, 200)
+    ordered, recall = np.sort(errors), np.arange(1, 201) / 200
+    ordered, recall = np.r_[0.0, ordered], np.r_[0.0, recall]
+    for threshold in (5.0, 10.0, 20.0):
+        last = np.searchsorted(ordered, threshold)
+        x = np.r_[ordered[:last], threshold]
+        y = np.r_[recall[:last], recall[last - 1]]
+        area = ((x[1:] - x[:-1]) * (y[1:] + y[:-1]) / 2).sum() / threshold
+        assert pose_auc(errors.tolist(), threshold) == pytest.approx(area, abs=1e-12)

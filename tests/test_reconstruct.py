@@ -1,11 +1,14 @@
 """From photos to a scene with poses: registration, refinement, and what is said when it fails."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from card_world import INTRINSICS, SIZE, photograph
 
+import models.reconstruct as reconstruct_module
 from models.camera import rotation_angle, se3_exponential
-from models.evidence import TRUSTED, match_confidence, pnp_evidence
+from models.evidence import TRUSTED, PairEvidence, back_up, match_confidence, pnp_evidence
 from models.framing import network_size
 from models.fusion import PosedDepth
 from models.matching.sift import SiftMatcher
@@ -182,3 +185,72 @@ def test_a_pose_from_which_colors_do_not_agree_is_not_trusted():
     ]
     alike, unlike = (pnp_evidence(1, pose, [views[0], other]) for other in views[1:])
     assert unlike.confidence < TRUSTED < alike.confidence
+
+
+def test_poses_alone_are_those_of_the_scene(photos, network, refinement):
+    options = {"network": network, "refinement": refinement, "resolution": 128}
+    scene, poses = (
+        reconstruct(photos[:2], BOTH, poses_only=only, **options) for only in (False, True)
+    )
+    assert torch.equal(poses.world2cam, scene.world2cam)
+    assert poses.pairs[0].confidence == scene.pairs[0].confidence
+    assert poses.pairs[0].overlap == pytest.approx(scene.pairs[0].overlap, abs=0.15)
+    assert poses.pairs[0].photometric_error < 0.1
+    assert float(poses.depths[0].median() / scene.depths[0].median()) == pytest.approx(1, rel=0.1)
+
+
+def test_a_third_photo_that_repeats_the_first_is_said_to(photos, network, refinement):
+    cut = photos[0][:, 12:-12, 16:-16].contiguous()
+    larger = INTRINSICS.clone()
+    larger[0, 0] *= SIZE[1] / (SIZE[1] - 32)
+    larger[1, 1] *= SIZE[0] / (SIZE[0] - 24)
+    three = torch.stack([INTRINSICS, INTRINSICS, larger])
+    result = reconstruct(
+        [photos[0], photos[1], cut], three, network, refinement, 128, poses_only=True
+    )
+    said = [problem for problem in result.problems if "cut out" in problem]
+    assert said and said[0].startswith("Photos 1 and 3")
+    confidence = {(pair.first, pair.second): pair.confidence for pair in result.pairs}
+    assert confidence[0, 2] == 0 and confidence[0, 1] > 0.8
+
+
+def evidence(method: str, confidence: float) -> PairEvidence:
+    return PairEvidence(0, 1, method, 50, 0.5, 0.05, 0.8, confidence)
+
+
+def test_two_ways_to_one_pose_confirm_each_other():
+    matches, network = evidence("matches", 0.6), evidence("pnp", 0.5)
+    near = POSES[:2].clone()
+    near[1, :3, 3] *= 1.7  # lengths are not known
+    far = torch.stack([POSES[0], POSES[2]])
+    assert back_up(matches, POSES[:2], network, near).confidence == pytest.approx(0.8)
+    assert back_up(matches, POSES[:2], network, far).confidence == 0.6
+
+
+@pytest.mark.parametrize(("sure", "method"), [(0.9, "pnp+photometric"), (0.35, "matches")])
+def test_where_matches_leave_doubts_the_better_way_wins(
+    photos, network, refinement, monkeypatch, sure, method
+):
+    monkeypatch.setattr("models.reconstruct.weakest_link", lambda registration: 0.2)
+    monkeypatch.setattr("models.evidence.match_confidence", lambda *support: 0.2)
+    honest = reconstruct_module.predict
+
+    def predict(*arguments):
+        answer = honest(*arguments[:4])
+        aligned = len(arguments) > 4 and arguments[4]
+        confidence = sure if aligned else 0.1
+        found = evidence("pnp+photometric" if aligned else "pnp", confidence)
+        return replace(answer, pairs=(found,), problems=())
+
+    monkeypatch.setattr("models.reconstruct.predict", predict)
+    monkeypatch.setattr("models.reconstruct.TRUSTED", 0.4)
+    result = reconstruct(photos[:2], BOTH, network, refinement, 128, compete=True, poses_only=True)
+    assert result.pairs[0].method == method
+    only_matches = reconstruct(photos[:2], BOTH, network, refinement, 128, poses_only=True)
+    assert only_matches.pairs[0].method == "matches"
+
+
+def test_a_focal_length_that_is_not_known_lowers_the_confidence():
+    known, estimated, guessed = (match_confidence(300, 0.8, spread) for spread in (0.0, 0.1, 0.3))
+    assert known > estimated > guessed
+    assert 0.2 < guessed < 0.8

@@ -49,12 +49,21 @@ class Report:
         return sum(skipped.kind == kind for skipped in self.skipped)
 
     def summary(self) -> str:
-        """One line: how many of how many were used, of each kind."""
-        kinds = [*self.used, *(skipped.kind for skipped in self.skipped)]
-        return ", ".join(
-            f"{self.used[kind]} of {self.used[kind] + self.count_skipped(kind)} {kind}s"
-            for kind in dict.fromkeys(kinds)
-        )
+        """One line: how many of how many were used, of each kind.
+
+        Examples are drawn again and again, and every time counts.
+        """
+        drawn_in_vain = sum(n for what, n in self.skipped.items() if what.kind == "example")
+        kinds = dict.fromkeys([*self.used, *sorted({what.kind for what in self.skipped})])
+        parts = []
+        for kind in kinds:
+            missed = drawn_in_vain if kind == "example" else self.count_skipped(kind)
+            used = self.used[kind]
+            parts.append(
+                f"{used} of {used + missed} {kind}s" if kind in self.used
+                else f"{missed} {kind}{'s' * (missed > 1)} skipped"
+            )  # fmt: skip
+        return ", ".join(parts)
 
     def lines(self, limit: int = 20) -> list[str]:
         """The summary, notes, and what was skipped and why; beyond the limit it is only counted."""

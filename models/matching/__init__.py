@@ -8,9 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from models.matching.features import Matcher
-from models.matching.motion import RelativePose, relative_pose
-
-ENOUGH = 200  # inliers of a pair that further matchers would not add to
+from models.matching.motion import ENOUGH, RelativePose, relative_pose
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Where matches do not tell how two photos were taken, however many agree with one motion."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -9,19 +9,17 @@ import poselib
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional
 
 from models.camera import rotation_angle, to_pixels
-from models.epipolar import fundamental_matrix
 from models.matching.motion import (
     EPIPOLAR_ERROR_PX,
     FEWEST,
     RelativePose,
+    explain,
     in_pixels,
     poselib_camera,
     relative_pose,
-    to_matrix,
-    triangulate,
+    to_motion,
 )
 
 NEARLY_ALL = 0.9  # share of the inliers that a mere cut-out explains
@@ -41,12 +39,16 @@ class Doubts:
     @property
     def confidence(self) -> float:
         """The most that can be claimed: a flat scene's two motions are equally likely."""
+        if self.cut_out:
+            return 0.0
         return 0.3 if self.rival else 0.5 if self.twin is not None else 1.0
 
     @property
     def sentences(self) -> tuple[str, ...]:
         """The doubts in words."""
         said = []
+        if self.cut_out:
+            said.append("One photo is the other again, resized or cut out of it.")
         if self.twin is not None:
             said.append(
                 "All matches lie on a flat surface, which a second pose, "
@@ -80,12 +82,28 @@ def settle(
     if twin is not None and len(twin) > len(pose):
         pose, twin = twin, pose
     as_good = twin is not None and len(twin) >= AS_WELL * len(pose)
-    doubts = Doubts(
+    angle = _angle_between(pose, twin) if twin is not None and as_good else None
+    return pose, replace(doubt(first, second, matches, intrinsics, sizes, pose, seed), twin=angle)
+
+
+def doubt(
+    first: Float[Tensor, "first_keypoint 2"],
+    second: Float[Tensor, "second_keypoint 2"],
+    matches: Int[Tensor, "match 2"],
+    intrinsics: Float[Tensor, "2 3 3"],
+    sizes: tuple[tuple[int, int], tuple[int, int]],
+    pose: RelativePose,
+    seed: int = 0,
+) -> Doubts:
+    """What speaks against a pose, if a flat scene does not: a third photo has told its poses apart.
+
+    Arguments as for `settle`.
+    """
+    return Doubts(
         cut_out=is_cut_out(first[pose.inliers[:, 0]], second[pose.inliers[:, 1]], sizes),
-        twin=_angle_between(pose, twin) if twin is not None and as_good else None,
+        twin=None,
         rival=rival_support(first, second, matches, intrinsics, sizes, pose, seed),
     )
-    return pose, doubts
 
 
 def is_cut_out(
@@ -145,9 +163,7 @@ def flat_twin(
             poselib_camera(intrinsics[1], sizes[1]),
             {"loss_type": "TRUNCATED", "loss_scale": 2 * EPIPOLAR_ERROR_PX},
         )
-        first2second = to_matrix(refined)
-        first2second[:3, 3] = functional.normalize(first2second[:3, 3], dim=0)
-        twin = _explain(at, matches, intrinsics, sizes, first2second)
+        twin = explain(at, matches, intrinsics, sizes, to_motion(refined))
         if len(twin) >= FEWEST and _angle_between(pose, twin) > SAME:
             twins.append(twin)
     return max(twins, key=len, default=None)
@@ -211,30 +227,6 @@ def _flat_motions(
             motion.R, motion.t = rotation, translation[:, 0] / length
             motions.append(motion)
     return motions
-
-
-def _explain(
-    at: tuple[Float[Tensor, "match 2"], Float[Tensor, "match 2"]],
-    matches: Int[Tensor, "match 2"],
-    intrinsics: Float[Tensor, "2 3 3"],
-    sizes: tuple[tuple[int, int], tuple[int, int]],
-    first2second: Float[Tensor, "4 4"],
-) -> RelativePose:
-    """A motion with the matches that agree: by Sampson's distance, before the first camera."""
-    rays = [
-        torch.from_numpy(np.column_stack([in_pixels(coordinates, size), np.ones(len(matches))]))
-        for coordinates, size in zip(at, sizes, strict=True)
-    ]
-    cameras = [to_pixels(*each).double() for each in zip(intrinsics, sizes, strict=True)]
-    fundamental = fundamental_matrix(first2second.double(), *cameras)
-    lines = rays[1] @ fundamental, rays[0] @ fundamental.T
-    slope = torch.cat([line[:, :2] for line in lines], dim=1).square().sum(1)
-    errors = (rays[1] * lines[1]).sum(1).abs() / slope.sqrt()
-    depth, parallax = triangulate(*at, intrinsics[0], intrinsics[1], first2second)
-    good = (errors < EPIPOLAR_ERROR_PX) & (depth > 0)
-    return RelativePose(
-        first2second, matches[good], depth[good], parallax[good], float(good.float().mean())
-    )
 
 
 def _angle_between(one: RelativePose, other: RelativePose) -> float:

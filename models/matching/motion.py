@@ -10,8 +10,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.camera import to_pixels
+from models.epipolar import fundamental_matrix
 
 EPIPOLAR_ERROR_PX = 1.0  # at a working size of about 1000 pixels
+ENOUGH = 200  # inliers of a pose that is as good as it gets
+SCALES_PX = (0.5, 1.0, 2.0, 3.0)  # how large the errors of good matches may be
 FEWEST = 8  # matches below which there is no pose; one of so few is reported as unsure
 RANSAC = {"min_iterations": 1000, "max_iterations": 10_000, "success_prob": 0.9999}
 
@@ -68,6 +71,13 @@ def in_pixels(coordinates: Float[Tensor, "point 2"], size: tuple[int, int]) -> n
     return coordinates.double().numpy() * np.array([size[1], size[0]])
 
 
+def to_motion(pose: poselib.CameraPose) -> Float[Tensor, "4 4"]:
+    """PoseLib's pose as a matrix whose translation has unit length."""
+    motion = to_matrix(pose)
+    motion[:3, 3] = functional.normalize(motion[:3, 3], dim=0)
+    return motion
+
+
 def to_matrix(pose: poselib.CameraPose) -> Float[Tensor, "4 4"]:
     """PoseLib's pose as a matrix."""
     matrix = torch.eye(4)
@@ -86,6 +96,9 @@ def relative_pose(
 ) -> RelativePose | None:
     """Estimate the motion between two calibrated photos (PoseLib's five-point LO-RANSAC).
 
+    Where few matches agree, motions found with errors of half and twice the usual size compete. The
+    winner fits best whatever the size of the errors is, as in MAGSAC (Barath et al., CVPR 2019).
+
     Args:
         first: Coordinates of the keypoints of the first photo, in [0, 1].
         second: Of the second.
@@ -99,28 +112,70 @@ def relative_pose(
     """
     if len(matches) < FEWEST:
         return None
-    at_first = first[matches[:, 0]]
-    at_second = second[matches[:, 1]]
-    pose, info = poselib.estimate_relative_pose(
-        in_pixels(at_first, sizes[0]),
-        in_pixels(at_second, sizes[1]),
+    at = first[matches[:, 0]], second[matches[:, 1]]
+    found = [explain(at, matches, intrinsics, sizes, _sample(at, intrinsics, sizes, seed))]
+    if len(found[0]) < ENOUGH:
+        others = (_sample(at, intrinsics, sizes, seed, scale) for scale in (0.5, 2.0))
+        found += [explain(at, matches, intrinsics, sizes, other) for other in others]
+
+    def cost(pose: RelativePose) -> float:
+        squares = epipolar_errors(at, intrinsics, sizes, pose.first2second).square()
+        return sum(float((squares / scale**2).clamp(max=1).sum()) for scale in SCALES_PX)
+
+    best = min(found, key=cost) if len(found) > 1 else found[0]
+    return best if len(best) >= FEWEST else None
+
+
+def _sample(
+    at: tuple[Float[Tensor, "match 2"], Float[Tensor, "match 2"]],
+    intrinsics: Float[Tensor, "2 3 3"],
+    sizes: tuple[tuple[int, int], tuple[int, int]],
+    seed: int,
+    scale: float = 1.0,
+) -> Float[Tensor, "4 4"]:
+    """The motion that PoseLib's LO-RANSAC finds, with errors up to `scale` times the usual."""
+    pose, _ = poselib.estimate_relative_pose(
+        in_pixels(at[0], sizes[0]),
+        in_pixels(at[1], sizes[1]),
         poselib_camera(intrinsics[0], sizes[0]),
         poselib_camera(intrinsics[1], sizes[1]),
-        {"max_epipolar_error": EPIPOLAR_ERROR_PX, "seed": seed, **RANSAC},
+        {"max_epipolar_error": scale * EPIPOLAR_ERROR_PX, "seed": seed, **RANSAC},
         {},
     )
-    first2second = to_matrix(pose)
-    first2second[:3, 3] = functional.normalize(first2second[:3, 3], dim=0)
-    depth, parallax = triangulate(at_first, at_second, intrinsics[0], intrinsics[1], first2second)
-    good: Bool[Tensor, " match"] = torch.tensor(info["inliers"], dtype=torch.bool) & (depth > 0)
-    if int(good.sum()) < FEWEST:
-        return None
+    return to_motion(pose)
+
+
+def epipolar_errors(
+    at: tuple[Float[Tensor, "match 2"], Float[Tensor, "match 2"]],
+    intrinsics: Float[Tensor, "2 3 3"],
+    sizes: tuple[tuple[int, int], tuple[int, int]],
+    first2second: Float[Tensor, "4 4"],
+) -> Float[Tensor, " match"]:
+    """Sampson's distances in pixels between matches (their coordinates) and a motion."""
+    rays = [
+        torch.from_numpy(np.column_stack([in_pixels(coordinates, size), np.ones(len(coordinates))]))
+        for coordinates, size in zip(at, sizes, strict=True)
+    ]
+    cameras = [to_pixels(*each).double() for each in zip(intrinsics, sizes, strict=True)]
+    fundamental = fundamental_matrix(first2second.double(), *cameras)
+    lines = rays[1] @ fundamental, rays[0] @ fundamental.T
+    slope = torch.cat([line[:, :2] for line in lines], dim=1).square().sum(1)
+    return (rays[1] * lines[1]).sum(1).abs() / slope.sqrt()
+
+
+def explain(
+    at: tuple[Float[Tensor, "match 2"], Float[Tensor, "match 2"]],
+    matches: Int[Tensor, "match 2"],
+    intrinsics: Float[Tensor, "2 3 3"],
+    sizes: tuple[tuple[int, int], tuple[int, int]],
+    first2second: Float[Tensor, "4 4"],
+) -> RelativePose:
+    """A motion with the matches that agree: near their epipolar lines, before the first camera."""
+    errors = epipolar_errors(at, intrinsics, sizes, first2second)
+    depth, parallax = triangulate(*at, intrinsics[0], intrinsics[1], first2second)
+    good: Bool[Tensor, " match"] = (errors < EPIPOLAR_ERROR_PX) & (depth > 0)
     return RelativePose(
-        first2second=first2second,
-        inliers=matches[good],
-        depth=depth[good],
-        parallax=parallax[good],
-        inlier_ratio=float(good.float().mean()),
+        first2second, matches[good], depth[good], parallax[good], float(good.float().mean())
     )
 
 

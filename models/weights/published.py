@@ -1,6 +1,7 @@
 """The published checkpoints: parameter by parameter under our names, read without running code."""
 
 import argparse
+import os
 import pickle
 import re
 from pathlib import Path
@@ -111,6 +112,9 @@ def read_published(path: Path) -> tuple[NoPoSplat, dict[str, str]]:
 
 def read_pickled(path: Path) -> object:
     """Read what `torch.save` wrote: tensors, memory-mapped, and plain values; code never runs."""
+    if hasattr(os, "posix_fadvise"):  # read on while the first weights are being used
+        with path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):  # MASt3R's settings
             return torch.load(path, map_location="cpu", mmap=True, weights_only=True)

@@ -68,7 +68,7 @@ def pose(
         Method,
         typer.Option(
             help="What the photos have in common; or the network's centers, aligned with the "
-            "photos; auto: matches, and the network where they tell nothing."
+            "photos; auto: both where matches are few, and the better one wins."
         ),
     ] = Method.auto,
     refine: options.Refine = True,
@@ -90,7 +90,11 @@ def pose(
     matched = refine and method is not Method.network
     align = refine and method is Method.network
     choice = NetworkChoice(weights, device, precision, crop, symmetric)
-    result = reconstruct_photos(photos, given, choice, matched, resolution, seed, align)
+    result = reconstruct_photos(
+        *(photos, given, choice, matched, resolution, seed, align),
+        compete=method is Method.auto,
+        poses_only=True,
+    )
     if method is Method.matches:
         _check_matched(result)
     _write(result, photos, out, format, plot, json, force)

@@ -1,0 +1,53 @@
+"""Times the alignment of a camera: `python tests/benchmarks/pose.py [--device cuda]`.
+
+One step is a drawing of 131,072 Gaussians at 256x256, its distance from a photo, and the way back
+to the camera.
+"""
+
+import argparse
+import statistics
+import time
+
+import torch
+from render import pixel_aligned
+
+from models.camera import se3_exponential
+from models.metrics import structure_of
+from models.pose import Goal
+from models.render import render
+
+SIZE = (256, 256)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--steps", type=int, default=0, help="200 on CUDA, else 20")
+    options = parser.parse_args()
+    device = torch.device(options.device)
+    steps = options.steps or (200 if device.type == "cuda" else 20)
+    scene = pixel_aligned().to(device)
+    intrinsics = torch.tensor([[0.9, 0, 0.5], [0, 0.9, 0.5], [0, 0, 1]], device=device)
+    world2cam = torch.eye(4, device=device)
+    with torch.no_grad():
+        photo = render(scene, world2cam, intrinsics, SIZE).color
+    goal = Goal(intrinsics, structure_of(photo), None)
+    twist = torch.full((6,), 0.01, device=device, requires_grad=True)
+
+    def step() -> None:
+        goal.missed(scene, se3_exponential(twist) @ world2cam).backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    times = []
+    for _ in range(steps + 3):  # the first ones compile
+        began = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - began)
+    median, total = statistics.median(times[3:]), sum(times[3:])
+    print(f"{len(scene)} Gaussians, {SIZE[1]} x {SIZE[0]} px, {device}")
+    print(f"a step takes {1e3 * median:.1f} ms (median), {steps} steps {total:.2f} s")
+
+
+if __name__ == "__main__":
+    main()
