@@ -19,8 +19,8 @@ SMALL_SCALE = RenderTraining(  # unlike the paper's, these networks start from n
     preset="ablations",
     data=(),
     network=NETWORKS["tiny"],
-    sizes=((64, 64),), targets=2, batch=4, spare=1, total_steps=400, warmup_steps=20,
-    learning_rate=1e-3, pretrained_share=1.0, recompute=False,
+    sizes=((48, 48),), targets=1, batch=4, spare=1, total_steps=150, warmup_steps=10,
+    learning_rate=2e-3, pretrained_share=1.0, recompute=False,
     first_difficulty=0.3, last_difficulty=0.3, unit="distance", center_weight=1.0,
 )  # fmt: skip
 
