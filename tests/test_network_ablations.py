@@ -144,6 +144,17 @@ def test_a_linear_head_answers_for_one_patch_from_one_token():
     assert where[16:, 32:].all() and where.sum() == 256
 
 
+def test_a_linear_parameter_head_hears_nothing_below_zero_and_a_center_head_does():
+    network = lively(heads="linear")
+    tokens = -torch.rand(1, network.config.decoder_width, 2, 3)
+    with torch.no_grad():
+        moved = [
+            float((head.first(tokens) - head.first(2 * tokens)).abs().max())
+            for head in (network.center_head, network.parameter_head)
+        ]
+    assert moved[0] > 0 and moved[1] == 0
+
+
 def test_linear_heads_predict_one_gaussian_per_pixel():
     network, views = lively(heads="linear"), make_views(3, batch=2)
     with torch.no_grad():

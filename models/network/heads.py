@@ -141,14 +141,19 @@ class ParameterHead(nn.Module):
 
 
 class LinearHead(nn.Module):
-    """The head of an ablation: every token of the last layer answers for its patch's pixels."""
+    """The head of an ablation: every token of the last layer answers for its patch's pixels.
 
-    def __init__(self, in_width: int, out_width: int) -> None:
+    `rectify` is the original's ReLU before its parameter head; its center head has none.
+    """
+
+    def __init__(self, in_width: int, out_width: int, rectify: bool = False) -> None:
         super().__init__()
+        self.rectify = rectify
         self.out = nn.Conv2d(in_width, out_width * PATCH_SIZE**2, 1)
 
     def forward(
         self, *image_and_features: Float[Tensor, "batch _channel _h _w"]
     ) -> Float[Tensor, "batch out height width"]:
         """Predict raw values of every pixel from the last feature map alone."""
-        return pixel_shuffle(self.out(image_and_features[-1]), PATCH_SIZE)
+        tokens = image_and_features[-1]
+        return pixel_shuffle(self.out(relu(tokens) if self.rectify else tokens), PATCH_SIZE)

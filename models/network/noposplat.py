@@ -124,7 +124,7 @@ class NoPoSplat(nn.Module):
         else:
             self.center_head = FirstAndOthers(lambda: LinearHead(config.decoder_width, 3))
             self.parameter_head = FirstAndOthers(
-                lambda: LinearHead(config.decoder_width, out_width)
+                lambda: LinearHead(config.decoder_width, out_width, rectify=True)
             )
         if config.anchor_distance is not None:
             self.start_at_anchor(config.anchor_distance)
