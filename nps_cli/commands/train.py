@@ -1,5 +1,6 @@
 """`nps train`: the paper's experiments and ablations, and the embedded parts, in exact slices."""
 
+import os
 import re
 from enum import StrEnum
 from pathlib import Path
@@ -175,8 +176,14 @@ def train(
         ),
     ] = None,
     workers: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Processes that read data sets ahead.")
-    ] = 4,
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=0,
+            show_default=False,
+            help="Processes that read data sets ahead. Default: one a core, 4 at most.",
+        ),
+    ] = None,
     device: options.Device = "auto",
     force: options.Force = False,
     quiet: options.Quiet = False,
@@ -218,6 +225,8 @@ def train(
         else:
             config = _embedded(part, settings)
         perceptual = recipes.find_perceptual(config, lpips)
+        if workers is None:
+            workers = min(4, os.cpu_count() or 1)
         run = recipes.begin(config, out, init, chosen, perceptual, go_on=resume, force=force)
         slices.train_slice(
             run, out, roots, textures, workers=workers, minutes=minutes, steps=steps,
