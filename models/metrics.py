@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import skimage  # whose parts are loaded when first used
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -79,6 +78,8 @@ def psnr(image: Float[Tensor, "3 height width"], photo: Float[Tensor, "3 height 
 
 def ssim(image: Float[Tensor, "3 height width"], photo: Float[Tensor, "3 height width"]) -> float:
     """Structural similarity as the published tables have it: scikit-image, Gaussian window."""
+    import skimage  # which training does not need
+
     return float(
         skimage.metrics.structural_similarity(
             image.double().cpu().numpy(),

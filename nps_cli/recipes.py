@@ -82,6 +82,17 @@ def experiment(
     return replace(chosen, data=kinds, **given)
 
 
+def embedded(preset: str, given: dict[str, Any]) -> "TrainConfig[Any]":
+    """How the embedded network is trained, at full size or tiny, with changes."""
+    from models.training.network import EMBEDDED
+
+    if preset not in EMBEDDED:
+        raise typer.BadParameter(
+            f"{preset!r} is none of {', '.join(EMBEDDED)}.", param_hint="--preset"
+        )
+    return replace(EMBEDDED[preset], **given)
+
+
 def ablated(config: "RenderTraining", name: str) -> "RenderTraining":
     """The experiment with one of the paper's ablations."""
     from models.training.ablations import ABLATIONS
@@ -120,11 +131,15 @@ def begin(
 ) -> "Run[Any]":
     """A new run with these settings, or the one in the folder, whose own settings hold."""
     from models.training import run as training
+    from models.training import travel
 
-    checkpoint = out / training.CHECKPOINT
-    if go_on and checkpoint.exists():
+    checkpoint, state = out / training.CHECKPOINT, out / travel.STATE
+    if go_on and (checkpoint.exists() or state.exists()):
         try:
-            run = training.resume(checkpoint, device, perceptual)
+            if checkpoint.exists():
+                run = training.resume(checkpoint, device, perceptual)
+            else:
+                run = travel.resume_small(state, device)
         except ValueError as error:
             raise NpsError(str(error), hint="Start again in another folder.") from error
         if run.config.part != config.part:

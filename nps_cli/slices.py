@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from nps_cli import console, options
@@ -15,10 +16,11 @@ if TYPE_CHECKING:
 
     from models.training.config import TrainConfig
     from models.training.loop import StepReport
+    from models.training.rates import SliceReport
     from models.training.run import Run
     from models.training.study import Result
 
-RESULTS, TABLE = "results.jsonl", "ablations.md"
+RESULTS, TABLE, HISTORY = "results.jsonl", "ablations.md", "history.jsonl"
 
 
 def train_slice(
@@ -34,10 +36,11 @@ def train_slice(
     pictures: int,
     score: int,
     export: Path | None,
+    small: bool,
 ) -> None:
     """Train, and do what is wanted at the end; says how to go on."""
     from models.data.report import Report
-    from models.training import loop, processes
+    from models.training import loop, processes, rates, travel
     from models.training import run as training
     from nps_cli.formats.video import write_png
 
@@ -45,26 +48,36 @@ def train_slice(
         (out / "pictures").mkdir(exist_ok=True)
         write_png(picture, out / "pictures" / f"{step:07d}.png")
 
+    def tell(line: "StepReport") -> None:
+        drawing.append(line.drawing)
+        _tell(line)
+
     report = Report()
+    drawing: list[float] = []
+    step, seconds = run.step, run.seconds
     loaded = training.choose_textures(run.config, textures, run.generator.device)
     board = open_board(out) if processes.rank() == 0 else None
     loop.train(
         run, lessons(run, roots, loaded, workers, report), out, minutes, steps,
         log_every=log_every, picture_every=pictures or None, board=board,
-        on_step=_tell, on_picture=keep_picture,
+        on_step=tell, on_picture=keep_picture,
     )  # fmt: skip
     if board:
         board.close()
     for line in report.lines() if roots else []:
         console.say(line)
+    if small:
+        travel.save_small(travel.settle(run), out / travel.STATE)
+        training.save(run, out / training.CHECKPOINT)
+        console.say(f"wrote {out / travel.STATE}, of which the run now goes on")
     console.say(f"wrote {out / training.CHECKPOINT} (step {run.step}, {run.skipped} skipped)")
     if export:
         training.export(run, export)
         console.say(f"wrote {export}")
     if score and processes.rank() == 0:
         scores = run.config.score(run.average, loaded, score)
-        rows = [(name, f"{value:.4f}") for name, value in scores.items()]
-        console.print_table("", ("measure", f"of {score} pairs"), rows)
+        share = fmean(drawing) if drawing else 0.0
+        _remember(rates.report_slice(run, step, seconds, share, scores), score, out / HISTORY)
     again = _again(run.config, roots, textures)
     console.say(f"go on: nps train {again} --out {options.quoted(out)} --resume")
 
@@ -126,10 +139,28 @@ def _again(config: "TrainConfig[Any]", roots: list[Root], textures: Path | None)
     return " ".join(words)
 
 
+def _remember(report: "SliceReport", pairs: int, history: Path) -> None:
+    """Add a row to the history, and show it."""
+    with history.open("a") as file:
+        file.write(json.dumps(asdict(report)) + "\n")
+    rows = [(name, f"{value:.4f}") for name, value in report.scores.items()]
+    console.print_table("", ("measure", f"of {pairs} pairs"), rows)
+    console.say(
+        f"{report.samples} pairs in {report.hours:.2f} h on {report.device}; this slice: "
+        f"{report.samples_per_second:.1f} pairs/s, {report.drawing:.0%} of the time for worlds"
+    )
+    if report.teraflops is not None and report.matrix_teraflops:
+        console.say(
+            f"the network learned at {report.teraflops:.3g} TFLOP/s, "
+            f"{report.teraflops / report.matrix_teraflops:.0%} of the "
+            f"{report.matrix_teraflops:.3g} measured for bfloat16 matrices"
+        )
+
+
 def _tell(report: "StepReport") -> None:
     details = "".join(f", {name} {value:.3f}" for name, value in report.details.items())
     skipped = f", {report.skipped} steps skipped" if report.skipped else ""
     console.say(
         f"step {report.step}: loss {report.loss:.4f}{details}, {report.samples} pairs, "
-        f"{report.samples_per_second:.1f} pairs/s{skipped}"
+        f"{report.samples_per_second:.1f} pairs/s ({report.drawing:.0%} of it worlds){skipped}"
     )

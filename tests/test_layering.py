@@ -27,7 +27,8 @@ LAYERS = (  # from the ground up; parts of one layer do not know each other
     ("nps_cli",),
     tuple(f"nps_cli.commands.{path.stem}" for path in (ROOT / "nps_cli/commands").glob("[!_]*.py")),
     ("nps_cli.app",),
-    ("nps_cli.__main__", "nps_cli.demo"),
+    ("nps_cli.__main__", "nps_cli.demo", "nps_cli.bare"),
+    ("nps_cli.carry",),
 )
 STRANGERS = (  # what stays apart although the layers would allow it
     ("models.network", "models.render"),  # a network is no picture

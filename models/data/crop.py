@@ -6,8 +6,6 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from models.data.lanczos import resize_part
-
 
 def rescale_and_crop(
     image: Image.Image, size: tuple[int, int], *, flip: bool = False
@@ -24,6 +22,8 @@ def rescale_and_crop(
     Raises:
         ValueError: If the image is smaller than the result.
     """
+    from models.data.lanczos import resize_part  # compiled, which worlds have no need of
+
     whole, left, top = _plan((image.height, image.width), size)
     return torch.from_numpy(resize_part(np.asarray(image), whole, (top, left), size, flip=flip))
 

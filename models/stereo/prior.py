@@ -8,7 +8,6 @@ say little, and so does what lies far from any point.
 from dataclasses import dataclass
 
 import numpy as np
-import scipy  # whose parts are loaded when first used: poses alone need none
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -60,9 +59,11 @@ def span_surface(
     if len(values) < FEWEST:
         nothing = position.new_zeros(1, height, width)
         return SurfacePrior(nothing, nothing)
+    from scipy.spatial import cKDTree  # here: neither poses nor training need it
+
     y, x = np.mgrid[:height, :width] + 0.5
     pixels = np.stack([x.ravel(), y.ravel()], axis=1) / side
-    distance, nearest = scipy.spatial.cKDTree(seen).query(pixels)
+    distance, nearest = cKDTree(seen).query(pixels)
     closeness = np.exp(-distance / REACH)
     surface, trust = values[nearest], OUTSIDE * closeness
     inside, between, spread = _inside_triangles(seen, values, pixels)
@@ -76,7 +77,9 @@ def _plausible(seen: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Which points are like their neighbors: like most of them, or very much like some."""
     if len(values) <= NEIGHBORS:
         return np.ones(len(values), dtype=bool)
-    _, around = scipy.spatial.cKDTree(seen).query(seen, k=NEIGHBORS + 1)
+    from scipy.spatial import cKDTree
+
+    _, around = cKDTree(seen).query(seen, k=NEIGHBORS + 1)
     neighbors = values[around[:, 1:]]
     off = np.abs(neighbors - values[:, None])
     like_most = np.abs(np.median(neighbors, axis=1) - values) < LIKE_MOST
@@ -97,9 +100,11 @@ def _inside_triangles(
     seen: np.ndarray, values: np.ndarray, pixels: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The pixels inside any triangle, and there: the interpolated value, its triangle's range."""
+    from scipy.spatial import ConvexHull, Delaunay, QhullError
+
     try:
-        triangles, borders = scipy.spatial.Delaunay(seen), scipy.spatial.ConvexHull(seen).equations
-    except scipy.spatial.QhullError:  # all points on one line
+        triangles, borders = Delaunay(seen), ConvexHull(seen).equations
+    except QhullError:  # all points on one line
         return np.zeros(0, dtype=int), np.zeros(0), np.zeros(0)
     # Asked about points outside, `find_simplex` tries every triangle: a hundred times slower.
     x, y = pixels[:, :1], pixels[:, 1:]

@@ -16,8 +16,9 @@ def held_out(
     size: tuple[int, int],
     pairs: int,
     difficulty: float,
+    views: int = 2,
 ) -> Iterator[WorldBatch]:
-    """The same pairs every time, one by one, on the textures' device."""
+    """The same worlds every time, one by one, on the textures' device."""
     generator = torch.Generator().manual_seed(SEED)
     for _ in range(pairs):
-        yield generate(1, 2, size, textures, generator, textures.device, difficulty)
+        yield generate(1, views, size, textures, generator, textures.device, difficulty)

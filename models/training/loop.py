@@ -31,6 +31,7 @@ class StepReport:
     gradient_norm: float
     learning_rate: float  # of the first group of parameters
     samples_per_second: float
+    drawing: float  # share of the time that went into making batches, not into learning
     skipped: int  # steps so far
     details: dict[str, float]  # what else the part's loss tells
 
@@ -69,16 +70,23 @@ def train(
     device, first = run.generator.device, processes.rank() == 0
     last = run.config.total_steps if steps is None else run.step + steps
     made: list[Step] = []
+    drawing = 0.0
     while run.step < last and not processes.any_of(_is_over(began, minutes), device):
+        asked = time.monotonic()
         batch = draw()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        drawn = time.monotonic()
         made.append(take_step(run, batch))
         now = time.monotonic()
+        drawing += drawn - asked
+        run.seconds += now - asked
         if run.step % log_every == 0:
-            report = _report(run, made, now - logged)
+            report = _report(run, made, now - logged, drawing)
             if first:
                 _write(report, folder, board)
                 on_step(report)
-            logged, made = now, []
+            logged, made, drawing = now, [], 0.0
         if picture_every and run.step % picture_every == 0 and first:
             picture = run.config.picture(run.network, batch)
             if picture is not None:
@@ -103,7 +111,7 @@ def _write(report: StepReport, folder: Path, board: Board | None) -> None:
         board.add_numbers(report.step, values | report.details)
 
 
-def _report(run: Run[NetworkT], made: list[Step], seconds: float) -> StepReport:
+def _report(run: Run[NetworkT], made: list[Step], seconds: float, drawing: float) -> StepReport:
     names = list(made[0].details)
     own = [
         _mean(step.loss for step in made),
@@ -118,6 +126,7 @@ def _report(run: Run[NetworkT], made: list[Step], seconds: float) -> StepReport:
         gradient_norm=_mean(step.gradient_norm for step in made),
         learning_rate=run.optimizer.param_groups[0]["lr"],
         samples_per_second=len(made) * samples / seconds,
+        drawing=drawing / seconds,
         skipped=run.skipped,
         details=dict(zip(names, details, strict=True)),
     )

@@ -1,9 +1,10 @@
 """Training of the main network: centers first, then pictures drawn from its Gaussians."""
 
 import math
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 import torch
@@ -13,14 +14,18 @@ from torch import Tensor
 from models.camera import invert
 from models.data.artifacts import degrade
 from models.data.procedural import FAR, WorldBatch
-from models.losses import center_loss, render_loss
-from models.metrics import FAILED_POSE, pose_auc, pose_error
-from models.network.noposplat import SMALL, NoPoSplat, NoPoSplatConfig
-from models.pose import pose_from_centers
+from models.data.variation import vary
+from models.losses import center_loss, mean_distance, render_loss, true_centers
+from models.metrics import FAILED_POSE, PoseError, pose_auc, pose_error, psnr
+from models.network.noposplat import SMALL, NoPoSplat, NoPoSplatConfig, Prediction
+from models.render import render
 from models.training.config import TrainConfig
 from models.training.held_out import held_out
+from models.training.memory import round_heads
 from models.views import Views
 from models.weights import save_network
+
+_DEGREES = 5.0, 10.0, 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +66,8 @@ class NetworkTraining(TrainConfig[NoPoSplat]):
         self, network: NoPoSplat, worlds: WorldBatch, generator: torch.Generator
     ) -> tuple[Float[Tensor, ""], dict[str, float]]:
         """Distance of centers; with a third view also the difference between it and a drawing."""
+        if self.reuse > 1 or self.kept > 1:
+            worlds = vary(worlds, generator)
         photos = degrade(worlds.images, generator, self.artifacts)
         views = Views(photos[:, :2], worlds.intrinsics[:, :2])
         prediction = network(views, autocast=photos.is_cuda)
@@ -80,12 +87,51 @@ class NetworkTraining(TrainConfig[NoPoSplat]):
         return {
             "depth_error": scores.depth_error,
             "second_error": scores.second_error,
+            **({} if scores.psnr is None else {"psnr": scores.psnr}),
             **{f"pose_auc_{degrees:g}": auc for degrees, auc in scores.pose_auc.items()},
         }
+
+    def prepare(self, network: NoPoSplat) -> None:
+        """On CUDA devices, let most of the heads learn in bfloat16: they are half of the work."""
+        round_heads(network)
 
     def write(self, network: NoPoSplat, path: Path, about: dict[str, str]) -> None:
         """Write a weights file, in half precision."""
         save_network(network, path, about, torch.float16)
+
+
+EMBEDDED = {  # how the network of the package is trained: on a GPU, and to rehearse that on a CPU
+    "embedded": NetworkTraining(
+        # Whole photos of 9:16 to 16:9, all with about as many pixels.
+        sizes=((256, 256), (224, 288), (288, 224), (192, 336), (336, 192), (208, 304), (304, 208)),
+        batch=64,
+        reuse=4,
+        kept=6,
+        warmup_steps=1_000,
+        total_steps=60_000,
+        texture_size=256,
+    ),
+    "embedded-tiny": NetworkTraining(
+        network=replace(
+            SMALL,
+            encoder_width=96,
+            encoder_depth=2,
+            decoder_width=64,
+            decoder_depth=2,
+            attention_head_width=32,
+            trunk_widths=(16, 16, 24, 32),
+            fusion_width=16,
+        ),
+        sizes=((64, 64), (48, 80), (80, 48)),
+        batch=2,
+        reuse=2,
+        kept=2,
+        warmup_steps=10,
+        total_steps=2_000,
+        texture_count=100,
+        texture_size=64,
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -94,7 +140,8 @@ class Scores:
 
     depth_error: float  # median relative error in the first view, after one scale
     second_error: float  # the same for the second view's centers, over their true depth
-    pose_auc: dict[float, float]  # by threshold in degrees
+    psnr: float | None  # of a third view, from its true pose; None where nothing draws it
+    pose_auc: dict[float, float]  # by threshold in degrees; empty where nothing finds poses
 
 
 def score_network(
@@ -104,26 +151,57 @@ def score_network(
     pairs: int,
     difficulty: float = 0.3,
 ) -> Scores:
-    """Measure depth and pose on worlds that training never draws."""
-    depth_errors, second_errors, pose_errors = [], [], []
+    """Measure depth, poses and a third view of worlds that training never draws.
+
+    Poses need OpenCV and pictures numba: without them the others are measured alone.
+    """
+    depth_errors, second_errors, decibels = [], [], []
+    pose_errors: list[float] = []
     network.eval()
-    for worlds in held_out(textures, size, pairs, difficulty):
+    for worlds in held_out(textures, size, pairs, difficulty, views=3):
         with torch.no_grad():
-            prediction = network(Views(worlds.images, worlds.intrinsics))
-        near, there = (worlds.depth[0] < FAR).unbind()
+            prediction = network(Views(worlds.images[:, :2], worlds.intrinsics[:, :2]))
+        near, there, _ = (worlds.depth[0] < FAR).unbind()
         scale = _median(worlds.depth[0, 0] / prediction.means[0, 0, ..., 2].clamp(min=1e-6), near)
         first = prediction.means[0, 0, ..., 2] * scale / worlds.depth[0, 0]
         depth_errors.append(_median((first - 1).abs(), near))
         world2cam = invert(worlds.cam2world[0, 1])
         second = prediction.means[0, 1] * scale @ world2cam[:3, :3].mT + world2cam[:3, 3]
         second_errors.append(_median((second[..., 2] / worlds.depth[0, 1] - 1).abs(), there))
-        found = pose_from_centers(
-            prediction.means[0, 1], prediction.opacities[0, 1], worlds.intrinsics[0, 1]
-        )
-        error = FAILED_POSE if found is None else pose_error(found.world2cam, world2cam)
-        pose_errors.append(error.pose_deg)
-    aucs = {threshold: pose_auc(pose_errors, threshold) for threshold in (5.0, 10.0, 20.0)}
-    return Scores(median(depth_errors), median(second_errors), aucs)
+        with suppress(ModuleNotFoundError):
+            pose_errors.append(_pose_error(prediction, worlds).pose_deg)
+        with suppress(ModuleNotFoundError):
+            decibels.append(_third_view(prediction, worlds))
+    return Scores(
+        median(depth_errors),
+        median(second_errors),
+        fmean(decibels) if decibels else None,
+        {degrees: pose_auc(pose_errors, degrees) for degrees in _DEGREES} if pose_errors else {},
+    )
+
+
+def _pose_error(prediction: Prediction, worlds: WorldBatch) -> PoseError:
+    from models.pose import pose_from_centers
+
+    found = pose_from_centers(
+        prediction.means[0, 1], prediction.opacities[0, 1], worlds.intrinsics[0, 1]
+    )
+    return (
+        FAILED_POSE
+        if found is None
+        else pose_error(found.world2cam, invert(worlds.cam2world[0, 1]))
+    )
+
+
+def _third_view(prediction: Prediction, worlds: WorldBatch) -> float:
+    """Decibels of the third view, drawn on the CPU from its true pose at the scene's own scale."""
+    target, seen = true_centers(worlds)
+    ratio = mean_distance(prediction.means, seen[:, :2]) / mean_distance(target[:, :2], seen[:, :2])
+    world2cam = invert(worlds.cam2world[0, 2]).cpu()
+    world2cam[:3, 3] *= float(ratio)
+    scene, photo = prediction.scene(0).to(torch.device("cpu")), worlds.images[0, 2].cpu()
+    size = (photo.shape[-2], photo.shape[-1])
+    return psnr(render(scene, world2cam, worlds.intrinsics[0, 2].cpu(), size).color, photo)
 
 
 def _median(values: Tensor, where: Tensor) -> float:

@@ -61,6 +61,7 @@ class Run(Generic[NetworkT]):
     worlds: list[WorldBatch] = field(default_factory=list)  # to choose from, oldest first
     step: int = 0
     skipped: int = 0
+    seconds: float = 0.0  # of training so far
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,12 @@ def start(
         {"share": 1.0, "lr": config.rate(0, group.get("share", 1.0)), **group}
         for group in config.groups(network)
     ]
-    optimizer = torch.optim.AdamW(groups, betas=config.betas, weight_decay=config.weight_decay)
+    optimizer = torch.optim.AdamW(
+        groups,
+        betas=config.betas,
+        weight_decay=config.weight_decay,
+        fused=True if device.type == "cuda" else None,  # a few launches instead of hundreds
+    )
     objective = Objective(config, network, perceptual.to(device) if perceptual else None)
     generator = torch.Generator(device).manual_seed(config.seed + processes.rank())
     shared = processes.share_gradients(objective)
@@ -118,7 +124,7 @@ def next_worlds(
     """One of the batches in memory, the oldest of which gives way to a new one now and then."""
     config = run.config
     drawn, uses = divmod(run.step, config.reuse)
-    if uses == 0:
+    if uses == 0 or not run.worlds:
         size = config.sizes[drawn % len(config.sizes)]
         worlds = generate(
             config.batch, config.views(run.step), size, textures, run.generator,
@@ -173,6 +179,7 @@ def save(run: Run[NetworkT], path: Path) -> None:
         "worlds": [vars(worlds) for worlds in run.worlds],
         "step": run.step,
         "skipped": run.skipped,
+        "seconds": run.seconds,
     }
     unfinished = path.with_name(path.name + ".part")
     try:
@@ -200,6 +207,7 @@ def resume(path: Path, device: torch.device, perceptual: Lpips | None = None) ->
             run.generator.set_state(generators[processes.rank()].cpu())
         run.worlds = [WorldBatch(**worlds) for worlds in state["worlds"]]
         run.step, run.skipped = state["step"], state["skipped"]
+        run.seconds = state.get("seconds", 0.0)
     except (EOFError, KeyError, RuntimeError, TypeError, pickle.UnpicklingError) as error:
         reason = str(error).split(". ")[0] or type(error).__name__
         raise ValueError(f"{path} is broken or of another version ({reason})") from error
@@ -226,5 +234,4 @@ def export(run: Run[NetworkT], path: Path) -> None:
 
 @torch.no_grad()
 def _follow(average: torch.nn.Module, network: torch.nn.Module, share: float) -> None:
-    for behind, ahead in zip(average.parameters(), network.parameters(), strict=True):
-        behind.lerp_(ahead, share)
+    torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), share)

@@ -45,7 +45,9 @@ def train(
             metavar="NAME",
             show_default=False,
             help="An experiment of the paper: re10k, acid, dl3dv, re10k-3view, re10k-dl3dv, "
-            "re10k-dl3dv-512 or re10k-1x8; the options here change it. With --data: re10k.",
+            "re10k-dl3dv-512 or re10k-1x8; the options here change it. With --data: re10k. Or how "
+            "the embedded network is trained on worlds: embedded, on a GPU; embedded-tiny, small "
+            "enough to rehearse that on a CPU.",
         ),
     ] = None,
     ablation: Annotated[
@@ -147,6 +149,14 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the checkpoint in --out, if there is one.")
     ] = False,
+    small: Annotated[
+        bool,
+        typer.Option(
+            "--small",
+            help="At the end, round the run to 6 bytes a weight, and write that as state.pt: "
+            "--resume takes it where there is no checkpoint.",
+        ),
+    ] = False,
     export: Annotated[
         Path | None,
         typer.Option(metavar="FILE", show_default=False, help="Write .safetensors at the end."),
@@ -198,7 +208,8 @@ def train(
         "total_steps": total_steps,
         "learning_rate": learning_rate,
     }
-    if procedural and (preset or ablation):
+    own = preset if procedural and preset and preset.startswith("embedded") else None
+    if procedural and (preset or ablation) and not own:
         given["center_weight"] = centers
     elif centers is not None:
         raise typer.BadParameter("is for presets on --procedural worlds.", param_hint="--centers")
@@ -219,7 +230,9 @@ def train(
             return
         roots = recipes.parse_roots(data or [])
         config: TrainConfig[Any]
-        if roots or preset or ablation:
+        if own:
+            config = recipes.embedded(own, settings)
+        elif roots or preset or ablation:
             config = recipes.experiment(preset, roots, network, settings)
             config = recipes.ablated(config, ablation) if ablation else config
         else:
@@ -230,7 +243,7 @@ def train(
         run = recipes.begin(config, out, init, chosen, perceptual, go_on=resume, force=force)
         slices.train_slice(
             run, out, roots, textures, workers=workers, minutes=minutes, steps=steps,
-            log_every=log_every, pictures=pictures, score=score, export=export,
+            log_every=log_every, pictures=pictures, score=score, export=export, small=small,
         )  # fmt: skip
 
 
