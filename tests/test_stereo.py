@@ -8,11 +8,19 @@ from models.stereo.depth import estimate_depths, upsample_guided
 from models.stereo.match import match, position_to_depth
 from models.stereo.network import StereoConfig, StereoNetwork
 from models.stereo.prior import SurfacePrior
-from models.stereo.sweep import box_mean, inverse_depth_planes, sweep, warp_to_planes
+from models.stereo.sweep import (
+    Comparison,
+    box_mean,
+    inverse_depth_planes,
+    sweep,
+    warp_to_planes,
+)
 
 SECOND = se3_exponential(torch.tensor([-0.3, 0.05, 0.1, 0.02, -0.12, 0.03]))
+ASIDE = se3_exponential(torch.tensor([-0.9, 0.1, 0.0, 0.05, -0.45, 0.0]))  # shows half of it
 THIRD = se3_exponential(torch.tensor([0.25, 0.0, 0.0, 0.0, 0.1, 0.0]))
 RANGES = [(1.5, 5.0)] * 3
+TOLERANCE = torch.tensor([0.1])
 NO_POINTS = {count: (torch.zeros(0, 3), torch.zeros(count, 0, 2)) for count in (2, 3)}
 
 
@@ -47,7 +55,10 @@ def test_at_the_true_depth_the_other_photo_looks_the_same():
 def compare(second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     first, _ = photograph(torch.eye(4))
     cameras = INTRINSICS[None], INTRINSICS[None], SECOND[None]
-    return sweep(first[None], second[None], *cameras, planes(1.0, 5.0, 8))
+    correlation, _, seen = sweep(
+        first[None], second[None], TOLERANCE, *cameras, planes(1.0, 5.0, 8)
+    )
+    return correlation, seen
 
 
 def test_correlation_is_zero_where_the_source_sees_nothing():
@@ -82,7 +93,7 @@ def test_the_untrained_network_keeps_what_matching_finds_on_texture():
 
 
 def test_a_third_photo_helps_where_the_second_sees_nothing():
-    poses = torch.stack([torch.eye(4), SECOND, THIRD])
+    poses = torch.stack([torch.eye(4), ASIDE, THIRD])
     images = [photograph(pose)[0] for pose in poses]
     depth = photograph(poses[0])[1]
     network = StereoNetwork(StereoConfig()).eval()
@@ -108,9 +119,10 @@ def test_a_match_does_not_mix_two_surfaces_and_says_how_certain_it_is():
     clear = correlation.clone()
     clear[0, 30] = -1.0
     nothing = torch.zeros(1, 8, 8)
-    image, seen = torch.full((1, 3, 8, 8), 0.5), torch.ones_like(correlation)
+    image, same = torch.full((1, 3, 8, 8), 0.5), torch.zeros_like(correlation)
     one, two = (
-        match(each, seen, image, SurfacePrior(nothing, nothing)) for each in (clear, correlation)
+        match(Comparison(each, same, same, same + 1), image, SurfacePrior(nothing, nothing))
+        for each in (clear, correlation)
     )
 
     torch.testing.assert_close(one.position, torch.full((1, 8, 8), 10.0))
@@ -126,9 +138,12 @@ def test_twice_as_many_planes_find_the_same_positions():
     for fineness in (1, 2):
         inverse = planes(1.5, 5.0, 31 * fineness + 1)
         cameras = INTRINSICS[None], INTRINSICS[None], SECOND[None]
-        swept = sweep(first[None], second[None], *cameras, inverse)
+        correlation, difference, seen = sweep(
+            first[None], second[None], TOLERANCE, *cameras, inverse
+        )
+        compared = Comparison(correlation, difference, torch.zeros_like(seen), seen)
         prior = SurfacePrior(nothing, nothing)
-        found.append(match(*swept, first[None], prior, fineness))
+        found.append(match(compared, first[None], prior, fineness))
     coarse, fine = (each.position[0] for each in found)
     assert (coarse - fine).abs().median() < 0.3
     assert found[0].cost.shape == found[1].cost.shape

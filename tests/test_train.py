@@ -32,9 +32,11 @@ TINY = NetworkTraining(
     sizes=((32, 48),), batch=2, warmup_steps=2, learning_rate=4e-3, total_steps=100,
 )  # fmt: skip
 TINY_STEREO = StereoTraining(
-    network=StereoConfig(steps=16, widths=(8, 16)),
+    network=StereoConfig(
+        steps=32, widths=(8, 16), feature_widths=(16, 16, 16), feature_channels=8
+    ),
     sizes=((32, 48), (48, 32)), batch=2, reuse=2, kept=2,
-    warmup_steps=2, learning_rate=5e-3, total_steps=100,
+    warmup_steps=2, learning_rate=1e-2, total_steps=100, artifacts=0.0,
 )  # fmt: skip
 both_parts = pytest.mark.parametrize("config", [TINY, TINY_STEREO], ids=["network", "stereo"])
 

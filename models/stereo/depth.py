@@ -9,11 +9,13 @@ from torch.nn import functional
 
 from models.camera import camera_rays, invert, project, transform_points
 from models.fusion import PosedDepth
+from models.stereo.color import in_colors_of
+from models.stereo.features import compare_features
 from models.stereo.match import Match, match, position_to_depth
 from models.stereo.network import StereoNetwork
 from models.stereo.prior import SurfacePrior, span_surface
 from models.stereo.smooth import agreement
-from models.stereo.sweep import inverse_depth_planes, sweep
+from models.stereo.sweep import Comparison, inverse_depth_planes, sweep
 from models.views import resize
 
 COLOR_SIGMA = 0.06  # of the color difference at which a coarse neighbor stops counting
@@ -60,6 +62,17 @@ def upsample_guided(
 
 
 @dataclass(frozen=True)
+class _SmallView:
+    """A view at half size, with its features, and where it shows the known points, or NaN."""
+
+    image: Float[Tensor, "3 height width"]
+    features: Float[Tensor, "1 channel _height _width"]
+    intrinsics: Float[Tensor, "3 3"]
+    world2cam: Float[Tensor, "4 4"]
+    sightings: Float[Tensor, "point 2"]
+
+
+@dataclass(frozen=True)
 class _Swept:
     """A view at half size, with what was found in it."""
 
@@ -90,17 +103,19 @@ def estimate_depths(
         network: The trained stereo network.
     """
     steps = network.config.steps
-    small = [resize(image, (image.shape[-2] // 2, image.shape[-1] // 2)) for image in images]
+    small = [
+        _SmallView(image, network.features(image[None]), matrix, pose, seen)
+        for image, matrix, pose, seen in zip(
+            (resize(image, (image.shape[-2] // 2, image.shape[-1] // 2)) for image in images),
+            intrinsics, world2cam, sightings, strict=True,
+        )
+    ]  # fmt: skip
     swept = []
-    for index, near_and_far in enumerate(near_far):
-        shown = ~sightings[index, :, 0].isnan()
-        known = transform_points(points[shown], world2cam[index])[:, 2]
-        swept.append(
-            _sweep_view(
-                index, small, intrinsics, world2cam, near_and_far, sightings[index, shown],
-                known, steps,
-            )
-        )  # fmt: skip
+    for this, near_and_far in zip(small, near_far, strict=True):
+        shown = ~this.sightings[:, 0].isnan()
+        known = transform_points(points[shown], this.world2cam)[:, 2]
+        rest = [other for other in small if other is not this]
+        swept.append(_sweep_view(this, rest, near_and_far, this.sightings[shown], known, steps))
     views = [
         PosedDepth(
             one.image,
@@ -125,59 +140,71 @@ def estimate_depths(
 
 
 def _sweep_view(
-    index: int,
-    images: list[Float[Tensor, "3 _height _width"]],
-    intrinsics: Float[Tensor, "view 3 3"],
-    world2cam: Float[Tensor, "view 4 4"],
+    view: _SmallView,
+    others: list[_SmallView],
     near_far: tuple[float, float],
     coordinates: Float[Tensor, "point 2"],
     depth: Float[Tensor, " point"],
     steps: int,
 ) -> _Swept:
     """Match one view with all others; points of known depth guide the search."""
-    image, device = images[index], intrinsics.device
-    size = (image.shape[-2], image.shape[-1])
-    moved = world2cam @ invert(world2cam[index])
-    others = [other for other in range(len(images)) if other != index]
-    near, far = (torch.tensor([bound], device=device) for bound in near_far)
-    widest = max(
-        _travel(near_far, intrinsics[index], intrinsics[other], moved[other], images[other])
-        for other in others
-    )
-    fineness = 1 if widest < steps else 2
+    near, far = (view.world2cam.new_tensor([bound]) for bound in near_far)
+    fineness = 1 if max(_travel(near_far, view, other) for other in others) < steps else 2
     inverse_depths = inverse_depth_planes(near, far, fineness * (steps - 1) + 1)
-    correlation, seen = (
-        torch.stack(parts).sum(0)
-        for parts in zip(*(
-            sweep(
-                image[None], images[other][None], intrinsics[index][None],
-                intrinsics[other][None], moved[other][None], inverse_depths,
-            )
-            for other in others
-        ), strict=True)
-    )  # fmt: skip
+    compared = _average([_compare(view, other, inverse_depths, fineness) for other in others])
     nearest, farthest = inverse_depths[0, 0], inverse_depths[0, -1]
     position = (1 / depth - nearest) / (farthest - nearest) * (steps - 1)
     in_range = (position > -1) & (position < steps)
+    size = (view.image.shape[-2], view.image.shape[-1])
     prior = span_surface(coordinates[in_range], position[in_range], size)
-    found = match(correlation / seen.clamp(min=1), seen, image[None], prior, fineness)
-    return _Swept(image, inverse_depths, prior, found)
+    found = match(compared, view.image[None], prior, fineness)
+    return _Swept(view.image, inverse_depths, prior, found)
 
 
-def _travel(
-    near_far: tuple[float, float],
-    intrinsics: Float[Tensor, "3 3"],
-    other_intrinsics: Float[Tensor, "3 3"],
-    this2other: Float[Tensor, "4 4"],
-    other: Float[Tensor, "3 height width"],
-) -> float:
+def _compare(
+    view: _SmallView, other: _SmallView, inverse_depths: Float[Tensor, "1 plane"], fineness: int
+) -> Comparison:
+    """All that one other view says of each plane."""
+    shared = ~(view.sightings[:, 0].isnan() | other.sightings[:, 0].isnan())
+    source, tolerance = in_colors_of(
+        view.image, other.image, view.sightings[shared], other.sightings[shared]
+    )
+    cameras = (
+        view.intrinsics[None],
+        other.intrinsics[None],
+        (other.world2cam @ invert(view.world2cam))[None],
+    )
+    correlation, difference, seen = sweep(
+        view.image[None], source[None], tolerance[None], *cameras, inverse_depths
+    )
+    size = (view.image.shape[-2], view.image.shape[-1])
+    similarity = compare_features(
+        view.features, other.features, *cameras, inverse_depths, fineness, size
+    )
+    return Comparison(correlation, difference, similarity * seen, seen)
+
+
+def _average(compared: list[Comparison]) -> Comparison:
+    """Over the views that see a point; `seen` counts them."""
+    if len(compared) == 1:
+        return compared[0]
+    seen = torch.stack([each.seen for each in compared]).sum(0)
+    correlation, difference, similarity = (
+        torch.stack([getattr(each, name) for each in compared]).sum(0) / seen.clamp(min=1)
+        for name in ("correlation", "difference", "similarity")
+    )
+    return Comparison(correlation, difference, similarity, seen)
+
+
+def _travel(near_far: tuple[float, float], view: _SmallView, other: _SmallView) -> float:
     """Pixels that the median point moves in another view from the near end of the range to the far.
 
     A plane per pixel is what the windows of the sweep want.
     """
-    rays = camera_rays(intrinsics[None], (8, 8))[0].flatten(0, 1)
-    size = torch.tensor([other.shape[-1], other.shape[-2]], device=rays.device)
-    ends = [project(rays * depth, this2other, other_intrinsics) for depth in near_far]
+    rays = camera_rays(view.intrinsics[None], (8, 8))[0].flatten(0, 1)
+    size = torch.tensor([other.image.shape[-1], other.image.shape[-2]], device=rays.device)
+    moved = other.world2cam @ invert(view.world2cam)
+    ends = [project(rays * depth, moved, other.intrinsics) for depth in near_far]
     (first, z_first), (second, z_second) = ends
     distance = ((first - second) * size).norm(dim=-1)[(z_first > 0) & (z_second > 0)]
     return float(distance.median()) if len(distance) else 0.0

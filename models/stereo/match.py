@@ -8,8 +8,11 @@ from torch import Tensor
 
 from models.stereo.aggregate import aggregate
 from models.stereo.prior import SurfacePrior, penalty
+from models.stereo.sweep import Comparison
 
+COLOR, LEARNED = 0.6, 0.6  # costs of clearly different colors, and of features, beside correlation
 UNSEEN_COST = 0.7  # in units of 1 - correlation: worse than a match, better than a clear mismatch
+UNSEEN_REST = 0.5  # the same for colors and features
 SHARPNESS = 8.0  # of the distribution over planes that aggregated costs give
 AROUND = 2  # steps around the best one that make up the answer
 
@@ -22,16 +25,26 @@ class Match:
     inverse depth linear in between. Volumes are kept at whole steps.
     """
 
-    cost: Float[Tensor, "batch step height width"]  # before aggregation, from the photos alone
+    cost: Float[Tensor, "batch step height width"]  # 1 - correlation, or UNSEEN_COST
     logits: Float[Tensor, "batch step height width"]  # after it, with the surface of the points
     position: Float[Tensor, "batch height width"]
     certainty: Float[Tensor, "batch height width"]  # share of the distribution around `position`
     seen: Bool[Tensor, "batch height width"]  # whether another view looks there
 
 
+def matching_cost(compared: Comparison) -> Float[Tensor, "batch plane height width"]:
+    """What each plane costs by all that the photos show, before aggregation."""
+    return torch.where(
+        compared.seen > 0,
+        (1 - compared.correlation)
+        + COLOR * compared.difference
+        + LEARNED * (1 - compared.similarity),
+        UNSEEN_COST + UNSEEN_REST * (COLOR + LEARNED),
+    )
+
+
 def match(
-    correlation: Float[Tensor, "batch plane height width"],
-    seen: Float[Tensor, "batch plane height width"],
+    compared: Comparison,
     image: Float[Tensor, "batch 3 height width"],
     prior: SurfacePrior,
     fineness: int = 1,
@@ -39,13 +52,13 @@ def match(
     """Find the position of every pixel, on planes of which `fineness` make a step.
 
     Args:
-        correlation: What `sweep` gives, averaged over the other views if there are several.
-        seen: Positive where any other view sees the point.
+        compared: With another photo, or the average over several that see the point.
         image: The view's photo at the sweep's size.
         prior: Where matched points suggest that the surfaces are, in steps.
         fineness: Planes per step: there are `fineness` * (steps - 1) + 1 of them.
     """
-    cost = torch.where(seen > 0, 1 - correlation, UNSEEN_COST)
+    seen = compared.seen > 0
+    cost = matching_cost(compared)
     logits = -SHARPNESS * aggregate(cost + penalty(prior, cost.shape[1], fineness), image, fineness)
     best = logits.argmax(1, keepdim=True)
     planes, radius = logits.shape[1], AROUND * fineness
@@ -57,11 +70,11 @@ def match(
     # The mean around the best plane: precise, without mixing two surfaces.
     position = (around.softmax(1) * window).sum(1) / fineness
     return Match(
-        cost=cost[:, ::fineness],
+        cost=torch.where(seen, 1 - compared.correlation, UNSEEN_COST)[:, ::fineness],
         logits=logits[:, ::fineness],
         position=position,
         certainty=(mass - logits.logsumexp(1)).exp(),
-        seen=seen.gather(1, best)[:, 0] > 0,
+        seen=seen.gather(1, best)[:, 0],
     )
 
 

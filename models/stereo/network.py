@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.stereo.features import MatchingFeatures, two_layers
 from models.stereo.match import Match
 from models.stereo.prior import SurfacePrior
 from models.stereo.smooth import smooth
@@ -28,26 +29,30 @@ class StereoConfig:
 
     steps: int = 64
     widths: tuple[int, ...] = (32, 32, 48, 64)
+    feature_widths: tuple[int, ...] = (16, 32, 64, 96)
+    feature_channels: int = 24
 
 
 class StereoNetwork(nn.Module):
-    """A U-Net that repairs a match by local means alone, the same at every depth.
+    """Features to match by, and a U-Net that repairs a match, the same at every depth.
 
-    It sees what `clues` says. For every pixel it tells by how much the position is off, how much
-    that is worth, how strongly neighbors belong together, and how much of a smooth continuation to
-    mix in. Untrained, it keeps what is certain and continues that up to the edges of the photo.
+    The U-Net sees what `clues` says. For every pixel it tells by how much the position is off, how
+    much that is worth, how strongly neighbors belong together, and how much of a smooth
+    continuation to mix in. Untrained, features say nothing, and the U-Net keeps what is certain and
+    continues that up to the edges of the photo.
     """
 
     def __init__(self, config: StereoConfig) -> None:
         super().__init__()
         self.config = config
+        self.features = MatchingFeatures(config.feature_widths, config.feature_channels)
         widths = config.widths
         self.down = nn.ModuleList(
-            _block(inputs, outputs)
+            two_layers(inputs, outputs)
             for inputs, outputs in zip((CLUES, *widths), widths, strict=False)
         )
         self.up = nn.ModuleList(
-            _block(inputs + skip, skip)
+            two_layers(inputs + skip, skip)
             for inputs, skip in zip(widths[:0:-1], widths[-2::-1], strict=True)
         )
         self.head = nn.Conv2d(widths[0], 5, 3, padding=1)
@@ -93,15 +98,6 @@ class StereoNetwork(nn.Module):
         )
         kept = (GAIN * (support + 1 + keep)).sigmoid()
         return torch.lerp(continued, moved, kept).clamp(0, self.config.steps - 1)
-
-
-def _block(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, padding=1),
-        nn.LeakyReLU(0.1),
-        nn.Conv2d(outputs, outputs, 3, padding=1),
-        nn.LeakyReLU(0.1),
-    )
 
 
 def _pull(image: Float[Tensor, "batch 3 height width"], axis: int) -> Tensor:

@@ -1,5 +1,7 @@
 """Plane sweep: how alike two posed photos look at every pixel, for a set of assumed depths."""
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -9,6 +11,16 @@ from models.camera import camera_rays
 
 SMALL_WINDOW, LARGE_WINDOW = 5, 7  # pixels; the second averages the first's statistics once more
 FLAT = 1e-4  # variance of gray values below which a window has no texture to correlate
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How alike two photos look; where the other one does not see a point, all are 0."""
+
+    correlation: Float[Tensor, "batch plane height width"]  # of gray values, -1 to 1
+    difference: Float[Tensor, "batch plane height width"]  # of colors, 0 to 1
+    similarity: Float[Tensor, "batch plane height width"]  # of learned features, about -1 to 1
+    seen: Float[Tensor, "batch plane height width"]  # 1.0 where the other photo sees the point
 
 
 def inverse_depth_planes(
@@ -86,27 +98,43 @@ def correlation(
 def sweep(
     reference: Float[Tensor, "batch 3 height width"],
     source: Float[Tensor, "batch 3 source_height source_width"],
+    tolerance: Float[Tensor, " batch"],
     reference_intrinsics: Float[Tensor, "batch 3 3"],
     source_intrinsics: Float[Tensor, "batch 3 3"],
     reference2source: Float[Tensor, "batch 4 4"],
     inverse_depths: Float[Tensor, "batch plane"],
-) -> tuple[Float[Tensor, "batch plane height width"], Float[Tensor, "batch plane height width"]]:
+) -> tuple[
+    Float[Tensor, "batch plane height width"],
+    Float[Tensor, "batch plane height width"],
+    Float[Tensor, "batch plane height width"],
+]:
     """Compare the reference with the source on every plane.
 
+    Args:
+        reference: A photo.
+        source: Another one, in the reference's colors.
+        tolerance: The difference of colors from which on they are simply different.
+        reference_intrinsics: Normalized.
+        source_intrinsics: Normalized.
+        reference2source: Its camera's motion.
+        inverse_depths: Of the planes, in the reference.
+
     Returns:
-        Correlation of gray values, -1 to 1, mean of a small and a large window; and 1.0 where the
-        source sees the point. Where it does not, both are 0.
+        The first two and the last part of a `Comparison`: correlation, mean of a small and a large
+        window; difference, in units of the tolerance; and what is seen.
     """
     size = (reference.shape[-2], reference.shape[-1])
-    gray = reference.mean(1, keepdim=True)
     warped, seen = warp_to_planes(
-        source.mean(1, keepdim=True),
-        reference_intrinsics, source_intrinsics, reference2source, inverse_depths, size,
-    )  # fmt: skip
-    other = warped[:, 0]
+        source, reference_intrinsics, source_intrinsics, reference2source, inverse_depths, size
+    )
+    difference = torch.zeros_like(seen)
+    for channel in range(3):
+        difference += (warped[:, channel] - reference[:, channel, None]).abs_()
+    difference /= 3 * tolerance[:, None, None, None]
+    gray, other = reference.mean(1, keepdim=True), warped.mean(1)
     statistics = [gray, other, gray**2, other**2, gray * other]
     total = torch.zeros_like(other)
     for window in (SMALL_WINDOW, LARGE_WINDOW):
         statistics = [box_mean(statistic, window) for statistic in statistics]
         total += correlation(*statistics)
-    return total * seen / 2, seen
+    return total * seen / 2, difference.clamp_(max=1) * seen, seen

@@ -10,14 +10,19 @@ from torch.nn import functional
 from models.camera import invert, pixel_grid, project, se3_exponential, unproject
 from models.data.procedural import WorldBatch
 from models.fusion import PosedDepth
-from models.stereo.match import Match, match, position_to_depth
+from models.stereo.color import in_colors_of
+from models.stereo.features import compare_features
+from models.stereo.match import Match, match, matching_cost, position_to_depth
 from models.stereo.network import StereoNetwork
 from models.stereo.prior import SurfacePrior, span_surface
 from models.stereo.smooth import agreement
-from models.stereo.sweep import inverse_depth_planes, sweep
+from models.stereo.sweep import Comparison, inverse_depth_planes, sweep
 
 MOST_POINTS, WRONG, NOISE = 500, 0.03, 0.3  # imitated matches: at most, share off, steps
 HIDDEN_WEIGHT = 0.4  # what the other view does not see must be guessed: it counts for less
+SHARED_POINTS = 200  # from which colors are made the same
+FEATURE_SHARPNESS = 6.0  # of the distribution over planes by costs before aggregation
+FEATURE_WEIGHT = 0.1  # of the loss of that distribution, which is several times larger
 
 
 @dataclass(frozen=True)
@@ -25,10 +30,12 @@ class StereoExample:
     """Pairs as the stereo network meets them, with the truth.
 
     The second half of the batch is the first half with the views exchanged; `position` is in steps.
+    `source` has the reference's colors, as far as `tolerance`.
     """
 
     reference: Float[Tensor, "batch 3 height width"]
     source: Float[Tensor, "batch 3 height width"]
+    tolerance: Float[Tensor, " batch"]
     reference_intrinsics: Float[Tensor, "batch 3 3"]
     source_intrinsics: Float[Tensor, "batch 3 3"]
     reference2source: Float[Tensor, "batch 4 4"]
@@ -106,17 +113,47 @@ def make_example(
     twist[:, :3] *= 0.008 * first2second[:, :3, 3].norm(dim=-1, keepdim=True)
     twist[:, 3:] *= 0.0015
     disturbed = se3_exponential(twist) @ first2second
+    reference, source = both_ways(small)
+    recolored = [
+        _in_the_same_colors(
+            reference[at], source[at], reference_depth[at], visible[at],
+            reference_intrinsics[at], source_intrinsics[at], reference2source[at], generator,
+        )
+        for at in range(count)
+    ]  # fmt: skip
     return StereoExample(
-        reference=both_ways(small)[0],
-        source=both_ways(small)[1],
+        reference=reference,
+        source=torch.stack([photo for photo, _ in recolored]),
+        tolerance=torch.stack([tolerance for _, tolerance in recolored]),
         reference_intrinsics=reference_intrinsics,
         source_intrinsics=source_intrinsics,
         reference2source=torch.cat([disturbed, invert(disturbed)]),
         inverse_depths=inverse_depths,
         position=position.clamp(0, steps - 1),
         visible=visible,
-        prior=imitate_matches(both_ways(small)[0], position, visible, generator),
+        prior=imitate_matches(reference, position, visible, generator),
     )
+
+
+def _in_the_same_colors(
+    reference: Float[Tensor, "3 height width"],
+    source: Float[Tensor, "3 height width"],
+    depth: Float[Tensor, "height width"],
+    visible: Bool[Tensor, "height width"],
+    intrinsics: Float[Tensor, "3 3"],
+    source_intrinsics: Float[Tensor, "3 3"],
+    reference2source: Float[Tensor, "4 4"],
+    generator: torch.Generator,
+) -> tuple[Float[Tensor, "3 height width"], Float[Tensor, ""]]:
+    """What `in_colors_of` makes of random points that both photos show."""
+    there = visible.flatten().nonzero()[:, 0]
+    drawn = uniform(SHARED_POINTS, 0.0, float(len(there)), generator, depth.device).long()
+    chosen = there[drawn.clamp(max=len(there) - 1)] if len(there) else there
+    identity = torch.eye(4, device=depth.device)
+    points = unproject(depth, identity, intrinsics).flatten(0, 1)[chosen]
+    coordinates, _ = project(points, reference2source, source_intrinsics)
+    grid = pixel_grid((depth.shape[0], depth.shape[1]), depth).flatten(0, 1)
+    return in_colors_of(reference, source, grid[chosen], coordinates)
 
 
 def imitate_matches(
@@ -159,17 +196,31 @@ def imitate_matches(
     )
 
 
-def find_matches(example: StereoExample) -> tuple[Match, Float[Tensor, "batch height width"]]:
-    """What the stereo network is to improve, and how well the other view agrees with it."""
-    correlation, seen = sweep(
-        example.reference,
-        example.source,
+def compare(network: StereoNetwork, example: StereoExample) -> Comparison:
+    """All that the views say of each other's planes; features with gradients."""
+    cameras = (
         example.reference_intrinsics,
         example.source_intrinsics,
         example.reference2source,
         example.inverse_depths,
     )
-    found = match(correlation, seen, example.reference, example.prior)
+    with torch.no_grad():
+        correlation, difference, seen = sweep(
+            example.reference, example.source, example.tolerance, *cameras
+        )
+    features = network.features(example.reference)
+    of_sources = features.roll(len(features) // 2, 0)
+    size = (seen.shape[-2], seen.shape[-1])
+    similarity = compare_features(features, of_sources, *cameras, 1, size)
+    return Comparison(correlation, difference, similarity * seen, seen)
+
+
+@torch.no_grad()
+def find_matches(
+    compared: Comparison, example: StereoExample
+) -> tuple[Match, Float[Tensor, "batch height width"]]:
+    """What the stereo network is to improve, and how well the other view agrees with it."""
+    found = match(compared, example.reference, example.prior)
     count, steps = example.inverse_depths.shape
     depth = position_to_depth(found.position, example.inverse_depths, steps)
     step = (example.inverse_depths[:, 0] - example.inverse_depths[:, -1]) / (steps - 1)
@@ -190,17 +241,33 @@ def find_matches(example: StereoExample) -> tuple[Match, Float[Tensor, "batch he
     return found, torch.stack(confirmed)
 
 
-def predict(network: StereoNetwork, example: StereoExample) -> Float[Tensor, "batch height width"]:
-    """Positions that sweep, match and network find in an example."""
-    with torch.no_grad():
-        found, confirmed = find_matches(example)
-    return network(found, confirmed, example.reference, example.prior)
+def predict(
+    network: StereoNetwork, example: StereoExample
+) -> tuple[Float[Tensor, "batch height width"], Comparison]:
+    """Positions that sweep, match and network find in an example, and what they rest on."""
+    compared = compare(network, example)
+    found, confirmed = find_matches(compared, example)
+    return network(found, confirmed, example.reference, example.prior), compared
+
+
+def feature_loss(compared: Comparison, example: StereoExample) -> Float[Tensor, ""]:
+    """Cross-entropy of the true positions that the other view sees, before aggregation.
+
+    Features learn to add what correlation and colors lack. A position
+    between two planes is shared between them.
+    """
+    logits = (-FEATURE_SHARPNESS * matching_cost(compared)).log_softmax(1)
+    low = example.position[:, None].floor().clamp(max=logits.shape[1] - 2)
+    share = example.position[:, None] - low
+    lower, upper = logits.gather(1, low.long()), logits.gather(1, low.long() + 1)
+    entropy = -torch.lerp(lower, upper, share)[:, 0]
+    return (entropy * example.visible).sum() / example.visible.sum().clamp(min=1)
 
 
 def stereo_loss(
-    position: Float[Tensor, "batch height width"], example: StereoExample
+    position: Float[Tensor, "batch height width"], compared: Comparison, example: StereoExample
 ) -> tuple[Float[Tensor, ""], dict[str, float]]:
-    """Logarithm of the distance in steps: one lost pixel does not outweigh many.
+    """Logarithm of the distance in steps: one lost pixel does not outweigh many; `feature_loss`.
 
     Returns:
         The loss, and numbers to log: mean error in steps and share of errors above two steps,
@@ -210,4 +277,6 @@ def stereo_loss(
     error = (position - example.position).abs()
     seen = error.detach()[example.visible]
     details = {"error": seen.mean().item(), "bad2": (seen > 2).float().mean().item()}
-    return (weight * error.log1p()).mean(), details
+    return (weight * error.log1p()).mean() + FEATURE_WEIGHT * feature_loss(
+        compared, example
+    ), details

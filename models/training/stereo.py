@@ -58,7 +58,7 @@ class StereoTraining(TrainConfig[StereoNetwork]):
         varied = vary(worlds, generator)
         photos = degrade(varied.images, generator, self.artifacts)
         example = make_example(varied, photos, self.network.steps, generator)
-        return stereo_loss(predict(network, example), example)
+        return stereo_loss(*predict(network, example), example)
 
     def score(
         self,
@@ -98,7 +98,7 @@ def score_stereo(
         if not example.visible.any():
             continue
         with torch.no_grad():
-            position = predict(network, example)
+            position, _ = predict(network, example)
         truth, found = (
             position_to_depth(each, example.inverse_depths, network.config.steps)
             for each in (example.position, position)

@@ -91,7 +91,8 @@ def load_stereo(path: Path) -> tuple[StereoNetwork, WeightsInfo]:
     text = about.pop("config")
     try:
         values = json.loads(text)
-        config = StereoConfig(**values | {"widths": tuple(values["widths"])})
+        widths = {name: tuple(values[name]) for name in ("widths", "feature_widths")}
+        config = StereoConfig(**values | widths)
     except (TypeError, KeyError, ValueError) as error:
         raise ValueError(f"not a stereo network's configuration ({error}): {text[:200]}") from error
     with torch.device("meta"):
