@@ -52,15 +52,41 @@ def two_to_minus(value):
 
 @njit
 @no_type_check
-def split_tile(tile_x, tile_y, entries, boxes, lists, lengths):
-    """Hand a tile's Gaussians on to its blocks, in the same order."""
-    lengths[:] = 0
+def aligned(count):
+    """Room for so many numbers, beginning with a line of the cache: as wide as a register."""
+    room = np.zeros(count + LANES, np.float32)
+    start = -(room.ctypes.data >> 2) & (LANES - 1)
+    return room[start : start + count]
+
+
+@njit
+@no_type_check
+def fetch(tile_x, tile_y, entries, splats, boxes, near, reach):
+    """Copy a tile's splats, scattered in memory, next to each other; fill in `reach`.
+
+    `reach` is the first and the last column, and row, of the tile's blocks that a splat touches.
+    """
     first_x, first_y = tile_x * BLOCKS_ACROSS, tile_y * BLOCKS_ACROSS
-    for i in entries:
-        left = max((boxes[i, at.LEFT] >> BLOCK_BITS) - first_x, 0)
-        right = min((boxes[i, at.RIGHT] >> BLOCK_BITS) - first_x, BLOCKS_ACROSS - 1)
-        top = max((boxes[i, at.TOP] >> BLOCK_BITS) - first_y, 0)
-        bottom = min((boxes[i, at.BOTTOM] >> BLOCK_BITS) - first_y, BLOCKS_ACROSS - 1)
+    for position in range(len(entries)):
+        i = entries[position]
+        for column in range(at.SPLAT_COLUMNS):
+            near[position, column] = splats[i, column]
+        left, right = boxes[i, at.LEFT] >> BLOCK_BITS, boxes[i, at.RIGHT] >> BLOCK_BITS
+        top, bottom = boxes[i, at.TOP] >> BLOCK_BITS, boxes[i, at.BOTTOM] >> BLOCK_BITS
+        reach[position, at.LEFT] = max(left - first_x, 0)
+        reach[position, at.RIGHT] = min(right - first_x, BLOCKS_ACROSS - 1)
+        reach[position, at.TOP] = max(top - first_y, 0)
+        reach[position, at.BOTTOM] = min(bottom - first_y, BLOCKS_ACROSS - 1)
+
+
+@njit
+@no_type_check
+def split_tile(count, reach, lists, lengths):
+    """Hand the places of a tile's splats on to its blocks, in the same order."""
+    lengths[:] = 0
+    for i in range(count):
+        left, right = reach[i, at.LEFT], reach[i, at.RIGHT]
+        top, bottom = reach[i, at.TOP], reach[i, at.BOTTOM]
         for y in range(top, bottom + 1):
             for x in range(left, right + 1):
                 block = y * BLOCKS_ACROSS + x
@@ -79,17 +105,17 @@ def longest_list(starts):
 
 @njit(fastmath=EXACT)
 @no_type_check
-def draw_block(x, y, entries, splats, lanes):
+def draw_block(x, y, places, splats, lanes):
     """Draw the block whose first pixel is (x, y) into `lanes`."""
-    for position in range(len(entries)):
-        i = entries[position]
+    for turn in range(len(places)):
+        i = places[turn]
         off_x = np.float32(x) + HALF - splats[i, at.X]
         off_y = np.float32(y) + HALF - splats[i, at.Y]
         factor_x, factor_xy = splats[i, at.FACTOR_X], splats[i, at.FACTOR_XY]
         factor_y = splats[i, at.FACTOR_Y]
         opacity, z = splats[i, at.OPACITY], splats[i, at.DEPTH]
         r, g, b = splats[i, at.RED], splats[i, at.GREEN], splats[i, at.BLUE]
-        mark = np.float32(position)
+        mark = np.float32(i)
         for lane in range(LANES):
             dx = np.float32(lane & (BLOCK - 1)) + off_x
             dy = np.float32(lane >> BLOCK_BITS) + off_y
@@ -106,7 +132,7 @@ def draw_block(x, y, entries, splats, lanes):
             lanes[DEPTHS + lane] += weight * z
             lanes[LIGHT + lane] -= weight
             lanes[LAST + lane] = mark if weight > ZERO else lanes[LAST + lane]
-        if position % CHECK_EVERY == CHECK_EVERY - 1:
+        if turn % CHECK_EVERY == CHECK_EVERY - 1:
             busy = ZERO
             for lane in range(LANES):
                 busy = max(busy, lanes[ACTIVE + lane])
@@ -160,25 +186,26 @@ def draw(
     - `starts`, `entries`: The Gaussians of every tile, nearest first.
     - `background`: RGB.
     - `picture`: What is filled in: red, green, blue, depth and what is left of the light.
-    - `last`: Filled in too: the position in its block's list of the last Gaussian that a pixel
+    - `last`: Filled in too: the position in its tile's list of the last Gaussian that a pixel
       shows, or -1.
     - `part`, `parts`: Which part of the work to do, of how many.
     """
     _, height, width = picture.shape
     tiles_x, longest = (width + TILE - 1) // TILE, longest_list(starts)
-    lists = np.empty((BLOCKS, longest), np.int32)
-    lengths = np.empty(BLOCKS, np.int64)
-    lanes = np.empty(7 * LANES, np.float32)
+    near = np.empty((longest, at.SPLAT_COLUMNS), np.float32)
+    reach, lists = np.empty((longest, 4), np.int32), np.empty((BLOCKS, longest), np.int32)
+    lengths, lanes = np.empty(BLOCKS, np.int64), aligned(7 * LANES)
     for tile in range(part, len(starts) - 1, parts):
         tile_x, tile_y = tile % tiles_x, tile // tiles_x
         of_tile = entries[starts[tile] : starts[tile + 1]]
-        split_tile(tile_x, tile_y, of_tile, boxes, lists, lengths)
+        fetch(tile_x, tile_y, of_tile, splats, boxes, near, reach)
+        split_tile(len(of_tile), reach, lists, lengths)
         for block in range(BLOCKS):
             x = tile_x * TILE + block % BLOCKS_ACROSS * BLOCK
             y = tile_y * TILE + block // BLOCKS_ACROSS * BLOCK
             if x < width and y < height:
                 clear_lanes(x, y, width, height, lanes)
-                draw_block(x, y, lists[block, : lengths[block]], splats, lanes)
+                draw_block(x, y, lists[block, : lengths[block]], near, lanes)
                 store_lanes(x, y, lanes, background, picture, last)
 
 
@@ -205,59 +232,78 @@ def load_gradients(x, y, background, picture, last, gradients, lanes):
     return furthest
 
 
+@njit(fastmath=SUMS_IN_ANY_ORDER)
+@no_type_check
+def add_lanes(sums, moments):
+    """Write the sums of all lanes to a splat's moments; all at once, which compilers vectorize."""
+    one = dx = dy = dxx = dxy = dyy = red = green = blue = depth = ZERO
+    for lane in range(LANES):
+        one += sums[at.ONE * LANES + lane]
+        dx += sums[at.DX * LANES + lane]
+        dy += sums[at.DY * LANES + lane]
+        dxx += sums[at.DXX * LANES + lane]
+        dxy += sums[at.DXY * LANES + lane]
+        dyy += sums[at.DYY * LANES + lane]
+        red += sums[at.RED * LANES + lane]
+        green += sums[at.GREEN * LANES + lane]
+        blue += sums[at.BLUE * LANES + lane]
+        depth += sums[at.DEPTH * LANES + lane]
+    moments[at.ONE], moments[at.DX], moments[at.DY] = one, dx, dy
+    moments[at.DXX], moments[at.DXY], moments[at.DYY] = dxx, dxy, dyy
+    moments[at.RED], moments[at.GREEN], moments[at.BLUE] = red, green, blue
+    moments[at.DEPTH] = depth
+
+
 @njit(fastmath=SUMS_IN_ANY_ORDER, error_model="numpy")
 @no_type_check
-def draw_block_backward(x, y, entries, splats, lanes, moments):
-    """Add what a block says about its splats to their `moments`, back to front."""
-    for position in range(len(entries) - 1, -1, -1):
-        i = entries[position]
-        off_x = np.float32(x) + HALF - splats[i, at.X]
-        off_y = np.float32(y) + HALF - splats[i, at.Y]
+def draw_tile_backward(first_x, first_y, count, splats, reach, furthest, states, sums, moments):
+    """Fill in what a tile whose first pixel is (first_x, first_y) says, back to front.
+
+    A splat's blocks add to the same `sums`, lane by lane: adding lanes up takes as long as a block.
+    """
+    for i in range(count - 1, -1, -1):
         factor_x, factor_xy = splats[i, at.FACTOR_X], splats[i, at.FACTOR_XY]
         factor_y = splats[i, at.FACTOR_Y]
-        opacity, z = splats[i, at.OPACITY], splats[i, at.DEPTH]
+        opacity, z, mark = splats[i, at.OPACITY], splats[i, at.DEPTH], np.float32(i)
         r, g, b = splats[i, at.RED], splats[i, at.GREEN], splats[i, at.BLUE]
-        mark = np.float32(position)
-        one = one_x = one_y = one_xx = one_xy = one_yy = ZERO
-        red = green = blue = depth = ZERO
-        for lane in range(LANES):
-            dx = np.float32(lane & (BLOCK - 1)) + off_x
-            dy = np.float32(lane >> BLOCK_BITS) + off_y
-            u = factor_x * dx + factor_xy * dy
-            v = factor_y * dy
-            whole = opacity * two_to_minus(u * u + v * v)
-            alpha = min(whole, LARGEST_ALPHA)
-            alpha = alpha if alpha >= SMALLEST_ALPHA else ZERO
-            alpha = alpha if mark <= lanes[LAST + lane] else ZERO
-            upscale = ONE / (ONE - alpha)
-            light = lanes[LIGHT + lane] * upscale
-            weight = light * alpha
-            value = lanes[REDS + lane] * r + lanes[GREENS + lane] * g
-            value += lanes[BLUES + lane] * b + lanes[DEPTHS + lane] * z
-            of_alpha = light * value - lanes[BEHIND + lane] * upscale
-            lanes[BEHIND + lane] += weight * value
-            lanes[LIGHT + lane] = light
-            pull = -alpha * of_alpha if whole <= LARGEST_ALPHA else ZERO
-            one += pull
-            one_x += pull * dx
-            one_y += pull * dy
-            one_xx += pull * dx * dx
-            one_xy += pull * dx * dy
-            one_yy += pull * dy * dy
-            red += weight * lanes[REDS + lane]
-            green += weight * lanes[GREENS + lane]
-            blue += weight * lanes[BLUES + lane]
-            depth += weight * lanes[DEPTHS + lane]
-        moments[i, at.ONE] += one
-        moments[i, at.DX] += one_x
-        moments[i, at.DY] += one_y
-        moments[i, at.DXX] += one_xx
-        moments[i, at.DXY] += one_xy
-        moments[i, at.DYY] += one_yy
-        moments[i, at.RED] += red
-        moments[i, at.GREEN] += green
-        moments[i, at.BLUE] += blue
-        moments[i, at.DEPTH] += depth
+        left, right = reach[i, at.LEFT], reach[i, at.RIGHT]
+        sums[:] = ZERO
+        for y in range(reach[i, at.TOP], reach[i, at.BOTTOM] + 1):
+            off_y = np.float32(first_y + y * BLOCK) + HALF - splats[i, at.Y]
+            for x in range(left, right + 1):
+                if i > furthest[y * BLOCKS_ACROSS + x]:
+                    continue
+                off_x = np.float32(first_x + x * BLOCK) + HALF - splats[i, at.X]
+                state = states[y * BLOCKS_ACROSS + x]
+                for lane in range(LANES):
+                    dx = np.float32(lane & (BLOCK - 1)) + off_x
+                    dy = np.float32(lane >> BLOCK_BITS) + off_y
+                    u = factor_x * dx + factor_xy * dy
+                    v = factor_y * dy
+                    whole = opacity * two_to_minus(u * u + v * v)
+                    alpha = min(whole, LARGEST_ALPHA)
+                    alpha = alpha if alpha >= SMALLEST_ALPHA else ZERO
+                    alpha = alpha if mark <= state[LAST + lane] else ZERO
+                    upscale = ONE / (ONE - alpha)
+                    light = state[LIGHT + lane] * upscale
+                    weight = light * alpha
+                    value = state[REDS + lane] * r + state[GREENS + lane] * g
+                    value += state[BLUES + lane] * b + state[DEPTHS + lane] * z
+                    of_alpha = light * value - state[BEHIND + lane] * upscale
+                    state[BEHIND + lane] += weight * value
+                    state[LIGHT + lane] = light
+                    pull = -alpha * of_alpha if whole <= LARGEST_ALPHA else ZERO
+                    sums[at.ONE * LANES + lane] += pull
+                    sums[at.DX * LANES + lane] += pull * dx
+                    sums[at.DY * LANES + lane] += pull * dy
+                    sums[at.DXX * LANES + lane] += pull * dx * dx
+                    sums[at.DXY * LANES + lane] += pull * dx * dy
+                    sums[at.DYY * LANES + lane] += pull * dy * dy
+                    sums[at.RED * LANES + lane] += weight * state[REDS + lane]
+                    sums[at.GREEN * LANES + lane] += weight * state[GREENS + lane]
+                    sums[at.BLUE * LANES + lane] += weight * state[BLUES + lane]
+                    sums[at.DEPTH * LANES + lane] += weight * state[DEPTHS + lane]
+        add_lanes(sums, moments[i])
 
 
 @njit(cache=True, nogil=True, fastmath=SUMS_IN_ANY_ORDER)
@@ -282,22 +328,28 @@ def draw_backward(
     - `moments`: Zeros, to be filled in with this part's share.
     - `part`, `parts`: Which part of the work to do, of how many.
     """
-    _, height, width = picture.shape
-    tiles_x, longest = (width + TILE - 1) // TILE, longest_list(starts)
-    lists = np.empty((BLOCKS, longest), np.int32)
-    lengths = np.empty(BLOCKS, np.int64)
-    lanes = np.empty(7 * LANES, np.float32)
+    tiles_x = (picture.shape[2] + TILE - 1) // TILE
+    longest = longest_list(starts)
+    near = np.empty((longest, at.SPLAT_COLUMNS), np.float32)
+    of_near, reach = np.empty_like(near), np.empty((longest, 4), np.int32)
+    states = aligned(BLOCKS * 7 * LANES).reshape(BLOCKS, 7 * LANES)
+    sums, furthest = aligned(at.SPLAT_COLUMNS * LANES), np.empty(BLOCKS, np.int32)
     for tile in range(part, len(starts) - 1, parts):
         tile_x, tile_y = tile % tiles_x, tile // tiles_x
-        of_tile = entries[starts[tile] : starts[tile + 1]]
-        split_tile(tile_x, tile_y, of_tile, boxes, lists, lengths)
         for block in range(BLOCKS):
             x = tile_x * TILE + block % BLOCKS_ACROSS * BLOCK
             y = tile_y * TILE + block // BLOCKS_ACROSS * BLOCK
-            if x < width and y < height:
-                furthest = load_gradients(x, y, background, picture, last, gradients, lanes)
-                of_block = lists[block, : furthest + 1]
-                draw_block_backward(x, y, of_block, splats, lanes, moments)
+            furthest[block] = load_gradients(
+                x, y, background, picture, last, gradients, states[block]
+            )
+        count = furthest.max() + 1
+        of_tile = entries[starts[tile] : starts[tile] + count]
+        fetch(tile_x, tile_y, of_tile, splats, boxes, near, reach)
+        x, y = tile_x * TILE, tile_y * TILE
+        draw_tile_backward(x, y, count, near, reach, furthest, states, sums, of_near)
+        for position in range(count):
+            for column in range(at.SPLAT_COLUMNS):
+                moments[of_tile[position], column] += of_near[position, column]
 
 
 @njit(cache=True, nogil=True)
