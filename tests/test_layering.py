@@ -45,7 +45,6 @@ HOMES = {  # foreign package: the only places that know it
     "numba": ("models.render", "models.data.lanczos"),
     "pillow_heif": ("nps_cli.photos",),
     "plyfile": ("nps_cli.formats.ply",),
-    "kornia": ("models.matching.learned",),
     "poselib": ("models.matching",),
     "ray": ("models.engines",),
     "rich": ("nps_cli.console",),

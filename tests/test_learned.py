@@ -1,0 +1,90 @@
+"""The learned matcher against another implementation of its networks: kornia's."""
+
+import re
+
+import pytest
+import torch
+from torch import Tensor
+
+from models.matching.learned import KEYPOINTS, LearnedMatcher, weights_files
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def photo() -> Tensor:
+    """Soft spots of all sizes, larger than what is cut out of it."""
+    generator = torch.Generator().manual_seed(3)
+    parts = [
+        torch.nn.functional.interpolate(
+            torch.randn(1, 3, side, side, generator=generator), (260, 330), mode="bicubic"
+        )
+        for side in (6, 20, 60, 150)
+    ]
+    return (0.5 + 0.13 * sum(parts))[0].clamp(0, 1)
+
+
+@pytest.fixture(scope="module")
+def states() -> list[dict[str, Tensor]]:
+    return [torch.load(path, weights_only=True) for path in weights_files()]
+
+
+@pytest.mark.parametrize("size", [(200, 301), (96, 64)])
+def test_keypoints_and_descriptors_are_those_of_kornia(photo, states, size: tuple[int, int]):
+    from kornia.feature import ALIKED
+
+    other = ALIKED("aliked-n16", max_num_keypoints=KEYPOINTS, detection_threshold=-1).eval()
+    other.load_state_dict(states[0], strict=False)
+    image = photo[:, : size[0], : size[1]]
+    with torch.no_grad():
+        expected = other(image[None])[0]
+
+    found = LearnedMatcher(CPU).detect(image)
+
+    pixels = found.coordinates * torch.tensor([size[1], size[0]]) - 0.5
+    assert len(pixels) == len(expected.keypoints) > 20
+    # Scores that are almost the same may change places, so each looks for its like.
+    distance, index = (pixels[:, None] - expected.keypoints).norm(dim=-1).min(1)
+    assert distance.max() < 2e-3
+    assert len(index.unique()) == len(index)
+    torch.testing.assert_close(found.descriptors, expected.descriptors[index], atol=1e-4, rtol=0)
+
+
+def test_matches_are_those_of_kornia(photo, states):
+    from kornia.feature import LightGlue
+
+    matcher = LearnedMatcher(CPU)
+    size = (200, 290)
+    first, second = (
+        matcher.detect(photo[:, y : y + size[0], x : x + size[1]]) for x, y in ((0, 0), (35, 50))
+    )
+    layer = re.compile(r"^(self|cross)_attn\.(\d+)")
+    other = LightGlue(features=None, input_dim=128).eval()
+    named = {layer.sub(r"transformers.\2.\1_attn", key): each for key, each in states[1].items()}
+    other.load_state_dict(named, strict=False)
+    wide_high = torch.tensor([[float(size[1]), size[0]]])
+    sides = [
+        {
+            "keypoints": (each.coordinates * wide_high)[None],
+            "descriptors": each.descriptors[None],
+            "image_size": wide_high,
+        }
+        for each in (first, second)
+    ]
+    with torch.no_grad():
+        expected = other({"image0": sides[0], "image1": sides[1]})["matches"][0]
+
+    found = matcher.match(first, second)
+
+    assert len(found) > 50
+    common = set(map(tuple, found.tolist())) & set(map(tuple, expected.tolist()))
+    assert len(common) >= 0.99 * max(len(found), len(expected))
+
+
+def test_weights_that_lack_a_layer_are_refused(monkeypatch, tmp_path, states):
+    files = [tmp_path / "aliked.pth", tmp_path / "lightglue.pth"]
+    for file, state in zip(files, states, strict=True):
+        torch.save({key: each for key, each in state.items() if "bn1.weight" not in key}, file)
+    monkeypatch.setattr("models.matching.learned.weights_files", lambda: files)
+    with pytest.raises(ValueError, match=r"lack 'block1\.bn1\.weight'"):
+        LearnedMatcher(CPU).detect(torch.rand(3, 64, 64))
