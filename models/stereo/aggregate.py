@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-SMALL_JUMP = 0.1  # cost of moving one step between neighbors: slanted surfaces
-LARGE_JUMP = 0.6  # cost of any further move, in a region of even color
+SMALL_JUMP = 0.2  # cost of moving one step between neighbors: slanted surfaces
+LARGE_JUMP = 1.3  # cost of any further move, in a region of even color
 EDGE = 0.06  # color difference at which a large jump costs half of that
 
 

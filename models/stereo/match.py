@@ -13,7 +13,7 @@ from models.stereo.sweep import Comparison
 COLOR, LEARNED = 0.6, 0.6  # costs of clearly different colors, and of features, beside correlation
 UNSEEN_COST = 0.7  # in units of 1 - correlation: worse than a match, better than a clear mismatch
 UNSEEN_REST = 0.5  # the same for colors and features
-SHARPNESS = 8.0  # of the distribution over planes that aggregated costs give
+SHARPNESS = 5.0  # of the distribution over planes that aggregated costs give
 AROUND = 2  # steps around the best one that make up the answer
 
 

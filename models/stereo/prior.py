@@ -19,7 +19,7 @@ REACH = 0.3  # distance from the nearest point, in long sides, over which trust 
 OUTSIDE = 0.5  # trust beyond all triangles: the nearest point alone is followed
 BRIDGE = 8.0  # range of a triangle, in steps, over which trust falls to 1/e
 FLOOR = 0.3  # trust in an even triangle however far its corners are
-PENALTY = 1.0  # cost of disagreeing with a fully trusted surface; a perfect mismatch costs 2
+PENALTY = 1.3  # cost of disagreeing with a fully trusted surface; a perfect mismatch costs 2
 FAR_OFF = 6.0  # steps off the surface from where on the cost rises no more
 
 
