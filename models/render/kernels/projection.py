@@ -76,7 +76,7 @@ def covariance_of(across, down):
     return xx + DILATION, dot(across, down), yy + DILATION, determinant
 
 
-@njit
+@njit(error_model="numpy", inline="always")
 @no_type_check
 def set_box(box, x, y, reach_x, reach_y, width, height):
     """The pixels whose centers lie within reach, cut to the picture; empty if there are none."""
@@ -88,7 +88,7 @@ def set_box(box, x, y, reach_x, reach_y, width, height):
         box[at.RIGHT] = box[at.LEFT] - 1
 
 
-@njit(error_model="numpy")
+@njit(error_model="numpy", inline="always")
 @no_type_check
 def project_one(mean, scale, rotation, opacity, pose, lens, width, height, splat, box):
     """Fill in all of a splat but its color, and its box; return its depth."""
@@ -156,9 +156,11 @@ def project(
     """
     count, view = len(means), rows_of(pose)
     for i in range(part * count // parts, (part + 1) * count // parts):
+        mean, scale, rotation = means[i], scales[i], rotations[i]
         opacity, splat, box = np.float64(opacities[i]), splats[i], boxes[i]
-        gaussian = means[i], scales[i], rotations[i], opacity
-        depths[i] = project_one(*gaussian, view, lens, width, height, splat, box)
+        depths[i] = project_one(
+            mean, scale, rotation, opacity, view, lens, width, height, splat, box
+        )
 
 
 @njit(error_model="numpy")
@@ -203,7 +205,7 @@ def quaternion_gradient(quaternion, inverse_length, g):
     )
 
 
-@njit(error_model="numpy")
+@njit(error_model="numpy", inline="always")
 @no_type_check
 def project_one_backward(mean, scale, rotation, pose, lens, width, height, moments, whole, sums):
     """Add to the camera's `sums`; return derivatives by mean, scale and rotation if `whole`."""
@@ -294,9 +296,9 @@ def project_backward(
     for i in range(part * count // parts, (part + 1) * count // parts):
         if boxes[i, at.LEFT] > boxes[i, at.RIGHT]:
             continue
-        gaussian = means[i], scales[i], rotations[i]
+        mean, scale, rotation, of_splat = means[i], scales[i], rotations[i], moments[i]
         by_mean, by_scale, by_rotation = project_one_backward(
-            *gaussian, view, lens, width, height, moments[i], whole, sums
+            mean, scale, rotation, view, lens, width, height, of_splat, whole, sums
         )
         if whole:
             by_opacities[i] = -moments[i, at.ONE] / splats[i, at.OPACITY]
