@@ -24,7 +24,7 @@ from models.matching.motion import FEWEST, RelativePose, absolute_pose
 
 LEAST_PARALLAX = 0.006  # radians, median over the inliers: below, depth is a guess
 FEWEST_SHARED = 3  # points that tell how far away a third photo was taken
-NEAR_MARGIN, FAR_MARGIN = 1.25, 0.4  # widen the range of inverse depths seen by the matches
+NEAR_MARGIN, FAR_MARGIN = 1.5, 0.25  # widen the range of inverse depths seen by the matches
 
 
 @dataclass(frozen=True)
