@@ -113,6 +113,13 @@ def structure_loss(
 ) -> Float[Tensor, ""]:
     """One minus the structure term of SSIM: blind to brightness and contrast; differentiable."""
     known = photo if isinstance(photo, Structure) else structure_of(photo)
+    if image.device.type == "cpu" and image.dtype == torch.float32 and not known.mean.requires_grad:
+        from models.structure import Disagreement
+
+        limits = _STABILIZER, _STRUCTURE_CEILING, _least_variance(image)
+        return Disagreement.apply(
+            image, known.photo, known.mean, known.variance, _window(image), limits
+        )
     maps = torch.cat([image, image.square(), image * known.photo])
     mean, square, product = _blur(maps).split(3)
     spread = (_variance(mean, square) * known.variance).sqrt()
@@ -122,14 +129,23 @@ def structure_loss(
 
 
 def _variance(mean: Float[Tensor, "*map"], square: Float[Tensor, "*map"]) -> Float[Tensor, "*map"]:
-    return (square - mean.square()).clamp(min=torch.finfo(mean.dtype).eps ** 2)
+    return (square - mean.square()).clamp(min=_least_variance(mean))
+
+
+def _least_variance(maps: Float[Tensor, "*map"]) -> float:
+    return torch.finfo(maps.dtype).eps ** 2
+
+
+def _window(maps: Float[Tensor, "*map"]) -> Float[Tensor, " window"]:
+    """SSIM's weights of neighbors, across and down alike."""
+    offsets = torch.arange(_WINDOW, dtype=maps.dtype, device=maps.device) - _WINDOW // 2
+    weights = torch.exp(-offsets.square() / (2 * _SIGMA**2))
+    return weights / weights.sum()
 
 
 def _blur(maps: Float[Tensor, "map height width"]) -> Float[Tensor, "map _height _width"]:
     """Average with SSIM's window, where it lies inside; a group per channel is fast on CPUs."""
-    offsets = torch.arange(_WINDOW, dtype=maps.dtype, device=maps.device) - _WINDOW // 2
-    weights = torch.exp(-offsets.square() / (2 * _SIGMA**2))
-    weights = (weights / weights.sum()).expand(len(maps), 1, 1, _WINDOW)
+    weights = _window(maps).expand(len(maps), 1, 1, _WINDOW)
     rows = torch.nn.functional.conv2d(maps[None], weights, groups=len(maps))
     return torch.nn.functional.conv2d(rows, weights.mT, groups=len(maps))[0]
 

@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = (  # from the ground up; parts of one layer do not know each other
     ("models.camera", "models.gaussians", "models.colormap", "models.views"),
-    ("models.epipolar", "models.lpips"),
+    ("models.epipolar", "models.lpips", "models.structure"),
     (
         *("models.trajectory", "models.metrics", "models.matching", "models.sightings"),
         *("models.overview", "models.render", "models.fusion"),
@@ -42,7 +42,7 @@ HOMES = {  # foreign package: the only places that know it
     "exifread": ("nps_cli.exif",),
     "gsplat": ("models.render.cuda",),
     "huggingface_hub": ("nps_cli.hub", "nps_cli.hashes"),
-    "numba": ("models.render", "models.data.lanczos"),
+    "numba": ("models.render", "models.data.lanczos", "models.structure"),
     "pillow_heif": ("nps_cli.photos",),
     "plyfile": ("nps_cli.formats.ply",),
     "poselib": ("models.matching",),

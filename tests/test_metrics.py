@@ -121,6 +121,26 @@ def test_the_structure_loss_of_a_negative_is_nearly_two():
     assert structure_loss(1 - photo, photo) == pytest.approx(2, abs=0.03)
 
 
+@pytest.mark.parametrize("size", [(64, 90), (11, 37)])
+def test_the_structure_loss_and_its_slope_on_cpus_are_those_of_its_definition(size):
+    """In double precision it is a composition of torch's functions, which differentiates itself."""
+    generator = torch.Generator().manual_seed(0)
+    photo = torch.rand(1, 3, 12, 12, generator=generator)
+    photo = torch.nn.functional.interpolate(photo, size, mode="bicubic")[0]
+    picture = 0.7 * photo + 0.2 * torch.rand(3, *size, generator=generator)
+    picture[:, :, :20] = photo[:, :, :20]  # the same: nothing to gain
+    picture[:, :, -9:] = 1 - photo[:, :, -9:]
+    found, expected = picture.clone().requires_grad_(), picture.double().requires_grad_()
+
+    loss = structure_loss(found, photo)
+    (3 * loss).backward()
+
+    exact = structure_loss(expected, photo.double())
+    (3 * exact).backward()
+    assert loss.item() == pytest.approx(exact.item(), abs=1e-5)
+    assert (found.grad - expected.grad).norm() < 1e-3 * expected.grad.norm()
+
+
 def test_the_structure_loss_has_a_finite_gradient_on_flat_pictures():
     picture = torch.full((3, 20, 24), 0.5, requires_grad=True)
     structure_loss(picture, torch.rand(3, 20, 24)).backward()
