@@ -96,20 +96,22 @@ class Draw(Function):
         scene = [tensor.numpy() for tensor in (means, scales, rotations, opacities)]
         view = world2cam.numpy(), lens_of(intrinsics_px).numpy(), width, height
         colors = means.numpy(), harmonics.numpy(), eye_of(world2cam).numpy(), terms
-        splats, depths = torch.empty(count, SPLAT_COLUMNS), np.empty(count)
-        boxes = torch.empty(count, 4, dtype=torch.int32)
-        flat = splats.numpy(), boxes.numpy()
+        # NumPy's memory: it asks the system for large pages, which torch does not.
+        flat = np.empty((count, SPLAT_COLUMNS), np.float32), np.empty((count, 4), np.int32)
+        boxes, depths = flat[1], np.empty(count)
         picture = torch.empty(5, height, width)
         last = torch.empty(height, width, dtype=torch.int32)
         pixels = background.numpy(), picture.numpy(), last.numpy()
         with ThreadPoolExecutor(parts) as pool:
             each(pool, parts, lambda part: project(*scene, *view, *flat, depths, part, parts))
-            each(pool, parts, lambda part: shade(*colors, *flat, part, parts))
-            lists = tile_lists(depths, boxes.numpy(), size, pool, parts)
+            order = pool.submit(depth_order, depths, boxes)
+            shares = 4 * parts  # small ones: a thread is busy with the order
+            each(pool, shares, lambda share: shade(*colors, *flat, share, shares))
+            lists = tile_lists(order.result(), boxes, size, pool, parts)
             each(pool, parts, lambda part: draw(*flat, *lists, *pixels, part, parts))
         ctx.save_for_backward(
-            *(means, scales, rotations, harmonics, world2cam, intrinsics_px, splats, boxes),
-            *(torch.from_numpy(array) for array in lists),
+            *(means, scales, rotations, harmonics, world2cam, intrinsics_px),
+            *(torch.from_numpy(array) for array in (*flat, *lists)),
             *(background, picture, last),
         )
         return picture
@@ -173,15 +175,14 @@ def each(pool: ThreadPoolExecutor, parts: int, work: Callable[[int], None]) -> N
 
 
 def tile_lists(
-    depths: Float64[np.ndarray, " gaussian"],
+    order: Int32[np.ndarray, " drawn"],
     boxes: Int32[np.ndarray, "gaussian 4"],
     size: tuple[int, int],
     pool: ThreadPoolExecutor,
     parts: int,
 ) -> tuple[Int64[np.ndarray, " bounds"], Int32[np.ndarray, " entries"]]:
-    """Where the list of every tile starts, and the lists: Gaussians, nearest first."""
+    """Where the list of every tile starts, and the lists: Gaussians in the given order."""
     tiles_x, tiles_y = ((pixels + TILE - 1) // TILE for pixels in reversed(size))
-    order = depth_order(depths, boxes)
     places = np.zeros((parts, tiles_x * tiles_y), np.int64)
     each(pool, parts, lambda part: count_tiles(order, boxes, tiles_x, places[part], part, parts))
     starts = place_tiles(places)

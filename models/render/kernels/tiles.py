@@ -20,6 +20,8 @@ def depth_order(
 ) -> Int32[np.ndarray, " drawn"]:
     """Indices of the Gaussians that are drawn, nearest first; ties in the order of the scene.
 
+    Those whose boxes are emptied meanwhile may be among them.
+
     A radix sort: the bits of positive floats, read as integers, have the order of the floats.
     """
     count = 0
@@ -71,6 +73,8 @@ def count_tiles(
     count = len(order)
     for j in range(part * count // parts, (part + 1) * count // parts):
         box = boxes[order[j]]
+        if box[LEFT] > box[RIGHT]:
+            continue
         for tile_y in range(box[TOP] >> TILE_BITS, (box[BOTTOM] >> TILE_BITS) + 1):
             for tile_x in range(box[LEFT] >> TILE_BITS, (box[RIGHT] >> TILE_BITS) + 1):
                 counts[tile_y * tiles_x + tile_x] += 1
@@ -108,6 +112,8 @@ def fill_tiles(
     count = len(order)
     for j in range(part * count // parts, (part + 1) * count // parts):
         box = boxes[order[j]]
+        if box[LEFT] > box[RIGHT]:
+            continue
         for tile_y in range(box[TOP] >> TILE_BITS, (box[BOTTOM] >> TILE_BITS) + 1):
             for tile_x in range(box[LEFT] >> TILE_BITS, (box[RIGHT] >> TILE_BITS) + 1):
                 tile = tile_y * tiles_x + tile_x
