@@ -10,13 +10,11 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pillow_heif
-import torch
-from jaxtyping import Float
 from PIL import Image, ImageCms, UnidentifiedImageError
-from torch import Tensor
 
 from nps_cli.errors import NpsError
 from nps_cli.exif import (
@@ -28,6 +26,10 @@ from nps_cli.exif import (
     read_camera,
 )
 from nps_cli.intrinsics import GivenIntrinsics, pinhole
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
 
 WORKING_SIDE = 1024
 MOST_PIXELS = 178_956_970  # Pillow's own limit for what it takes for an attack
@@ -56,10 +58,10 @@ class Photo:
     """
 
     name: str
-    image: Float[Tensor, "3 _height _width"]
+    image: "Float[Tensor, '3 _height _width']"
     width: int
     height: int
-    intrinsics: Float[Tensor, "3 3"]
+    intrinsics: "Float[Tensor, '3 3']"
     intrinsics_source: Source
     orientation: int | None
     camera: Camera
@@ -99,6 +101,8 @@ def load_photos(
     matrices = given and given.for_photos([(photo.height, photo.width) for photo in photos])
     if not matrices:
         return photos
+    import torch
+
     return [
         replace(photo, intrinsics=torch.tensor(matrix), intrinsics_source="given")
         for photo, matrix in zip(photos, matrices, strict=True)
@@ -155,6 +159,8 @@ def _decode(path: Path, max_side: int) -> Photo:
         image = image.transpose(TO_UPRIGHT[orientation])
         width, height = (width, height) if orientation < 5 else (height, width)
     focal_px, source = focal_in_pixels(camera, (height, width))
+    import torch  # takes a second: what is no photo has been refused by now
+
     return Photo(
         name=path.name,
         image=torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous().float() / 255,

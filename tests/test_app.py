@@ -30,6 +30,20 @@ def test_help_imports_nothing_heavy(command: list[str]):
     assert ran.stderr.strip() == "[]"
 
 
+@pytest.mark.parametrize("command", ["reconstruct", "pose"])
+def test_what_is_no_photo_is_refused_before_torch_is_imported(command: str):
+    out = "nowhere.ply" if command == "reconstruct" else "nowhere.json"
+    arguments = [command, __file__, "nowhere.jpg", "-o", out]
+    code = (
+        "import sys\nfrom nps_cli.app import main\n"
+        f"try: main({arguments!r})\nfinally: print('torch' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ran.returncode == 1
+    assert "test_app.py is not an image" in ran.stderr
+    assert ran.stdout == "False\n"
+
+
 def test_the_version_is_a_result(nps):
     from nps_cli import __version__
 
