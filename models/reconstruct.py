@@ -26,6 +26,7 @@ from models.framing import ALL_OF_THEM, Framing
 from models.fusion import PosedDepth, fuse
 from models.gaussians import Gaussians, join
 from models.lpips import Lpips
+from models.matching.contender import Contender
 from models.matching.features import Matcher
 from models.matching.focal import SharedFocal
 from models.network.both_ways import reconstruct_in_every_order
@@ -39,6 +40,8 @@ from models.surface import settle
 from models.views import resize
 
 PLAUSIBLE = 0.05  # confidence in the network's poses from which they are worth aligning
+
+CLEAR = 0.1  # share of its inliers by which a pose is clearly ahead of any other
 
 
 @dataclass(frozen=True)
@@ -331,7 +334,7 @@ def _with_evidence(
         )
     )
     problems = doubts_in_words(registration) + tuple(
-        f"Photo {view + 1} is placed by only {support.inliers} matches: its pose may be wrong."
+        f"Photo {view + 1} {weak_point(support.inliers, registration.contender)}"
         for view in range(1, len(views))
         if (support := best_support(view, pairs)).confidence < TRUSTED
     )
@@ -344,6 +347,16 @@ def _with_evidence(
         pairs=pairs,
         problems=problems,
         focal=registration.focal,
+    )
+
+
+def weak_point(inliers: int, other: Contender | None) -> str:
+    """Why a view's pose is not to be trusted, in words that follow its name."""
+    if other is None or other.margin > CLEAR * inliers:
+        return f"is placed by only {inliers} matches: its pose may be wrong."
+    degrees = math.degrees(other.angle)
+    return (
+        f"may be misplaced: a pose {degrees:.0f} degrees away explains the matches about as well."
     )
 
 

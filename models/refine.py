@@ -17,7 +17,8 @@ from models.matching.bundle import (
     sightings_of,
     triangulate_tracks,
 )
-from models.matching.degenerate import Doubts, doubt, settle
+from models.matching.contender import Contender, find_contender
+from models.matching.degenerate import Doubts, doubt, flat_motions, settle
 from models.matching.features import Matcher
 from models.matching.focal import GUESS_SPREAD, SharedFocal, calibrate
 from models.matching.motion import FEWEST, RelativePose, absolute_pose
@@ -34,7 +35,8 @@ class Registration:
     `points` are the triangulated matches in the world, `sightings` where each photo shows them
     (coordinates, NaN where it does not); `pairs` maps (first, second) to the matches that agree
     with these poses, `doubts` to what speaks against them; `base` is the pair on which the rest
-    stands; `focal` is None where no focal length was estimated.
+    stands; `contender` is the next best pose of two photos, None where there are three; `focal` is
+    None where no focal length was estimated.
     """
 
     world2cam: Float[Tensor, "view 4 4"]
@@ -44,6 +46,7 @@ class Registration:
     pairs: dict[tuple[int, int], RelativePose]
     base: tuple[int, int]
     doubts: dict[tuple[int, int], Doubts]
+    contender: Contender | None
     focal: SharedFocal | None
     focal_spread: float  # how far off the focal lengths may be: a standard deviation, in log
 
@@ -107,7 +110,10 @@ def register(
         world2cam[third] = max(
             placed, key=lambda pose: _support(third, pose, world2cam, found, intrinsics, sizes)
         )
-    if len(images) > 2:
+    contender = None
+    if len(images) == 2:
+        contender = _contender(*_arguments(base, found, intrinsics, sizes))
+    else:
         world2cam, points, sightings, pairs = _bundle(found, world2cam, intrinsics, sizes)
         found = replace(found, poses=pairs)
         for pair in sorted(pairs.keys() - {base}):
@@ -120,6 +126,7 @@ def register(
         pairs=found.poses,
         base=base,
         doubts=all_doubts,
+        contender=contender,
         focal=focal,
         focal_spread=focal.spread if focal is not None else GUESS_SPREAD if guessed else 0.0,
     )
@@ -146,6 +153,21 @@ def _arguments(
         (sizes[first], sizes[second]),
         found.poses[pair],
     )
+
+
+def _contender(
+    first: Float[Tensor, "first_keypoint 2"],
+    second: Float[Tensor, "second_keypoint 2"],
+    matches: Int[Tensor, "match 2"],
+    intrinsics: Float[Tensor, "2 3 3"],
+    sizes: tuple[tuple[int, int], tuple[int, int]],
+    pose: RelativePose,
+) -> Contender:
+    """The pose that rivals the one of two photos; arguments as for `settle`."""
+    at = first[matches[:, 0]], second[matches[:, 1]]
+    inliers = first[pose.inliers[:, 0]], second[pose.inliers[:, 1]]
+    others = [*pose.others, *flat_motions(*inliers, intrinsics, sizes)]
+    return find_contender(at, intrinsics, sizes, pose.first2second, others)
 
 
 def _placed_by_pairs(

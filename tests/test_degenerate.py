@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from models.camera import project, rotation_angle, se3_exponential
+from models.matching.contender import Contender, find_contender
 from models.matching.degenerate import (
     Doubts,
     flat_twin,
@@ -20,6 +21,7 @@ INTRINSICS = torch.tensor([[0.9, 0.0, 0.48], [0.0, 1.2, 0.53], [0.0, 0.0, 1.0]])
 BOTH = INTRINSICS.expand(2, 3, 3)
 SIZES = ((480, 640), (480, 640))
 MOTION = se3_exponential(torch.tensor([-0.25, 0.05, 0.06, 0.05, -0.1, 0.02]))
+HARDLY = se3_exponential(torch.tensor([-0.005, 0.002, 0.001, 0.05, -0.1, 0.02]))
 FORWARD = se3_exponential(torch.tensor([-0.1, 0.05, -0.5, 0.05, -0.1, 0.02]))
 
 
@@ -50,6 +52,11 @@ def matched(first: Tensor, second: Tensor) -> tuple[Tensor, RelativePose]:
 def doubts(first: Tensor, second: Tensor) -> Doubts:
     matches, pose = matched(first, second)
     return settle(first, second, matches, BOTH, SIZES, pose)[1]
+
+
+def contender(first: Tensor, second: Tensor) -> tuple[RelativePose, Contender]:
+    _, pose = matched(first, second)
+    return pose, find_contender((first, second), BOTH, SIZES, pose.first2second, [])
 
 
 def error_deg(pose: RelativePose, motion: Tensor) -> float:
@@ -149,3 +156,25 @@ def test_doubts_are_said_and_lower_the_confidence():
     copy = Doubts(cut_out=True, twin=None, rival=0)
     assert copy.confidence == 0 and "cut out" in copy.sentences[0]
     assert repeated.confidence < 0.5 and "27 further matches" in repeated.sentences[0]
+
+
+@pytest.mark.parametrize("count", [100, 900])
+def test_no_other_motion_comes_near_in_a_deep_scene(count: int):
+    pose, other = contender(*seen(a_deep_scene(count), MOTION))
+    assert other.margin > 0.1 * len(pose)
+
+
+def test_the_contender_in_a_flat_scene_walked_up_to_is_its_twin():
+    first, second = seen(a_flat_scene(), FORWARD)
+    matches, pose = matched(first, second)
+    twin = flat_twin(first, second, matches, BOTH, SIZES, pose)
+    start = se3_exponential(torch.tensor([0, 0, 0, 0.02, 0, -0.02])) @ twin.first2second
+    other = find_contender((first, second), BOTH, SIZES, pose.first2second, [start])
+    assert abs(other.margin) < 0.05 * len(pose)
+    apart = error_deg(twin, pose.first2second)
+    assert math.degrees(other.angle) == pytest.approx(apart, abs=4)
+
+
+def test_hardly_any_parallax_leaves_directions_far_apart():
+    pose, other = contender(*seen(a_deep_scene(100), HARDLY))
+    assert len(pose) > 50 and other.margin < 0.05 * len(pose) and math.degrees(other.angle) > 5

@@ -8,14 +8,21 @@ from card_world import INTRINSICS, SIZE, photograph
 
 import models.reconstruct as reconstruct_module
 from models.camera import rotation_angle, se3_exponential
-from models.evidence import TRUSTED, PairEvidence, back_up, match_confidence, pnp_evidence
+from models.evidence import (
+    TRUSTED,
+    PairEvidence,
+    back_up,
+    match_confidence,
+    pnp_evidence,
+)
 from models.framing import network_size
 from models.fusion import PosedDepth
+from models.matching.contender import Contender
 from models.matching.sift import SiftMatcher
 from models.metrics import psnr
 from models.network.noposplat import NoPoSplat, NoPoSplatConfig
 from models.pose import PnpPose
-from models.reconstruct import Refinement, reconstruct
+from models.reconstruct import Refinement, reconstruct, weak_point
 from models.refine import depth_range, register
 from models.render import render
 from models.stereo.network import StereoConfig, StereoNetwork
@@ -157,6 +164,15 @@ def test_a_flat_scene_is_reconstructed_with_doubt(photos, network, refinement, m
 
 def test_more_matches_mean_more_confidence():
     assert match_confidence(15, 0.2) < 0.3 < match_confidence(40, 0.5) < match_confidence(300, 0.8)
+
+
+def test_a_pose_that_is_hardly_ahead_of_another_is_less_certain_and_says_so():
+    sure, unsure, behind = (match_confidence(60, 0.4, 0.0, margin) for margin in (20.0, 1.0, -5.0))
+    assert sure > 0.8 > 0.5 > unsure > behind > 0.1
+    assert match_confidence(60, 0.4) == match_confidence(60, 0.4, 0.0, 6.0)
+    assert "29 degrees away" in weak_point(60, Contender(margin=1.0, angle=0.5))
+    assert "only 12 matches" in weak_point(12, None)
+    assert "only 60 matches" in weak_point(60, Contender(margin=30.0, angle=0.5))
 
 
 def test_alignment_keeps_the_networks_shapes_and_looks_no_worse(photos, network):

@@ -15,11 +15,11 @@ from models.matching.motion import (
     EPIPOLAR_ERROR_PX,
     FEWEST,
     RelativePose,
+    angle_between,
     explain,
     in_pixels,
-    poselib_camera,
+    refine_motion,
     relative_pose,
-    to_motion,
 )
 
 NEARLY_ALL = 0.9  # share of the inliers that a mere cut-out explains
@@ -80,9 +80,13 @@ def settle(
     """
     twin = flat_twin(first, second, matches, intrinsics, sizes, pose)
     if twin is not None and len(twin) > len(pose):
-        pose, twin = twin, pose
+        pose, twin = replace(twin, others=(pose.first2second, *pose.others)), pose
     as_good = twin is not None and len(twin) >= AS_WELL * len(pose)
-    angle = _angle_between(pose, twin) if twin is not None and as_good else None
+    angle = (
+        angle_between(pose.first2second, twin.first2second)
+        if twin is not None and as_good
+        else None
+    )
     return pose, replace(doubt(first, second, matches, intrinsics, sizes, pose, seed), twin=angle)
 
 
@@ -154,17 +158,10 @@ def flat_twin(
     inliers = first[pose.inliers[:, 0]], second[pose.inliers[:, 1]]
     at = first[matches[:, 0]], second[matches[:, 1]]
     twins = []
-    for motion in _flat_motions(*inliers, intrinsics, sizes):
-        refined, _ = poselib.refine_relative_pose(
-            in_pixels(at[0], sizes[0]),
-            in_pixels(at[1], sizes[1]),
-            motion,
-            poselib_camera(intrinsics[0], sizes[0]),
-            poselib_camera(intrinsics[1], sizes[1]),
-            {"loss_type": "TRUNCATED", "loss_scale": 2 * EPIPOLAR_ERROR_PX},
-        )
-        twin = explain(at, matches, intrinsics, sizes, to_motion(refined))
-        if len(twin) >= FEWEST and _angle_between(pose, twin) > SAME:
+    for motion in flat_motions(*inliers, intrinsics, sizes):
+        refined = refine_motion(at, intrinsics, sizes, motion, 2 * EPIPOLAR_ERROR_PX)
+        twin = explain(at, matches, intrinsics, sizes, refined)
+        if len(twin) >= FEWEST and angle_between(pose.first2second, twin.first2second) > SAME:
             twins.append(twin)
     return max(twins, key=len, default=None)
 
@@ -196,12 +193,12 @@ def rival_support(
     return len(other) if float(rotation_angle(*rotations)) > SAME else 0
 
 
-def _flat_motions(
+def flat_motions(
     first: Float[Tensor, "inlier 2"],
     second: Float[Tensor, "inlier 2"],
     intrinsics: Float[Tensor, "2 3 3"],
     sizes: tuple[tuple[int, int], tuple[int, int]],
-) -> list[poselib.CameraPose]:
+) -> list[Float[Tensor, "4 4"]]:
     """The motions that the best homography stands for, with its plane in front of the camera."""
     homography, info = poselib.estimate_homography(
         in_pixels(first, sizes[0]),
@@ -223,16 +220,8 @@ def _flat_motions(
     for rotation, translation, normal in zip(rotations, translations, normals, strict=True):
         length = np.linalg.norm(translation)
         if length > 1e-6 and (rays @ normal > 0).mean() > NEARLY_ALL:
-            motion = poselib.CameraPose()
-            motion.R, motion.t = rotation, translation[:, 0] / length
+            motion = torch.eye(4)
+            motion[:3, :3] = torch.from_numpy(rotation)
+            motion[:3, 3] = torch.from_numpy(translation[:, 0] / length)
             motions.append(motion)
     return motions
-
-
-def _angle_between(one: RelativePose, other: RelativePose) -> float:
-    """The larger of the angles between two rotations and between two directions."""
-    rotations, directions = (
-        [pose.first2second[:3, columns] for pose in (one, other)] for columns in (slice(3), 3)
-    )
-    turn = torch.linalg.cross(*directions).norm().atan2(directions[0] @ directions[1])
-    return max(float(rotation_angle(*rotations)), float(turn))

@@ -1,6 +1,6 @@
 """The motion between photos that their matches tell."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import poselib
@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from models.camera import to_pixels
+from models.camera import rotation_angle, to_pixels
 from models.epipolar import fundamental_matrix
 
 EPIPOLAR_ERROR_PX = 1.0  # at a working size of about 1000 pixels
@@ -28,6 +28,7 @@ class RelativePose:
     depth: Float[Tensor, " inlier"]  # z of the triangulated points in the first camera
     parallax: Float[Tensor, " inlier"]  # angle between the two rays, radians
     inlier_ratio: float
+    others: tuple[Float[Tensor, "4 4"], ...] = ()  # motions that competed and lost
 
     def __len__(self) -> int:
         """How many matches agree with the motion."""
@@ -86,6 +87,13 @@ def to_matrix(pose: poselib.CameraPose) -> Float[Tensor, "4 4"]:
     return matrix
 
 
+def angle_between(one: Float[Tensor, "4 4"], other: Float[Tensor, "4 4"]) -> float:
+    """The larger of the angles, in radians, between two rotations and between two directions."""
+    directions = one[:3, 3], other[:3, 3]
+    turn = torch.linalg.cross(*directions).norm().atan2(directions[0] @ directions[1])
+    return max(float(rotation_angle(one[:3, :3], other[:3, :3])), float(turn))
+
+
 def relative_pose(
     first: Float[Tensor, "first_keypoint 2"],
     second: Float[Tensor, "second_keypoint 2"],
@@ -115,15 +123,48 @@ def relative_pose(
     at = first[matches[:, 0]], second[matches[:, 1]]
     found = [explain(at, matches, intrinsics, sizes, _sample(at, intrinsics, sizes, seed))]
     if len(found[0]) < ENOUGH:
-        others = (_sample(at, intrinsics, sizes, seed, scale) for scale in (0.5, 2.0))
-        found += [explain(at, matches, intrinsics, sizes, other) for other in others]
+        further = (_sample(at, intrinsics, sizes, seed, scale) for scale in (0.5, 2.0))
+        found += [explain(at, matches, intrinsics, sizes, other) for other in further]
 
-    def cost(pose: RelativePose) -> float:
-        squares = epipolar_errors(at, intrinsics, sizes, pose.first2second).square()
-        return sum(float((squares / scale**2).clamp(max=1).sum()) for scale in SCALES_PX)
+    def agreement(pose: RelativePose) -> float:
+        return float(support(at, intrinsics, sizes, pose.first2second).sum())
 
-    best = min(found, key=cost) if len(found) > 1 else found[0]
-    return best if len(best) >= FEWEST else None
+    best = max(found, key=agreement) if len(found) > 1 else found[0]
+    others = tuple(pose.first2second for pose in found if pose is not best)
+    return replace(best, others=others) if len(best) >= FEWEST else None
+
+
+def support(
+    at: tuple[Float[Tensor, "match 2"], Float[Tensor, "match 2"]],
+    intrinsics: Float[Tensor, "2 3 3"],
+    sizes: tuple[tuple[int, int], tuple[int, int]],
+    first2second: Float[Tensor, "4 4"],
+) -> Float[Tensor, " match"]:
+    """How well each match agrees with a motion, in [0, 1], whatever the size of errors is."""
+    squares = epipolar_offsets(at, intrinsics, sizes, first2second).square()
+    costs = [(squares / scale**2).clamp(max=1) for scale in SCALES_PX]
+    return 1 - torch.stack(costs).mean(0)
+
+
+def refine_motion(
+    at: tuple[Float[Tensor, "match 2"], Float[Tensor, "match 2"]],
+    intrinsics: Float[Tensor, "2 3 3"],
+    sizes: tuple[tuple[int, int], tuple[int, int]],
+    motion: Float[Tensor, "4 4"],
+    largest_px: float = EPIPOLAR_ERROR_PX,
+) -> Float[Tensor, "4 4"]:
+    """The motion nearby that fits those matches best whose error is smaller than `largest_px`."""
+    start = poselib.CameraPose()
+    start.R, start.t = motion[:3, :3].double().numpy(), motion[:3, 3].double().numpy()
+    refined, _ = poselib.refine_relative_pose(
+        in_pixels(at[0], sizes[0]),
+        in_pixels(at[1], sizes[1]),
+        start,
+        poselib_camera(intrinsics[0], sizes[0]),
+        poselib_camera(intrinsics[1], sizes[1]),
+        {"loss_type": "TRUNCATED", "loss_scale": largest_px},
+    )
+    return to_motion(refined)
 
 
 def _sample(
@@ -145,13 +186,13 @@ def _sample(
     return to_motion(pose)
 
 
-def epipolar_errors(
+def epipolar_offsets(
     at: tuple[Float[Tensor, "match 2"], Float[Tensor, "match 2"]],
     intrinsics: Float[Tensor, "2 3 3"],
     sizes: tuple[tuple[int, int], tuple[int, int]],
     first2second: Float[Tensor, "4 4"],
 ) -> Float[Tensor, " match"]:
-    """Sampson's distances in pixels between matches (their coordinates) and a motion."""
+    """Sampson's distances in pixels, with a sign, of matches (their coordinates) to a motion."""
     rays = [
         torch.from_numpy(np.column_stack([in_pixels(coordinates, size), np.ones(len(coordinates))]))
         for coordinates, size in zip(at, sizes, strict=True)
@@ -160,7 +201,7 @@ def epipolar_errors(
     fundamental = fundamental_matrix(first2second.double(), *cameras)
     lines = rays[1] @ fundamental, rays[0] @ fundamental.T
     slope = torch.cat([line[:, :2] for line in lines], dim=1).square().sum(1)
-    return (rays[1] * lines[1]).sum(1).abs() / slope.sqrt()
+    return (rays[1] * lines[1]).sum(1) / slope.sqrt()
 
 
 def explain(
@@ -171,7 +212,7 @@ def explain(
     first2second: Float[Tensor, "4 4"],
 ) -> RelativePose:
     """A motion with the matches that agree: near their epipolar lines, before the first camera."""
-    errors = epipolar_errors(at, intrinsics, sizes, first2second)
+    errors = epipolar_offsets(at, intrinsics, sizes, first2second).abs()
     depth, parallax = triangulate(*at, intrinsics[0], intrinsics[1], first2second)
     good: Bool[Tensor, " match"] = (errors < EPIPOLAR_ERROR_PX) & (depth > 0)
     return RelativePose(

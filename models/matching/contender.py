@@ -1,0 +1,107 @@
+"""Whether another motion explains the matches of two photos nearly as well as the best one.
+
+Inliers alone do not tell: on a surface that is almost flat, or seen under little parallax, a
+hundred matches agree with motions that are tens of degrees apart.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from models.camera import se3_exponential
+from models.matching.motion import (
+    angle_between,
+    epipolar_offsets,
+    refine_motion,
+    support,
+    triangulate,
+)
+
+APART = math.radians(5)  # motions that differ by more are not the same answer
+STEPS = tuple(sign * step * APART for step in (1.1, 2, 4, 8) for sign in (-1, 1))
+WEAKEST = 2  # directions to search in: a flat scene leaves two ways to turn and move open
+MOST_MATCHES = 400  # are enough, and keep the search below a tenth of a second
+FADE_PX = 0.5  # error at which the pull of a match is halved (Cauchy's loss)
+
+
+@dataclass(frozen=True)
+class Contender:
+    """The best motion that differs by more than `APART` from the one that was found."""
+
+    margin: float  # matches that it explains less; below zero if it explains more
+    angle: float  # between the two motions, radians
+
+
+def find_contender(
+    at: tuple[Float[Tensor, "match 2"], Float[Tensor, "match 2"]],
+    intrinsics: Float[Tensor, "2 3 3"],
+    sizes: tuple[tuple[int, int], tuple[int, int]],
+    first2second: Float[Tensor, "4 4"],
+    others: list[Float[Tensor, "4 4"]],
+) -> Contender:
+    """Search near other motions, and from this one in the directions that errors change least in.
+
+    Args:
+        at: Coordinates of the matches in both photos, in [0, 1].
+        intrinsics: Normalized, of both photos.
+        sizes: (height, width) of both, in the pixels in which errors are measured.
+        first2second: The motion that was found.
+        others: Motions that were found in other ways.
+    """
+    count = len(at[0])
+    few = torch.linspace(0, count - 1, min(count, MOST_MATCHES)).round().long()
+    at = at[0][few], at[1][few]
+
+    def explained(motion: Float[Tensor, "4 4"]) -> float:
+        depth, _ = triangulate(*at, intrinsics[0], intrinsics[1], motion)
+        return float(support(at, intrinsics, sizes, motion)[depth > 0].sum()) * count / len(few)
+
+    found = [refine_motion(at, intrinsics, sizes, start) for start in (first2second, *others)]
+    best = max([first2second, *found], key=explained)
+    around = _around(best, at, intrinsics, sizes)
+    found += around + [refine_motion(at, intrinsics, sizes, start) for start in around]
+    near = [m for m in (first2second, *found) if angle_between(first2second, m) <= APART]
+    far = [m for m in found if angle_between(first2second, m) > APART]
+    contender = max(far, key=explained)
+    margin = max(explained(motion) for motion in near) - explained(contender)
+    return Contender(margin, angle_between(first2second, contender))
+
+
+def _around(
+    motion: Float[Tensor, "4 4"],
+    at: tuple[Float[Tensor, "match 2"], Float[Tensor, "match 2"]],
+    intrinsics: Float[Tensor, "2 3 3"],
+    sizes: tuple[tuple[int, int], tuple[int, int]],
+) -> list[Float[Tensor, "4 4"]]:
+    """Motions some steps away, in the directions in which the errors change least."""
+    shift = 1e-6
+    slopes = torch.stack(
+        [
+            epipolar_offsets(at, intrinsics, sizes, _moved(motion, change))
+            - epipolar_offsets(at, intrinsics, sizes, _moved(motion, -change))
+            for change in shift * torch.eye(5, dtype=torch.float64)
+        ],
+        dim=1,
+    ) / (2 * shift)
+    errors = epipolar_offsets(at, intrinsics, sizes, motion)
+    weights = 1 / (1 + (errors / FADE_PX).square())
+    information = slopes.T @ (weights[:, None] * slopes)
+    weakest = torch.linalg.eigh(information).eigenvectors[:, :WEAKEST].T
+    return [
+        _moved(motion, step * change / max(change[:2].norm(), change[2:].norm())).float()
+        for change in weakest
+        for step in STEPS
+    ]
+
+
+def _moved(motion: Float[Tensor, "4 4"], change: Float[Tensor, "5"]) -> Float[Tensor, "4 4"]:
+    """Tilt the direction of the translation by two angles, and turn the camera by three."""
+    motion = motion.double()
+    across = torch.linalg.svd(motion[:3, 3:]).U[:, 1:]
+    moved = se3_exponential(torch.cat([torch.zeros(3).double(), change[2:]])) @ motion
+    moved[:3, 3] = functional.normalize(motion[:3, 3] + across @ change[:2], dim=0)
+    return moved
