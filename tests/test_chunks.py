@@ -8,7 +8,7 @@ from made_chunks import SHAPE, encode, make_root, make_scene
 
 from models.data.chunks import open_chunk, read_index, write_chunks
 from models.data.report import Report
-from models.data.scenes import decode_frame, find_bad_frames
+from models.data.scenes import decode, find_bad_frames, to_tensor
 
 
 def the_chunk(root):
@@ -45,7 +45,7 @@ def test_cameras_are_written_where_the_published_layout_has_them(tmp_path):
 
 
 def test_a_frame_is_decoded_to_rgb_between_0_and_1():
-    image = decode_frame(make_scene("a"), 3)
+    image = to_tensor(decode(make_scene("a").images[3]))
     assert image.shape == (3, *SHAPE) and image.dtype == torch.float32
     assert (image[:, :, 0] == 30 / 255).all()
 
@@ -171,7 +171,7 @@ def test_bytes_that_are_no_whole_image_are_refused(cut):
     scene = type(scene)("a", (whole[: int(cut * len(whole)) if cut < 1 else cut],),
                         scene.intrinsics[:1], scene.world2cam[:1])  # fmt: skip
     with pytest.raises(ValueError, match="cannot be decoded"):
-        decode_frame(scene, 0)
+        decode(scene.images[0])
 
 
 def test_a_report_counts_what_was_used_and_what_was_not_by_kind():

@@ -10,7 +10,7 @@ from models.camera import invert, project, to_wxyz
 from models.data.chunks import open_chunk, write_chunks
 from models.data.folders import Reading, find_folders, read_folder
 from models.data.report import Report
-from models.data.scenes import decode, decode_frame
+from models.data.scenes import decode, to_tensor
 
 HEIGHT, WIDTH = SHAPE
 FX, FY, CX, CY = 57.6, 57.6, 33.0, 17.0
@@ -251,7 +251,7 @@ def test_the_distortion_of_a_lens_is_undone_and_the_intrinsics_fit_the_image(tmp
     points = torch.tensor([[0.3, 0.15, 1.0], [-0.2, 0.1, 1.0], [0.1, -0.15, 1.0]])
     folder = dotted(write_nerfstudio(tmp_path / "desk", **DISTORTION), points)
     scene = read(folder, undistort=True, short_side=short_side)
-    image = decode_frame(scene, 0)[0]
+    image = to_tensor(decode(scene.images[0]))[0]
     height, width = image.shape
     assert height == (short_side or 4 * HEIGHT)
     at, _ = project(points, torch.eye(4), scene.intrinsics[0])

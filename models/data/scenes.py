@@ -67,15 +67,6 @@ def _opened(encoded: UInt8[Tensor, " _bytes"]) -> Iterator[Image.Image]:
         raise ValueError(f"its image cannot be decoded: {reason}") from error
 
 
-def decode_frame(scene: Scene, frame: int) -> Float[Tensor, "3 _height _width"]:
-    """A frame's image: RGB in [0, 1].
-
-    Raises:
-        ValueError: If it cannot be decoded.
-    """
-    return to_tensor(decode(scene.images[frame]))
-
-
 def to_tensor(image: Image.Image) -> Float[Tensor, "3 _height _width"]:
     """An RGB image as numbers in [0, 1]."""
     return to_float(torch.from_numpy(np.array(image)).permute(2, 0, 1))
