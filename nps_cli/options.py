@@ -143,6 +143,36 @@ Resolution = Annotated[
 Seed = Annotated[
     int, typer.Option(metavar="N", min=0, help="Of all random choices: the same gives the same.")
 ]
+Textures = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        exists=True,
+        file_okay=False,
+        show_default=False,
+        help="Images to cut textures of worlds from. Default: noise.",
+    ),
+]
+Panoramas = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        exists=True,
+        file_okay=False,
+        show_default=False,
+        help="Equirectangular images: skies of worlds, and what is seen through their windows.",
+    ),
+]
+Meshes = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        exists=True,
+        dir_okay=False,
+        show_default=False,
+        help="Furniture and other things in worlds, packed as .npz (docs/worlds.md).",
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")]
@@ -158,6 +188,17 @@ def given_intrinsics(
     if bool(focal_35mm) + bool(fov) + bool(file) > 1:
         raise typer.BadParameter("Use only one of --focal-35mm, --fov and --intrinsics.")
     return GivenIntrinsics(tuple(focal_35mm or ()), tuple(fov or ()), file)
+
+
+def parse_size(text: str, multiple: int = 1) -> tuple[int, int]:
+    """(height, width) of WIDTHxHEIGHT, both from 32 and multiples of a number of pixels."""
+    match = re.fullmatch(r"(\d{1,4})x(\d{1,4})", text)
+    if not match or any(int(side) % multiple or int(side) < 32 for side in match.groups()):
+        sides = "both" if multiple == 1 else f"both multiples of {multiple}"
+        raise typer.BadParameter(
+            f"{text!r} is not WIDTHxHEIGHT, {sides} from 32, such as 320x256.", param_hint="--size"
+        )
+    return int(match[2]), int(match[1])
 
 
 def quoted(*paths: Path) -> str:

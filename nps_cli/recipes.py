@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from nps_cli import console
+from nps_cli import console, options
 from nps_cli.errors import NpsError
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
 
+    from models.data.procedural import Assets
     from models.data.report import Report
     from models.lpips import Lpips
     from models.training.board import Board
@@ -34,6 +34,20 @@ class Root:
     def __str__(self) -> str:
         """As it is asked for."""
         return f"{self.kind}={self.folder}" if self.kind else str(self.folder)
+
+
+@dataclass(frozen=True)
+class Made:
+    """Where what worlds are made of lies; None where there is none."""
+
+    textures: Path | None
+    panoramas: Path | None = None
+    meshes: Path | None = None
+
+    def __str__(self) -> str:
+        """As it is asked for."""
+        given = {name: path for name, path in vars(self).items() if path}
+        return " ".join(f"--{name} {options.quoted(path)}" for name, path in given.items())
 
 
 def parse_roots(texts: list[str]) -> list[Root]:
@@ -206,7 +220,7 @@ def start_from(
 def lessons(
     run: "Run[Any]",
     roots: list[Root],
-    textures: "Tensor",
+    assets: "Assets",
     workers: int,
     report: "Report",
 ) -> Callable[[], Any]:
@@ -216,10 +230,10 @@ def lessons(
     from models.training.run import next_worlds
 
     if not isinstance(run.config, RenderTraining):
-        return lambda: next_worlds(run, textures)
+        return lambda: next_worlds(run, assets)
     config, device = run.config, run.generator.device
     if not config.data:
-        return lambda: config.draw(textures, run.step, processes.rank(), device)
+        return lambda: config.draw(assets, run.step, processes.rank(), device)
     if len(roots) != len(config.data):
         raise NpsError(
             f"This run learns from {len(config.data)} data sets: {', '.join(config.data)}.",

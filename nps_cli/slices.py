@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from nps_cli import console, options
 from nps_cli.errors import NpsError
-from nps_cli.recipes import Root, lessons, open_board
+from nps_cli.recipes import Made, Root, lessons, open_board
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +27,7 @@ def train_slice(
     run: "Run[Any]",
     out: Path,
     roots: list[Root],
-    textures: Path | None,
+    made: Made,
     *,
     workers: int,
     minutes: float | None,
@@ -55,7 +55,12 @@ def train_slice(
     report = Report()
     drawing: list[float] = []
     step, seconds = run.step, run.seconds
-    loaded = training.choose_textures(run.config, textures, run.generator.device)
+    try:
+        loaded = training.choose_assets(run.config, run.generator.device, **vars(made))
+    except ValueError as error:
+        raise NpsError(
+            str(error), hint="`nps train --help` says what worlds are made of."
+        ) from error
     board = open_board(out) if processes.rank() == 0 else None
     loop.train(
         run, lessons(run, roots, loaded, workers, report), out, minutes, steps,
@@ -78,7 +83,7 @@ def train_slice(
         scores = run.config.score(run.average, loaded, score)
         share = fmean(drawing) if drawing else 0.0
         _remember(rates.report_slice(run, step, seconds, share, scores), score, out / HISTORY)
-    again = _again(run.config, roots, textures)
+    again = _again(run.config, roots, made)
     console.say(f"go on: nps train {again} --out {options.quoted(out)} --resume")
 
 
@@ -94,7 +99,7 @@ def compare_ablations(
 ) -> None:
     """Train and score all ablations; every result is kept at once, and not made twice."""
     from models.training.ablations import ABLATIONS
-    from models.training.run import choose_textures
+    from models.training.run import choose_assets
     from models.training.study import SMALL_SCALE, Result, run_study, table
 
     file = out / RESULTS
@@ -104,7 +109,7 @@ def compare_ablations(
     lines = file.read_text().splitlines() if file.exists() else []
     results = [Result(**json.loads(line)) for line in lines]
     experiment = replace(SMALL_SCALE, **settings)
-    loaded = choose_textures(experiment, textures, device)
+    loaded = choose_assets(experiment, device, textures)
 
     def keep(result: "Result") -> None:
         with file.open("a") as log:
@@ -122,7 +127,7 @@ def compare_ablations(
     console.say(f"wrote {out / TABLE}")
 
 
-def _again(config: "TrainConfig[Any]", roots: list[Root], textures: Path | None) -> str:
+def _again(config: "TrainConfig[Any]", roots: list[Root], made: Made) -> str:
     """The options that make the same choice again."""
     from models.training.rendering import RenderTraining
 
@@ -135,7 +140,7 @@ def _again(config: "TrainConfig[Any]", roots: list[Root], textures: Path | None)
         words += [f"--data {options.quoted(Path(str(root)))}" for root in roots]
     else:
         words.append("--procedural")
-    words += [f"--textures {options.quoted(textures)}"] if textures else []
+    words += [str(made)] if str(made) else []
     return " ".join(words)
 
 

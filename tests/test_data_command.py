@@ -3,6 +3,7 @@ import json
 import pytest
 import torch
 from made_chunks import make_root
+from PIL import Image
 from test_folders import write_nerfstudio, write_text_model
 
 from models.data.chunks import open_chunk
@@ -47,6 +48,32 @@ def test_folders_become_chunks_that_training_reads(nps, tmp_path):
     ran = nps("data", "convert", tmp_path / "in" / "door", "-o", out, "--stage", "test")
     assert ran.code == 0 and (out / "test" / "index.json").exists()
     assert nps("data", "check", out).out == "2 of 2 chunks, 3 of 3 scenes, 33 of 33 frames\n"
+
+
+def test_converted_tests_come_with_an_index_that_evaluation_reads(nps, tmp_path):
+    write_nerfstudio(tmp_path / "in" / "desk")
+    out = tmp_path / "out"
+    ran = nps("data", "convert", tmp_path / "in", "-o", out, "--stage", "test", "--gap", 4)
+    index = json.loads((out / "evaluation.json").read_text())
+    frames = len(open_chunk(out / "test" / "000000.torch").scenes["desk"])
+    left, right = index["desk"]["context"]
+
+    assert ran.code == 0 and right - left == 4 and left in (frames - 5 - left, frames - 6 - left)
+    assert index["desk"]["target"] == [left + 1, left + 2, left + 3]
+    ran = nps("data", "check", out, "--index", out / "evaluation.json")
+    assert ran.out == "1 of 1 pairs, 5 of 5 photos\n"
+
+
+def test_a_sheet_of_worlds_is_written_whole_and_told_in_numbers(nps, tmp_path):
+    arguments = ("data", "sheet", "-o", tmp_path / "sheet.png", "--count", 1, "--size", "48x32")
+    ran = nps(*arguments)
+    assert ran.code == 0 and "room" in ran.out and "overlap" in ran.out
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size == (2 * (4 * 48 + 8), 32 + 8)
+    assert nps(*arguments).code == 1  # exists
+    (tmp_path / "empty").mkdir()
+    ran = nps(*arguments, "--force", "--panoramas", tmp_path / "empty")
+    assert ran.code == 1 and "no .jpg or .png" in ran.err
 
 
 def test_converting_again_replaces_all_that_was_there(nps, tmp_path):

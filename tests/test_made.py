@@ -19,7 +19,7 @@ MAKING = made.Making(scenes=2, frames=6, size=(36, 64), targets=2)
 
 @pytest.fixture(scope="module")
 def textures():
-    return made.choose_textures(None, 0)
+    return made.choose_assets(None, None, None, 0)
 
 
 @pytest.fixture(scope="module")

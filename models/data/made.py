@@ -13,12 +13,13 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from models.camera import invert, project, to_pixels, unproject
+from models.camera import invert, to_pixels
 from models.data.benchmark import overlap_bin
 from models.data.chunks import write_chunks
-from models.data.procedural import FAR, WorldBatch, generate
+from models.data.overlap import seen_from, share_seen
+from models.data.procedural import Assets, Textures, WorldBatch, generate
 from models.data.scenes import Scene
-from models.data.textures import load_textures, noise_textures
+from models.data.textures import load_assets
 
 INDEX = "evaluation.json"
 _QUALITY = 95  # of JPEGs
@@ -55,21 +56,16 @@ class MadePair:
     overlap: float  # share of what either shows that the other shows too, whichever is less
 
 
-def choose_textures(folder: Path | None, seed: int) -> Float[Tensor, "texture 3 size size"]:
-    """Textures cut from a folder of images, or noise without one.
-
-    Raises:
-        ValueError: If there are no images in it.
-    """
+def choose_assets(
+    textures: Path | None, panoramas: Path | None, meshes: Path | None, seed: int
+) -> Assets:
+    """A few of the textures, and all else, that worlds are made of; see `load_assets`."""
     generator = torch.Generator().manual_seed(seed)
-    if folder is None:
-        return noise_textures(20, 64, generator)
-    return load_textures(folder, 200, 128, generator)
+    count, size = (20, 64) if textures is None else (200, 128)
+    return load_assets(textures, panoramas, meshes, count, size, generator)
 
 
-def make_chunks(
-    root: Path, making: Making, textures: Float[Tensor, "texture 3 _height _width"]
-) -> None:
+def make_chunks(root: Path, making: Making, textures: Textures) -> None:
     """Write chunks of both stages into a folder, and the list of what is tested on, `INDEX`."""
     index: dict[str, Any] = {}
 
@@ -88,9 +84,7 @@ def make_chunks(
     (root / INDEX).write_text(json.dumps(index), encoding="utf-8")
 
 
-def make_scannet(
-    root: Path, making: Making, textures: Float[Tensor, "texture 3 _height _width"]
-) -> None:
+def make_scannet(root: Path, making: Making, textures: Textures) -> None:
     """Write a folder like that of ScanNet-1500, with a principal point that is off center."""
     height, width = making.size
     larger = height + _OFF_CENTER, width + _OFF_CENTER
@@ -114,9 +108,7 @@ def make_scannet(
     np.savez(root / "test.npz", name=np.array(names), rel_pose=np.stack(poses))
 
 
-def make_pairs(
-    root: Path, making: Making, textures: Float[Tensor, "texture 3 _height _width"]
-) -> None:
+def make_pairs(root: Path, making: Making, textures: Textures) -> None:
     """Write photos and a `pairs.json` beside them."""
     entries = []
     (root / "images").mkdir()
@@ -145,13 +137,17 @@ def find_overlap(made: MadeScene, first: int, second: int) -> float:
 
     The smaller share of the two frames.
     """
-    return min(_seen(made, first, second), _seen(made, second, first))
+    frames = [
+        (made.depth[frame], invert(made.scene.world2cam[frame]), made.scene.intrinsics[frame])
+        for frame in (first, second)
+    ]
+    return min(share_seen(seen_from(*frames[at], *frames[1 - at]), frames[at][0]) for at in (0, 1))
 
 
 def _make_scenes(
     making: Making,
     stage: str,
-    textures: Float[Tensor, "texture 3 _height _width"],
+    textures: Textures,
     size: tuple[int, int],
 ) -> Iterator[MadeScene]:
     """Worlds whose views all have the same intrinsics, as one camera would."""
@@ -191,22 +187,6 @@ def _choose_pair(made: MadeScene, making: Making) -> MadePair:
     left, right = best.context
     between = np.linspace(left, right, making.targets + 2)[1:-1].round().astype(int)
     return replace(best, targets=tuple(between.tolist()))
-
-
-def _seen(made: MadeScene, source: int, other: int) -> float:
-    depth, scene = made.depth, made.scene
-    points = unproject(
-        depth[source], invert(scene.world2cam[source]), scene.intrinsics[source]
-    ).flatten(0, 1)  # fmt: skip
-    at, z = project(points, scene.world2cam[other], scene.intrinsics[other])
-    there = depth[other][None, None]
-    found = torch.nn.functional.grid_sample(
-        there, 2 * at[None, None] - 1, mode="nearest", align_corners=False
-    ).flatten()
-    inside = (at > 0).all(-1) & (at < 1).all(-1) & (z > 0)
-    hit = depth[source].flatten() < FAR
-    visible = inside & hit & (z < 1.03 * found)
-    return float(visible.sum() / hit.sum().clamp_min(1))
 
 
 def _photo_entry(scene: Scene, frame: int, size: tuple[int, int]) -> dict[str, Any]:

@@ -45,3 +45,31 @@ def sample_views(
     between = left + 1 + dice.permutation(gap - 1)[: views - 2]
     chosen = dice.integers(left, left + gap, targets, endpoint=True)
     return Sample((left, *between.tolist(), left + gap), tuple(chosen.tolist()))
+
+
+def choose_tests(
+    frames: dict[str, int], gap: int, targets: int = 3
+) -> dict[str, dict[str, list[int]]]:
+    """An evaluation index of scenes that nobody has chosen frames of: see `load_benchmark`.
+
+    Two frames around the middle, so far apart, or the outermost ones of a shorter scene, and
+    targets evenly between them. Overlap is not known, and left out. A scene with fewer than three
+    frames has no entry.
+
+    Args:
+        frames: How many every scene has, by its key.
+        gap: Between the two frames that are shown.
+        targets: Frames to predict, at most.
+    """
+    index = {}
+    for key, count in frames.items():
+        apart = min(gap, count - 1)
+        if apart < 2:
+            continue
+        left = (count - 1 - apart) // 2
+        between = np.linspace(left, left + apart, min(targets, apart - 1) + 2)[1:-1]
+        index[key] = {
+            "context": [left, left + apart],
+            "target": between.round().astype(int).tolist(),
+        }
+    return index

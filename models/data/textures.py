@@ -1,4 +1,4 @@
-"""Textures from a folder of photos, or from noise."""
+"""What worlds are made of, from folders and files; or textures from noise."""
 
 from pathlib import Path
 
@@ -7,14 +7,15 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from models.data.procedural import Assets
+from models.data.procedural.meshes import load_meshes
+
 
 def load_textures(
     folder: Path, count: int, size: int, generator: torch.Generator
 ) -> Float[Tensor, "texture 3 size size"]:
     """Central squares of random images in a folder, resized; fewer if there are not as many."""
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".jpg", ".png"))
-    if not paths:
-        raise ValueError(f"no .jpg or .png in {folder}")
+    paths = _find_images(folder)
     order = torch.randperm(len(paths), generator=generator, device=generator.device)[:count]
     textures = torch.empty(len(order), 3, size, size)
     for texture, index in zip(textures, order.tolist(), strict=True):
@@ -24,9 +25,58 @@ def load_textures(
         square = image.resize(
             (size, size), box=(left, top, left + side, top + side), reducing_gap=2
         )
-        data = torch.frombuffer(bytearray(square.tobytes()), dtype=torch.uint8)
-        texture.copy_(data.view(size, size, 3).permute(2, 0, 1) / 255)
+        texture.copy_(_to_tensor(square))
     return textures
+
+
+def load_panoramas(folder: Path, height: int = 256) -> Float[Tensor, "panorama 3 height width"]:
+    """All images of a folder as equirectangular panoramas, twice as wide as high."""
+    images = [Image.open(path).convert("RGB") for path in _find_images(folder)]
+    return torch.stack([_to_tensor(image.resize((2 * height, height))) for image in images])
+
+
+def load_assets(
+    textures: Path | None,
+    panoramas: Path | None,
+    meshes: Path | None,
+    count: int,
+    size: int,
+    generator: torch.Generator,
+) -> Assets:
+    """What worlds are made of, on the CPU.
+
+    Args:
+        textures: A folder of images to cut textures from; noise without one.
+        panoramas: A folder of equirectangular ones.
+        meshes: A file of them; see `load_meshes`.
+        count: How many textures, at most.
+        size: Of the textures, in pixels.
+        generator: Chooses textures, or makes noise.
+
+    Raises:
+        ValueError: If there is nothing of use in one of them.
+    """
+    if textures is None:
+        made = noise_textures(min(count, 100), size, generator)
+    else:
+        made = load_textures(textures, count, size, generator)
+    return Assets(
+        made,
+        None if panoramas is None else load_panoramas(panoramas),
+        None if meshes is None else load_meshes(meshes),
+    )
+
+
+def _find_images(folder: Path) -> list[Path]:
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".jpg", ".png"))
+    if not paths:
+        raise ValueError(f"no .jpg or .png in {folder}")
+    return paths
+
+
+def _to_tensor(image: Image.Image) -> Float[Tensor, "3 height width"]:
+    data = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
+    return data.view(image.height, image.width, 3).permute(2, 0, 1) / 255
 
 
 def noise_textures(

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from models.data.procedural import Textures
+
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 
@@ -58,9 +60,7 @@ class TrainConfig(ABC, Generic[NetworkT]):
         """What to minimize on a batch of examples, and numbers for the log."""
 
     @abstractmethod
-    def score(
-        self, network: NetworkT, textures: Float[Tensor, "texture 3 _height _width"], pairs: int
-    ) -> dict[str, float]:
+    def score(self, network: NetworkT, textures: Textures, pairs: int) -> dict[str, float]:
         """Quality on so many pairs that are never trained on."""
 
     @abstractmethod

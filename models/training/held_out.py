@@ -3,16 +3,14 @@
 from collections.abc import Iterator
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from models.data.procedural import WorldBatch, generate
+from models.data.procedural import Textures, WorldBatch, generate
 
 SEED = 2**31  # no run starts there
 
 
 def held_out(
-    textures: Float[Tensor, "texture 3 _height _width"],
+    textures: Textures,
     size: tuple[int, int],
     pairs: int,
     difficulty: float,

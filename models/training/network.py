@@ -13,7 +13,7 @@ from torch import Tensor
 
 from models.camera import invert
 from models.data.artifacts import degrade
-from models.data.procedural import FAR, WorldBatch
+from models.data.procedural import FAR, Textures, WorldBatch
 from models.data.variation import vary
 from models.losses import center_loss, mean_distance, render_loss, true_centers
 from models.metrics import FAILED_POSE, PoseError, pose_auc, pose_error, psnr
@@ -79,9 +79,7 @@ class NetworkTraining(TrainConfig[NoPoSplat]):
             loss = loss + self.opacity_weight * prediction.opacities.mean()
         return loss, {}
 
-    def score(
-        self, network: NoPoSplat, textures: Float[Tensor, "texture 3 _height _width"], pairs: int
-    ) -> dict[str, float]:
+    def score(self, network: NoPoSplat, textures: Textures, pairs: int) -> dict[str, float]:
         """Depth and pose of pairs at the first size; see `Scores`."""
         scores = score_network(network, textures, self.sizes[0], pairs)
         return {
@@ -146,7 +144,7 @@ class Scores:
 
 def score_network(
     network: NoPoSplat,
-    textures: Float[Tensor, "texture 3 _height _width"],
+    textures: Textures,
     size: tuple[int, int],
     pairs: int,
     difficulty: float = 0.3,

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from models.camera import invert
-from models.data.procedural import WorldBatch, generate
+from models.data.procedural import Textures, WorldBatch, generate
 from models.gaussians import rescale
 from models.lpips import Lpips
 from models.metrics import psnr, ssim, structure_loss
@@ -117,7 +117,7 @@ class RenderTraining(TrainConfig[NoPoSplat]):
 
     def draw(
         self,
-        textures: Float[Tensor, "texture 3 _height _width"],
+        textures: Textures,
         step: int,
         process: int,
         device: torch.device,
@@ -129,7 +129,7 @@ class RenderTraining(TrainConfig[NoPoSplat]):
 
     def draw_worlds(
         self,
-        textures: Float[Tensor, "texture 3 _height _width"],
+        textures: Textures,
         step: int,
         process: int,
         device: torch.device,
@@ -211,9 +211,7 @@ class RenderTraining(TrainConfig[NoPoSplat]):
         rows = torch.cat(columns, dim=-1)
         return torch.cat(list(rows), dim=-2).clamp(0, 1)
 
-    def score(
-        self, network: NoPoSplat, textures: Float[Tensor, "texture 3 _height _width"], pairs: int
-    ) -> dict[str, float]:
+    def score(self, network: NoPoSplat, textures: Textures, pairs: int) -> dict[str, float]:
         """Novel views, and centers, of so many worlds that are never trained on."""
         network.eval()
         scores: dict[str, list[float]] = {"psnr": [], "ssim": [], "center_error": []}
@@ -229,7 +227,7 @@ class RenderTraining(TrainConfig[NoPoSplat]):
             scores["center_error"].append(median_center_error(prediction, lesson))
         return {name: fmean(values) for name, values in scores.items()}
 
-    def held_out(self, textures: Float[Tensor, "texture 3 _height _width"], index: int) -> Lesson:
+    def held_out(self, textures: Textures, index: int) -> Lesson:
         """One world to measure on, of medium difficulty."""
         generator = torch.Generator(textures.device).manual_seed(SEED + index)
         size, views = self.sizes[0], self.views(0)

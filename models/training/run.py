@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from models.data.procedural import WorldBatch, generate
-from models.data.textures import load_textures, noise_textures
+from models.data.procedural import Assets, Textures, WorldBatch, generate
+from models.data.textures import load_assets
 from models.lpips import Lpips
 from models.training import processes
 from models.training.config import NetworkT, TrainConfig
@@ -107,20 +107,20 @@ def start(
     return Run(config, network, average, shared, optimizer, generator)
 
 
-def choose_textures(
-    config: TrainConfig[NetworkT], folder: Path | None, device: torch.device
-) -> Float[Tensor, "texture 3 size size"]:
-    """The textures of a run, always the same: from a folder of images, or noise without one."""
+def choose_assets(
+    config: TrainConfig[NetworkT],
+    device: torch.device,
+    textures: Path | None = None,
+    panoramas: Path | None = None,
+    meshes: Path | None = None,
+) -> Assets:
+    """What a run's worlds are made of, always the same: see `load_assets`."""
     generator = torch.Generator().manual_seed(config.seed)
     count, size = config.texture_count, config.texture_size
-    if folder is None:
-        return noise_textures(min(count, 100), size, generator).to(device)
-    return load_textures(folder, count, size, generator).to(device)
+    return load_assets(textures, panoramas, meshes, count, size, generator).to(device)
 
 
-def next_worlds(
-    run: Run[NetworkT], textures: Float[Tensor, "texture 3 _height _width"]
-) -> WorldBatch:
+def next_worlds(run: Run[NetworkT], textures: Textures) -> WorldBatch:
     """One of the batches in memory, the oldest of which gives way to a new one now and then."""
     config = run.config
     drawn, uses = divmod(run.step, config.reuse)

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from models.data.artifacts import degrade
-from models.data.procedural import WorldBatch
+from models.data.procedural import Textures, WorldBatch
 from models.data.variation import vary
 from models.stereo.match import position_to_depth
 from models.stereo.network import StereoConfig, StereoNetwork
@@ -63,7 +63,7 @@ class StereoTraining(TrainConfig[StereoNetwork]):
     def score(
         self,
         network: StereoNetwork,
-        textures: Float[Tensor, "texture 3 _height _width"],
+        textures: Textures,
         pairs: int,
     ) -> dict[str, float]:
         """Depth of pairs at the first size; see `StereoScores`."""
@@ -84,7 +84,7 @@ class StereoScores:
 
 def score_stereo(
     network: StereoNetwork,
-    textures: Float[Tensor, "texture 3 _height _width"],
+    textures: Textures,
     size: tuple[int, int],
     pairs: int,
     difficulty: float = 0.3,

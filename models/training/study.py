@@ -6,10 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from statistics import fmean, stdev
 
-from jaxtyping import Float
-from torch import Tensor
-
-from models.data.procedural import WorldBatch
+from models.data.procedural import Textures, WorldBatch
 from models.training.ablations import ABLATIONS
 from models.training.presets import NETWORKS
 from models.training.rendering import RenderTraining
@@ -40,7 +37,7 @@ def run_study(
     names: Iterable[str],
     seeds: Iterable[int],
     pairs: int,
-    textures: Float[Tensor, "texture 3 _height _width"],
+    textures: Textures,
     on_result: Callable[[Result], None] = lambda result: None,
 ) -> list[Result]:
     """Train every ablation from every seed on the same worlds, and score it on the same others.
@@ -88,9 +85,7 @@ def table(results: list[Result], first: str = "published") -> str:
     return "\n".join(lines) + "\n"
 
 
-def _shared_worlds(
-    experiment: RenderTraining, textures: Float[Tensor, "texture 3 _height _width"]
-) -> Callable[[int], WorldBatch]:
+def _shared_worlds(experiment: RenderTraining, textures: Textures) -> Callable[[int], WorldBatch]:
     """The worlds of every step, drawn once for all ablations."""
 
     @cache

@@ -1,8 +1,8 @@
 """`nps data`: making, converting and checking data sets to train and evaluate on."""
 
-import re
 from collections.abc import Iterator
 from enum import StrEnum
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,12 +10,14 @@ import typer
 
 from nps_cli import console, options
 from nps_cli.errors import EXIT_UNTRUSTED, NpsError
+from nps_cli.evaluating import INDEX
 
 if TYPE_CHECKING:
     from models.data.folders import PosedFolder, Reading
     from models.data.report import Report
     from models.data.scenes import Scene
 
+_OTHER = "Give another folder or file, or none."
 data = typer.Typer(no_args_is_help=True, help="Make, convert and check data sets.")
 
 
@@ -47,36 +49,76 @@ def make(
     scenes: Annotated[int, typer.Option(min=1, metavar="N", help="For each stage.")] = 4,
     frames: Annotated[int, typer.Option(min=6, metavar="N", help="Of each scene.")] = 8,
     size: Annotated[str, typer.Option(metavar="WxH", help="Of the images.")] = "320x256",
-    textures: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            exists=True,
-            file_okay=False,
-            show_default=False,
-            help="Images to cut textures from. Default: noise.",
-        ),
-    ] = None,
+    textures: options.Textures = None,
+    panoramas: options.Panoramas = None,
+    meshes: options.Meshes = None,
     seed: options.Seed = 0,
     force: options.Force = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Write a small valid data set of procedural worlds: for tests, and to try things out."""
     console.set_verbosity(quiet=quiet)
-    height, width = _parse_size(size)
+    made_size = options.parse_size(size)
     from models.data import made
     from nps_cli.output import whole_folder
 
     write = {"chunks": made.make_chunks, "scannet": made.make_scannet, "pairs": made.make_pairs}
-    making = made.Making(scenes=scenes, frames=frames, size=(height, width), seed=seed)
+    making = made.Making(scenes=scenes, frames=frames, size=made_size, seed=seed)
     with whole_folder(out, force=force) as unfinished, console.stages() as enter:
         enter("making scenes")
         try:
-            write[layout](unfinished, making, made.choose_textures(textures, seed))
+            write[layout](unfinished, making, made.choose_assets(textures, panoramas, meshes, seed))
         except ValueError as error:
-            raise NpsError(str(error), hint="Give another folder, or none.") from error
+            raise NpsError(str(error), hint=_OTHER) from error
     console.say(f"wrote {out}")
     console.say(f"next: nps data check {options.quoted(out)}")
+
+
+@data.command()
+def sheet(
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FILE", help="The .png picture to write.")
+    ],
+    textures: options.Textures = None,
+    panoramas: options.Panoramas = None,
+    meshes: options.Meshes = None,
+    count: Annotated[int, typer.Option(min=1, max=200, metavar="N", help="Worlds.")] = 12,
+    size: Annotated[str, typer.Option(metavar="WxH", help="Of each photo.")] = "192x192",
+    difficulty: Annotated[
+        float,
+        typer.Option(min=0, max=1, metavar="D", help="0: close together; 1: far apart and turned."),
+    ] = 0.5,
+    artifacts: Annotated[
+        float,
+        typer.Option(min=0, max=1, metavar="A", help="How careless the photographer is."),
+    ] = 0.7,
+    seed: options.Seed = 0,
+    force: options.Force = False,
+) -> None:
+    """Show the worlds that training learns from: pairs of photos, depth, what both show."""
+    shown_size = options.parse_size(size)
+    import torch
+
+    from models.data.sheet import make_sheet
+    from models.data.textures import load_assets
+    from nps_cli.formats.video import write_png
+    from nps_cli.output import whole_file
+
+    generator = torch.Generator().manual_seed(seed)
+    with whole_file(out, force=force) as unfinished, console.stages() as enter:
+        enter("making worlds")
+        try:
+            assets = load_assets(textures, panoramas, meshes, 400, min(shown_size), generator)
+        except ValueError as error:
+            raise NpsError(str(error), hint=_OTHER) from error
+        picture, shown = make_sheet(assets, count, shown_size, difficulty, artifacts, generator)
+        write_png(picture, unfinished)
+    rows = [
+        (each.kind, f"{each.overlap:.2f}", f"{each.baseline:.2f}", f"{each.turn_deg:.0f}")
+        for each in shown
+    ]
+    console.print_table("", ("world", "overlap", "baseline over depth", "degrees turned"), rows)
+    console.say(f"wrote {out}: two photos, depth of the first, what the second shows of it")
 
 
 @data.command()
@@ -127,15 +169,25 @@ def convert(
             help="Leave out scenes whose key, or its last part, is a line of this file.",
         ),
     ] = None,
+    gap: Annotated[
+        int,
+        typer.Option(
+            metavar="FRAMES",
+            min=2,
+            help="With --stage test: how far apart are the two frames that evaluation.json shows; "
+            "three between them are to be predicted.",
+        ),
+    ] = 20,
     force: options.Force = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Turn folders of posed images into `.torch` chunks."""
+    """Turn folders of posed images into `.torch` chunks; those of tests with an index."""
     console.set_verbosity(quiet=quiet)
     from models.data.chunks import remove_unlisted, write_chunks
     from models.data.folders import Reading
     from models.data.report import Report
-    from nps_cli.output import whole_folder
+    from models.data.sampling import choose_tests
+    from nps_cli.output import whole_file, whole_folder
 
     found, report = _find(folders, exclude), Report()
     there = out.is_dir()  # perhaps with the other stage in it
@@ -143,10 +195,14 @@ def convert(
         folder = unfinished if there else unfinished / stage
         folder.mkdir(exist_ok=True)
         reading = Reading(images, short_side or None, undistort)
-        written = write_chunks(_read(found, report, reading), folder)
+        frames: dict[str, int] = {}
+        written = write_chunks(_counted(_read(found, report, reading), frames), folder)
         if not written:
             raise NpsError(f"No scene can be used: {report.lines()[1]}", hint="Correct the folder.")
     remove_unlisted(out / stage)
+    if stage is Stage.test:
+        with whole_file(out / INDEX, force=True) as index:
+            index.write_text(dumps(choose_tests(frames, gap), indent=1) + "\n", encoding="utf-8")
     _warn(report)
     console.say(f"wrote {written} of {len(found)} scenes to {out / stage}")
     console.say(f"next: nps data check {options.quoted(out)}")
@@ -201,15 +257,6 @@ def check(
         raise typer.Exit(EXIT_UNTRUSTED)
 
 
-def _parse_size(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d{1,4})x(\d{1,4})", text)
-    if not match or min(map(int, match.groups())) < 32:
-        raise typer.BadParameter(
-            f"{text!r} is not WIDTHxHEIGHT, both from 32, such as 320x256.", param_hint="--size"
-        )
-    return int(match[2]), int(match[1])
-
-
 def _find(folders: list[Path], exclude: Path | None) -> "list[PosedFolder]":
     from models.data.folders import find_folders
 
@@ -235,6 +282,13 @@ def _read(found: "list[PosedFolder]", report: "Report", reading: "Reading") -> "
             except ValueError as error:
                 report.skip("scene", folder.key, str(error))
             advance()
+
+
+def _counted(scenes: "Iterator[Scene]", frames: dict[str, int]) -> "Iterator[Scene]":
+    """The same scenes; how many frames each has is kept."""
+    for scene in scenes:
+        frames[scene.key] = len(scene)
+        yield scene
 
 
 def _warn(report: "Report") -> None:

@@ -1,7 +1,6 @@
 """`nps train`: the paper's experiments and ablations, and the embedded parts, in exact slices."""
 
 import os
-import re
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -67,16 +66,9 @@ def train(
             "refines them."
         ),
     ] = Part.network,
-    textures: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            exists=True,
-            file_okay=False,
-            show_default=False,
-            help="Images to cut textures of worlds from. Default: noise.",
-        ),
-    ] = None,
+    textures: options.Textures = None,
+    panoramas: options.Panoramas = None,
+    meshes: options.Meshes = None,
     size: Annotated[
         list[str] | None,
         typer.Option(
@@ -242,7 +234,8 @@ def train(
             workers = min(4, os.cpu_count() or 1)
         run = recipes.begin(config, out, init, chosen, perceptual, go_on=resume, force=force)
         slices.train_slice(
-            run, out, roots, textures, workers=workers, minutes=minutes, steps=steps,
+            run, out, roots, recipes.Made(textures, panoramas, meshes),
+            workers=workers, minutes=minutes, steps=steps,
             log_every=log_every, pictures=pictures, score=score, export=export, small=small,
         )  # fmt: skip
 
@@ -255,14 +248,4 @@ def _embedded(part: Part, settings: dict[str, Any]) -> "TrainConfig[Any]":
 
 
 def _parse_sizes(texts: list[str] | None) -> tuple[tuple[int, int], ...] | None:
-    return tuple(_parse_size(text) for text in texts) if texts else None
-
-
-def _parse_size(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d{1,4})x(\d{1,4})", text)
-    if not match or any(int(side) % 16 or int(side) < 32 for side in match.groups()):
-        raise typer.BadParameter(
-            f"{text!r} is not WIDTHxHEIGHT, both multiples of 16 from 32, such as 128x128.",
-            param_hint="--size",
-        )
-    return int(match[2]), int(match[1])
+    return tuple(options.parse_size(text, multiple=16) for text in texts) if texts else None

@@ -1,23 +1,27 @@
 """Ray-traced random worlds with exact depth, poses and intrinsics."""
 
+import math
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from models.camera import invert
-from models.data.procedural.blocks import TEXTURES_PER_SCENE
+from models.data.procedural.assets import Assets
+from models.data.procedural.atlas import build_atlas
 from models.data.procedural.cameras import draw_cameras, draw_intrinsics
 from models.data.procedural.dice import Dice
 from models.data.procedural.photograph import Looks, photograph
-from models.data.procedural.shading import build_atlas
 from models.data.procedural.shapes import FAR
-from models.data.procedural.worlds import build
+from models.data.procedural.worlds import SHARES, build
 
-__all__ = ["FAR", "WorldBatch", "generate"]
+__all__ = ["FAR", "Assets", "Textures", "WorldBatch", "generate"]
 
-_SHARES = (0.40, 0.2, 0.15, 0.1, 0.15)  # rooms, streets, table tops, reliefs, floaters
+Textures: TypeAlias = Float[Tensor, "texture 3 _height _width"] | Assets
+
+_PANORAMAS = 0.75  # of the skies, where there are any
 
 
 @dataclass(frozen=True)
@@ -38,10 +42,11 @@ def generate(
     batch: int,
     views: int,
     size: tuple[int, int],
-    textures: Float[Tensor, "texture 3 _height _width"],
+    textures: Textures,
     generator: torch.Generator,
     device: torch.device,
     difficulty: float = 0.5,
+    kinds: list[int] | None = None,
 ) -> WorldBatch:
     """Make scenes and photograph each of them from cameras that see the same things.
 
@@ -49,23 +54,34 @@ def generate(
         batch: How many scenes.
         views: Of each scene, at least one.
         size: (height, width) of the images.
-        textures: Photo crops or noise; every scene uses some of them.
+        textures: Photo crops or noise; every scene uses some of them. Or all that worlds are made
+            of.
         generator: The only source of randomness; may live on another device.
         device: Where everything is computed.
         difficulty: 0 small baselines and large overlap; 1 up to 60 % of the median depth.
+        kinds: How many scenes of each kind, in order; otherwise drawn by their shares.
     """
     dice = Dice(generator, device)
-    share = torch.tensor(_SHARES, device=generator.device)
-    drawn = torch.multinomial(share, batch, replacement=True, generator=generator)
-    scenes = build(dice, torch.bincount(drawn, minlength=len(_SHARES)).tolist())
+    assets = textures if isinstance(textures, Assets) else Assets(textures)
+    if kinds is None:
+        share = torch.tensor(SHARES, device=generator.device)
+        drawn = torch.multinomial(share, batch, replacement=True, generator=generator)
+        kinds = torch.bincount(drawn, minlength=len(SHARES)).tolist()
+    scenes = build(dice, kinds, assets.meshes)
     intrinsics = draw_intrinsics(dice, batch, views, size)
     cam2world, shapes = draw_cameras(dice, scenes, intrinsics, difficulty)
-    chosen = dice.integer(0, len(textures), batch, TEXTURES_PER_SCENE)
+    chosen = assets.choose(dice, batch)
     local = torch.arange(chosen.numel(), device=device).view_as(chosen)
+    panoramas = 0 if assets.panoramas is None else len(assets.panoramas)
+    sky = dice.integer(0, max(1, panoramas), batch)
     looks = Looks(
-        build_atlas(textures[chosen.flatten().to(textures.device)].to(device)),
+        build_atlas(assets.textures[chosen.flatten().to(assets.device)].to(device)),
         local,
         dice.uniform(0.3, 0.9, batch),
+        assets.meshes,
+        assets.skies,
+        torch.where(dice.chance(_PANORAMAS if panoramas else 0.0, batch), sky, -1),
+        dice.uniform(0, math.tau, batch),
     )
     images, depths = zip(*(
         photograph(scenes, shapes, looks, cam2world[:, view], intrinsics[:, view], size)

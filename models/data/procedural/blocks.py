@@ -7,9 +7,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from models.data.procedural.dice import Dice
-from models.data.procedural.shapes import BOX, CARD, CYLINDER, ELLIPSOID, Shapes, join
+from models.data.procedural.meshes import Meshes
+from models.data.procedural.shapes import BOX, CARD, CYLINDER, ELLIPSOID, MESH, Shapes, join
 
 TEXTURES_PER_SCENE = 20
+MATERIALS_PER_SCENE = 12  # the first of them, which are even all over
 
 
 def shapes_at(
@@ -39,12 +41,14 @@ def shapes_at(
         axes=axes,
         half=half,
         petals=torch.zeros(shape, device=center.device),
-        texture=dice.integer(0, TEXTURES_PER_SCENE, *shape),
+        texture=dice.integer(0, MATERIALS_PER_SCENE, *shape),
         tile=dice.log_uniform(*tile, *shape),
         offset=dice.uniform(0, 2, *shape, 2),
         tint=brightness * dice.log_uniform(0.8, 1.25, *shape, 3),
         contrast=torch.where(dice.chance(plain, *shape), faint, contrast),
         gloss=dice.uniform(0, 0.5, *shape) * dice.chance(0.3, *shape),
+        mesh=torch.zeros(shape, dtype=torch.long, device=center.device),
+        opening=torch.zeros(shape, dtype=torch.bool, device=center.device),
     )
 
 
@@ -101,13 +105,45 @@ def alike(parts: Shapes) -> Shapes:
 
 
 def pictured(parts: Shapes) -> Shapes:
-    """Each part carries one texture once, as a picture does."""
+    """Each part carries one texture once, and any one, as a picture does."""
+    pictures = TEXTURES_PER_SCENE - MATERIALS_PER_SCENE
     return _with(
         parts,
+        texture=MATERIALS_PER_SCENE + parts.texture % pictures,
         tile=torch.zeros_like(parts.tile),
         offset=torch.zeros_like(parts.offset),
         contrast=torch.ones_like(parts.contrast),
     )
+
+
+def opened(dice: Dice, parts: Shapes, probability: float | int) -> Shapes:
+    """Each part is a hole through which the sky is seen, with this probability."""
+    return _with(parts, opening=dice.chance(probability, *parts.kind.shape))
+
+
+def meshes_at(
+    dice: Dice,
+    meshes: Meshes,
+    chosen: Tensor,
+    floor: Float[Tensor, "scene shape 3"],
+    scale: Float[Tensor, "scene shape"],
+) -> Shapes:
+    """Meshes that stand on points, turned at random; half of them with colors of their own.
+
+    Args:
+        dice: The randomness.
+        meshes: All there are.
+        chosen: Numbers of those to choose from, at least one.
+        floor: Where they stand.
+        scale: How many times as large they are as they came.
+    """
+    shape = (floor.shape[0], floor.shape[1])
+    mesh = chosen[dice.integer(0, len(chosen), *shape)]
+    half = meshes.half[mesh] * scale[..., None] * dice.uniform(0.85, 1.2, *shape, 3)
+    center = floor - half * torch.tensor([0.0, 1.0, 0.0], device=dice.device)
+    axes = turned(dice.uniform(0, math.tau, *shape))
+    parts = shapes_at(dice, MESH, center, half, axes, plain=0.4, tile=(0.1, 1.0))
+    return _with(parts, mesh=mesh, petals=dice.chance(0.5, *shape).float())
 
 
 def kept(parts: Shapes) -> Shapes:

@@ -19,10 +19,10 @@ _MOST_TURN = math.radians(45)
 def draw_intrinsics(
     dice: Dice, scenes: int, views: int, size: tuple[int, int]
 ) -> Float[Tensor, "scene view 3 3"]:
-    """Square pixels, 40 to 90 degrees along the longer side; different per view in 30 %."""
+    """Square pixels, 40 to 90 degrees along the longer side; different per view in 50 %."""
     height, width = size
     fov = dice.uniform(40, 90, scenes, views)
-    fov = torch.where(dice.chance(0.3, scenes, 1), fov, fov[:, :1]).deg2rad()
+    fov = torch.where(dice.chance(0.5, scenes, 1), fov, fov[:, :1]).deg2rad()
     focal_px = max(height, width) / 2 / (fov / 2).tan()
     intrinsics = torch.zeros(scenes, views, 3, 3, device=dice.device)
     intrinsics[..., 0, 0] = focal_px / width
@@ -71,7 +71,7 @@ def probe(
     directions = cam2world[..., :3, :3].reshape(-1, 3, 3) @ rays.mT
     scene = torch.arange(len(intrinsics), device=rays.device).repeat_interleave(cameras)
     tiles = Tiles(scene, cam2world[..., :3, 3].reshape(-1, 3), directions)
-    t, _ = trace(shapes, heights, tiles)
+    t, _, _ = trace(shapes, heights, tiles)  # boxes stand for meshes
     return t.reshape(*cam2world.shape[:-2], *_PROBE)
 
 
@@ -153,7 +153,7 @@ def _seen(
     directions = (points - eyes[:, :, None]).mT.flatten(0, 1)
     scene = torch.arange(len(points), device=points.device).repeat_interleave(points.shape[1])
     tiles = Tiles(scene, eyes.flatten(0, 1), directions)
-    t, _ = trace(shapes, scenes.heights, tiles, limit=2.0)
+    t, _, _ = trace(shapes, scenes.heights, tiles, limit=2.0)
     hit = depth.flatten(2) < FAR
     visible = inside & (t.view_as(z) > 0.98) & hit
     return visible.float().sum(2) / hit.float().sum(2).clamp_min(1)

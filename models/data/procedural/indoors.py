@@ -9,11 +9,12 @@ from torch import Tensor
 from models.data.procedural import blocks
 from models.data.procedural.blocks import shapes_at, vectors
 from models.data.procedural.dice import Dice
+from models.data.procedural.meshes import Meshes
 from models.data.procedural.scenes import Scenes, draw_light, flat_ground
 from models.data.procedural.shapes import BOX, CYLINDER, Shapes, join
 
 
-def room(dice: Dice, scenes: int) -> Scenes:
+def room(dice: Dice, scenes: int, meshes: Meshes | None = None) -> Scenes:
     """A box room with furniture along its walls and in the middle, pictures, thin things."""
     half, walls, shell = _shell(dice, scenes)
     width, depth = half[:, 0], half[:, 2]
@@ -21,6 +22,9 @@ def room(dice: Dice, scenes: int) -> Scenes:
     makers = (
         [blocks.table] * 2 + [blocks.chair] * 3 + [blocks.shelf] * 2 + [blocks.sofa] + [cabinet] * 3
     )
+    if meshes:  # in place of some of that
+        makers = [blocks.table] * 2 + [blocks.chair, blocks.shelf, blocks.sofa] + [cabinet] * 2
+        parts.append(_furniture(dice, scenes, meshes, half))
     for index, make in enumerate(makers):
         quarter = dice.integer(0, 4, scenes)
         along = dice.uniform(-0.8, 0.8, scenes)
@@ -69,7 +73,7 @@ def room(dice: Dice, scenes: int) -> Scenes:
     )  # fmt: skip
 
 
-def table_top(dice: Dice, scenes: int) -> Scenes:
+def table_top(dice: Dice, scenes: int, meshes: Meshes | None = None) -> Scenes:
     """Objects close to the camera on a table, a room behind."""
     half, walls, shell = _shell(dice, scenes)
     high = dice.uniform(0.7, 0.9, scenes, 1)
@@ -92,12 +96,17 @@ def table_top(dice: Dice, scenes: int) -> Scenes:
         center=low.center * torch.tensor([1.0, 0, 1], device=dice.device)
         - vectors(0 * flat[:, :6, 0], flat[:, :6, 1], 0 * flat[:, :6, 0]),
     )
-    objects = join(
-        [
-            blocks.each_sometimes(dice, things, 0.6),
-            blocks.each_sometimes(dice, low, 0.5),
-        ]
-    )
+    kinds = [
+        blocks.each_sometimes(dice, things, 0.3 if meshes else 0.6),
+        blocks.each_sometimes(dice, low, 0.5),
+    ]
+    if meshes:
+        at = dice.uniform(-1, 1, scenes, 8, 3) * reach[:, None]
+        at = at * torch.tensor([1.0, 0.0, 1.0], device=dice.device)
+        scale = dice.log_uniform(0.7, 1.4, scenes, 8)
+        small = blocks.meshes_at(dice, meshes, meshes.find(0.05, 0.4), at, scale)
+        kinds.append(blocks.each_sometimes(dice, small, 0.6))
+    objects = join(kinds)
     objects = replace(
         objects,
         center=objects.center + lift - vectors(0 * high, 0.02 + 0 * high, 0 * high),
@@ -127,6 +136,18 @@ def table_top(dice: Dice, scenes: int) -> Scenes:
         join(parts), draw_light(dice, lamp, dice.uniform(1.5, 4, scenes), walls),
         flat_ground(scenes, dice), eye, target, region,
     )  # fmt: skip
+
+
+def _furniture(dice: Dice, scenes: int, meshes: Meshes, half: Tensor) -> Shapes:
+    """Things that stand on the floor of a room, most of them near its walls."""
+    count = 9
+    at = dice.uniform(-1, 1, scenes, count, 3)
+    at = at.sign() * at.abs().sqrt() * (half[:, None] - 0.3) * torch.tensor(
+        [1.0, 0.0, 1.0], device=dice.device
+    )  # fmt: skip
+    chosen = meshes.find(0.4, 2.6, tallest=2.2)
+    standing = blocks.meshes_at(dice, meshes, chosen, at, dice.uniform(0.9, 1.1, scenes, count))
+    return blocks.each_sometimes(dice, standing, 0.6)
 
 
 def cabinet(dice: Dice, scenes: int) -> Shapes:
@@ -165,7 +186,7 @@ def _shell(dice: Dice, scenes: int) -> tuple[Tensor, Tensor, Shapes]:
     )
     center = middle[:, None] + outward * (half[:, None] + 0.1)
     extent = torch.where(outward != 0, 0.1, half[:, None] + 0.2)
-    shell = blocks.kept(shapes_at(dice, BOX, center, extent, plain=0.5, tile=(0.5, 3.0)))
+    shell = blocks.kept(shapes_at(dice, BOX, center, extent, plain=0.6, tile=(0.5, 3.0)))
     white = dice.uniform(0.9, 1.7, scenes, 1, 1)
     paint = torch.tensor([0.0, 1, 1, 1, 1, 1], device=dice.device)[:, None] > 0
     shell = replace(
@@ -202,4 +223,10 @@ def _pictures(dice: Dice, scenes: int, half: Tensor) -> Shapes:
     axes = blocks.turned(torch.where(turn, 0.0, math.pi / 2).expand(scenes, count))
     size = vectors(width, height, dice.uniform(0.01, 0.05, scenes, count))
     panels = blocks.pictured(shapes_at(dice, BOX, position, size, axes))
-    return blocks.each_sometimes(dice, panels, 0.6)
+    panels = blocks.opened(dice, panels, 0.3)
+    frames = replace(
+        shapes_at(dice, BOX, position, size * torch.tensor([1.12, 1.12, 0.7]).to(size), axes, 0.8),
+        present=panels.present,
+    )
+    shown = dice.chance(0.6, scenes, count)
+    return join([replace(part, present=shown) for part in (panels, frames)])

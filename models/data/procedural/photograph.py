@@ -6,9 +6,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from models.data.procedural.atlas import Atlas
+from models.data.procedural.meshes import Meshes
 from models.data.procedural.scenes import Scenes
-from models.data.procedural.shading import Atlas, Points, shade, sky_color
-from models.data.procedural.shapes import Shapes, Tiles, trace, unit
+from models.data.procedural.shading import Points, panorama_color, shade, sky_color
+from models.data.procedural.shapes import FAR, Shapes, Tiles, trace, unit
 
 _TILE = 8  # pixels along each side of a bundle of rays
 _BUNDLE = 16  # pixels whose extra rays are traced together
@@ -28,6 +30,10 @@ class Looks:
     atlas: Atlas
     textures: Int[Tensor, "scene texture"]  # rows of the atlas; a scene's first one is its sky
     shadow: Float[Tensor, " scene"]  # how dark shadows are
+    meshes: Meshes | None = None
+    panoramas: Atlas | None = None
+    panorama: Int[Tensor, " scene"] | None = None  # which one is a scene's sky; -1: a texture is
+    turn: Float[Tensor, " scene"] | None = None  # of that panorama, radians
 
 
 def photograph(
@@ -41,15 +47,15 @@ def photograph(
     """Images (not yet exposed: any positive value) and depth maps of one view of every scene."""
     rows, columns = -(-size[0] // _TILE), -(-size[1] // _TILE)
     tiles, across = _camera_tiles(cam2world, intrinsics, size, rows, columns)
-    t, shape = trace(shapes, scenes.heights, tiles)
-    light = _lamp_share(scenes, shapes, tiles, t, looks.shadow, rows, columns)
+    t, shape, triangle = look(shapes, scenes.heights, looks, tiles)
+    light = _lamp_share(scenes, shapes, looks, tiles, t, rows, columns)
     pixel = (1 / (intrinsics[:, 0, 0] * size[1]))[tiles.scene]
-    color = _colors(scenes, shapes, looks, tiles, t, shape, light, pixel)
+    color = _colors(scenes, shapes, looks, tiles, t, shape, triangle, light, pixel)
     edge = _tiled(_edges(_untile(t, rows, columns), _untile(shape, rows, columns)))
     tile, at = edge.nonzero(as_tuple=True)
     if len(tile):
         bundles, bundle, slot = _bundle(tiles, across, tile, at)
-        more_t, more_shape = trace(shapes, scenes.heights, bundles)
+        more_t, more_shape, more_triangle = look(shapes, scenes.heights, looks, bundles)
         more_light = light.new_ones(more_t.shape).unflatten(1, (_BUNDLE, -1))
         more_light[bundle, slot] = light[tile, at][:, None]
         more_pixel = (1 / (intrinsics[:, 0, 0] * size[1]))[bundles.scene] / 2
@@ -60,6 +66,7 @@ def photograph(
             bundles,
             more_t,
             more_shape,
+            more_triangle,
             more_light.flatten(1),
             more_pixel,
         )
@@ -69,6 +76,24 @@ def photograph(
     image = image.unflatten(0, (3, -1)).transpose(0, 1)
     depth = _untile(t, rows, columns)
     return image[..., : size[0], : size[1]], depth[..., : size[0], : size[1]]
+
+
+def look(
+    shapes: Shapes, heights: Float[Tensor, "scene n n"], looks: Looks, tiles: Tiles
+) -> tuple[Float[Tensor, "tile ray"], Int[Tensor, "tile ray"], Int[Tensor, "tile ray"]]:
+    """What rays meet, as `trace` says it; through openings, the sky."""
+    t, shape, triangle = trace(shapes, heights, tiles, meshes=looks.meshes)
+    through = shapes.opening[tiles.scene[:, None], shape.clamp_min(0)] & (shape >= 0)
+    return torch.where(through, FAR, t), torch.where(through, -1, shape), triangle
+
+
+def _sky(looks: Looks, scene: Tensor, direction: Tensor, pixel: Tensor) -> Tensor:
+    color = sky_color(looks.atlas, looks.textures[scene, 0], direction, pixel)
+    if looks.panoramas is None or looks.panorama is None or looks.turn is None:
+        return color
+    which = looks.panorama[scene]
+    seen = panorama_color(looks.panoramas, which.clamp_min(0), looks.turn[scene], direction, pixel)
+    return torch.where((which >= 0)[:, None], seen, color)
 
 
 def _camera_tiles(
@@ -136,22 +161,22 @@ def _bundle(tiles: Tiles, across: Tensor, tile: Tensor, at: Tensor) -> tuple[Til
 
 
 def _lamp_share(
-    scenes: Scenes, shapes: Shapes, tiles: Tiles, t: Tensor, strength: Tensor,
+    scenes: Scenes, shapes: Shapes, looks: Looks, tiles: Tiles, t: Tensor,
     rows: int, columns: int,
 ) -> Float[Tensor, "tile ray"]:  # fmt: skip
     """How much of the lamp's light arrives; soft at the edges of shadows."""
     lamp = scenes.light.position[tiles.scene]
     hit = tiles.origins[..., None] + tiles.directions * t[:, None]
     to_hit = Tiles(tiles.scene, lamp, hit - lamp[..., None])
-    blocked = trace(shapes, scenes.heights, to_hit, limit=0.995)[1] >= 0
-    hard = _untile(1 - blocked * strength[tiles.scene, None], rows, columns)
+    blocked = trace(shapes, scenes.heights, to_hit, 0.995, looks.meshes)[1] >= 0
+    hard = _untile(1 - blocked * looks.shadow[tiles.scene, None], rows, columns)
     padded = torch.nn.functional.pad(hard[:, None], (1, 1, 1, 1), mode="replicate")
     return _tiled(torch.nn.functional.avg_pool2d(padded, 3, stride=1)[:, 0])
 
 
 def _colors(
     scenes: Scenes, shapes: Shapes, looks: Looks, tiles: Tiles, t: Tensor, shape: Tensor,
-    light: Tensor, pixel: Tensor,
+    triangle: Tensor, light: Tensor, pixel: Tensor,
 ) -> Float[Tensor, "tile ray 3"]:  # fmt: skip
     directions = tiles.directions.mT.flatten(0, 1)
     scene = tiles.scene.repeat_interleave(t.shape[1])
@@ -163,13 +188,15 @@ def _colors(
     points = Points(
         scene=scene.index_select(0, hit),
         shape=flat_shape.index_select(0, hit),
+        triangle=triangle.flatten().index_select(0, hit),
         position=origin.index_select(0, hit) + ray * distance[:, None],
         direction=unit(ray),
         footprint=distance * pixel.index_select(0, hit),
         light=light.flatten().index_select(0, hit),
     )
     color = torch.empty(len(flat_t), 3, device=t.device)
-    color[hit] = shade(shapes, scenes.heights, scenes.light, looks.atlas, looks.textures, points)
-    sky = looks.textures[scene[miss], 0]
-    color[miss] = sky_color(looks.atlas, sky, unit(directions[miss]), pixel[miss])
+    color[hit] = shade(
+        shapes, scenes.heights, scenes.light, looks.atlas, looks.textures, looks.meshes, points
+    )
+    color[miss] = _sky(looks, scene[miss], unit(directions[miss]), pixel[miss])
     return color.unflatten(0, t.shape)

@@ -1,15 +1,19 @@
 """Colors of the points that rays meet: filtered textures, soft light, shadows, gloss."""
 
+import math
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from models.data.procedural.atlas import Atlas, sample
+from models.data.procedural.meshes import CLUSTER, Meshes, barycentric
 from models.data.procedural.shapes import (
     CARD,
     CYLINDER,
     ELLIPSOID,
+    MESH,
     TERRAIN,
     Shapes,
     height_at,
@@ -31,80 +35,16 @@ class Light:
 
 
 @dataclass(frozen=True)
-class Atlas:
-    """Textures with all their half-size levels, as rows of RGB."""
-
-    rows: Float[Tensor, "row 3"]
-    starts: Int[Tensor, " level"]  # row of each level's first texel in the first texture
-    sizes: Int[Tensor, "level 2"]  # (height, width)
-    per_texture: int  # rows
-
-
-@dataclass(frozen=True)
 class Points:
     """Where rays hit."""
 
     scene: Int[Tensor, " point"]
     shape: Int[Tensor, " point"]
+    triangle: Int[Tensor, " point"]  # of the mesh, where the shape is one
     position: Float[Tensor, "point 3"]
     direction: Float[Tensor, "point 3"]  # of the ray, unit
     footprint: Float[Tensor, " point"]  # length across the ray that it stands for
     light: Float[Tensor, " point"]  # share of the lamp that arrives
-
-
-def build_atlas(textures: Float[Tensor, "texture 3 height width"]) -> Atlas:
-    """Average textures down to single texels."""
-    levels, sizes = [], []
-    while True:
-        levels.append(textures.permute(0, 2, 3, 1).flatten(1, 2))
-        sizes.append(tuple(textures.shape[-2:]))
-        if sizes[-1] == (1, 1):
-            break
-        kernel = tuple(min(2, extent) for extent in sizes[-1])
-        textures = torch.nn.functional.avg_pool2d(textures, kernel)
-    starts = torch.tensor([0] + [level.shape[1] for level in levels[:-1]]).cumsum(0)
-    rows = torch.cat(levels, dim=1)
-    return Atlas(
-        rows.flatten(0, 1),
-        starts.to(rows.device),
-        torch.tensor(sizes, device=rows.device),
-        rows.shape[1],
-    )
-
-
-def sample(
-    atlas: Atlas,
-    texture: Int[Tensor, " point"],
-    repeats: Float[Tensor, "point 2"],
-    lod: Float[Tensor, " point"],
-) -> Float[Tensor, "point 3"]:
-    """Trilinear, mirrored at every repeat; `lod` = log2(repeats that a ray covers)."""
-    level = (lod + atlas.sizes[0].amax().log2()).clamp(0, len(atlas.starts) - 1)
-    finer = level.floor()
-    coarser = (finer + 1).clamp(max=len(atlas.starts) - 1)
-    folded = 1 - (1 - repeats.remainder(2)).abs()
-    fine = _bilinear(atlas, texture, folded, finer.long())
-    return torch.lerp(
-        fine,
-        _bilinear(atlas, texture, folded, coarser.long()),
-        (level - finer)[:, None],
-    )
-
-
-def _bilinear(atlas: Atlas, texture: Tensor, place: Tensor, level: Tensor) -> Tensor:
-    height, width = atlas.sizes.index_select(0, level).unbind(-1)
-    x = (place[:, 0] * width - 0.5).clamp_min(0).minimum(width - 1)
-    y = (place[:, 1] * height - 0.5).clamp_min(0).minimum(height - 1)
-    left, top = x.long(), y.long()
-    across, down = (x - left)[:, None], (y - top)[:, None]
-    step_x = (left + 1 < width).long()
-    step_y = (top + 1 < height).long() * width
-    row = texture * atlas.per_texture + atlas.starts.index_select(0, level) + top * width + left
-    rows = atlas.rows
-    upper = torch.lerp(rows.index_select(0, row), rows.index_select(0, row + step_x), across)
-    row = row + step_y
-    lower = torch.lerp(rows.index_select(0, row), rows.index_select(0, row + step_x), across)
-    return torch.lerp(upper, lower, down)
 
 
 def shade(
@@ -113,6 +53,7 @@ def shade(
     light: Light,
     atlas: Atlas,
     textures: Int[Tensor, "scene texture"],
+    meshes: Meshes | None,
     points: Points,
 ) -> Float[Tensor, "point 3"]:
     """Colors, a bounded number of points at a time."""
@@ -127,7 +68,15 @@ def shade(
             flat.axes.index_select(0, which),
         )
         normal = _local_normal(flat, which, local, heights, part.scene)
+        solid = None if meshes is None else (flat.kind.index_select(0, which) == MESH).nonzero()
+        if meshes is not None and solid is not None and len(solid):
+            solid = solid[:, 0]
+            faces = _faces(meshes, flat, which[solid], part.triangle[solid], local[solid])
+            normal = normal.index_copy(0, solid, faces.normal)
         surface = _surface_color(flat, which, local, normal, atlas, textures, part)
+        if meshes is not None and solid is not None and len(solid):
+            own = _mesh_color(meshes, faces, surface[solid], part.footprint[solid])
+            surface = surface.index_copy(0, solid, own)
         world_normal = torch.einsum("pij,pj->pi", flat.axes.index_select(0, which), normal)
         colors.append(_lit(surface, world_normal, flat.gloss.index_select(0, which), light, part))
     return torch.cat(colors)
@@ -152,6 +101,45 @@ def _local_normal(
             0, ground, _slope(half[ground], inside[ground], heights, scene[ground])
         )
     return unit(normal)
+
+
+@dataclass(frozen=True)
+class _Faces:
+    """Triangles of meshes that were hit, in their shapes' own axes."""
+
+    normal: Float[Tensor, "point 3"]
+    uv: Float[Tensor, "point 2"]
+    uv_per_meter: Float[Tensor, " point"]
+    material: Int[Tensor, " point"]
+    own: Float[Tensor, "point 1"]  # 1 where a mesh has the colors that it came with
+
+
+def _faces(meshes: Meshes, flat: Shapes, which: Tensor, triangle: Tensor, local: Tensor) -> _Faces:
+    half = flat.half.index_select(0, which)
+    triangle = meshes.first[flat.mesh.index_select(0, which)] * CLUSTER + triangle
+    corners, uvs = meshes.corners[triangle], meshes.uvs[triangle]
+    shares = barycentric(corners, local / half)
+    edges = (corners[:, 1:] - corners[:, :1]) * half[:, None]
+    normal = torch.linalg.cross(*edges.unbind(1))
+    length = edges.norm(dim=-1).amax(1).clamp_min(1e-6)
+    across = (uvs[:, 1:] - uvs[:, :1]).norm(dim=-1).amax(1)
+    return _Faces(
+        normal=unit(normal / normal.norm(dim=-1, keepdim=True).clamp_min(1e-20)),
+        uv=(shares[..., None] * uvs).sum(1),
+        uv_per_meter=across / length,
+        material=meshes.material[triangle],
+        own=flat.petals.index_select(0, which)[:, None],
+    )
+
+
+def _mesh_color(meshes: Meshes, faces: _Faces, made_up: Tensor, footprint: Tensor) -> Tensor:
+    """What a mesh came with, or a made-up look, a little different in every material."""
+    picture = meshes.picture[faces.material]
+    lod = (footprint * faces.uv_per_meter).clamp_min(1e-6).log2()
+    textured = sample(meshes.atlas, picture.clamp_min(0), faces.uv.remainder(1), lod)
+    brought = torch.where((picture >= 0)[:, None], textured, meshes.color[faces.material])
+    jitter = (faces.material[:, None] * made_up.new_tensor([12.9, 78.2, 37.7])).sin()
+    return torch.lerp(made_up * (1 + 0.35 * jitter), brought, faces.own)
 
 
 def _slope(half: Tensor, inside: Tensor, heights: Tensor, scene: Tensor) -> Tensor:
@@ -230,3 +218,14 @@ def sky_color(
     sampled = sample(atlas, texture, repeats, (footprint * 0.8).clamp_min(1e-6).log2())
     mean = atlas.rows.index_select(0, texture * atlas.per_texture + atlas.starts[-1])
     return 0.3 + 0.7 * torch.lerp(mean, sampled, 0.6)
+
+
+def panorama_color(
+    panoramas: Atlas, which: Int[Tensor, " point"], turn: Float[Tensor, " point"],
+    direction: Float[Tensor, "point 3"], footprint: Float[Tensor, " point"],
+) -> Float[Tensor, "point 3"]:  # fmt: skip
+    """What a panorama shows in a direction: equirectangular, its middle ahead, turned about y."""
+    around = (torch.atan2(direction[:, 0], direction[:, 2]) + turn) / math.tau + 0.5
+    down = direction[:, 1].clamp(-1, 1).asin() / math.pi + 0.5
+    lod = (footprint / math.tau).clamp_min(1e-6).log2()
+    return sample(panoramas, which, torch.stack([around.remainder(1), down], dim=-1), lod)

@@ -7,10 +7,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-BOX, ELLIPSOID, CYLINDER, CARD, TERRAIN = range(5)
+from models.data.procedural.meshes import Meshes, meet
+
+BOX, ELLIPSOID, CYLINDER, CARD, TERRAIN, MESH = range(6)
 FAR = 1000.0  # depth where a ray meets nothing: the sky
 _PAIRS_AT_ONCE = 2_000_000  # (ray, shape) pairs intersected in one go: bounds the memory
 _MARCH_STEPS, _BISECTIONS = 20, 8
+_BITS = 20  # of the number of a triangle, behind that of its shape
+_NOTHING = 0xFFFFFFFF
 
 
 @dataclass(frozen=True)
@@ -29,13 +33,15 @@ class Shapes:
     half: Float[Tensor, "*scene shape 3"]
     petals: Float[
         Tensor, "*scene shape"
-    ]  # cards: 0 = ellipse, n = n-petalled; negative = rectangle
+    ]  # cards: 0 = ellipse, n = n-petalled; negative = rectangle; meshes: 1 = own colors
     texture: Int[Tensor, "*scene shape"]  # which of the scene's textures
     tile: Float[Tensor, "*scene shape"]  # length of one repeat; 0 = once over the whole shape
     offset: Float[Tensor, "*scene shape 2"]  # of the texture, in repeats
     tint: Float[Tensor, "*scene shape 3"]
     contrast: Float[Tensor, "*scene shape"]  # of the texture; 0 = plain color
     gloss: Float[Tensor, "*scene shape"]
+    mesh: Int[Tensor, "*scene shape"]  # which one, if the kind is MESH
+    opening: Bool[Tensor, "*scene shape"]  # through which the sky is seen
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Shapes":
         """Apply one function to every tensor."""
@@ -85,24 +91,47 @@ def trace(
     heights: Float[Tensor, "scene n n"],
     tiles: Tiles,
     limit: float | int = FAR,
-) -> tuple[Float[Tensor, "tile ray"], Int[Tensor, "tile ray"]]:
-    """The nearest hit of every ray: its t (`limit` if none is nearer), and which shape (or -1)."""
-    tile, shape = _candidates(shapes, tiles).nonzero(as_tuple=True)
+    meshes: Meshes | None = None,
+) -> tuple[Float[Tensor, "tile ray"], Int[Tensor, "tile ray"], Int[Tensor, "tile ray"]]:
+    """The nearest hit of every ray.
+
+    Args:
+        shapes: Of all scenes.
+        heights: Of all scenes' terrains.
+        tiles: The rays.
+        limit: What t is where nothing is nearer.
+        meshes: What shapes of kind MESH are; without, they are the boxes around them.
+
+    Returns:
+        t; which shape, or -1; and of a mesh which triangle.
+    """
+    cone = _cones(tiles)
+    tile, shape = _candidates(shapes, tiles, cone).nonzero(as_tuple=True)
     flat = shapes.map(lambda value: value.flatten(0, 1))
     kinds = shapes.kind.shape[1] * tiles.scene[tile] + shape
     rays = tiles.directions.shape[-1]
     bits = torch.full((), limit, device=tile.device).view(torch.int32).long()
-    nearest = ((bits << 32) | 0xFFFFFFFF).expand(len(tiles.scene), rays).contiguous()
-    for kind in (BOX, ELLIPSOID, CYLINDER, CARD, TERRAIN):
+    nearest = ((bits << 32) | _NOTHING).expand(len(tiles.scene), rays).contiguous()
+    for kind in (BOX, ELLIPSOID, CYLINDER, CARD, TERRAIN, *(() if meshes else (MESH,))):
         pairs = (flat.kind[kinds] == kind).nonzero()[:, 0]
         for some in pairs.split(max(1, _PAIRS_AT_ONCE // rays)) if len(pairs) else ():
             where, which = tile[some], kinds[some]
             t = _intersect(kind, flat, which, tiles, where, heights)
-            key = (t.view(torch.int32).long() << 32) | shape[some][:, None]
+            key = (t.view(torch.int32).long() << 32) | (shape[some] << _BITS)[:, None]
             nearest.scatter_reduce_(0, where[:, None].expand(-1, rays), key, "amin")
+    solid = (flat.kind[kinds] == MESH).nonzero()[:, 0] if meshes else kinds[:0]
+    if meshes and len(solid):
+        where, which = tile[solid], kinds[solid]
+        start, direction = _to_box(flat, which, tiles, where)
+        planes = _planes(flat, which, tiles, where, cone)
+        for pair, triangle, t in meet(meshes, flat.mesh[which], planes, start, direction):
+            code = (shape[solid[pair]] << _BITS) | triangle
+            key = (t.view(torch.int32).long() << 32) | code[:, None]
+            nearest.scatter_reduce_(0, where[pair][:, None].expand(-1, rays), key, "amin")
     t = (nearest >> 32).to(torch.int32).view(torch.float32)
-    found = nearest & 0xFFFFFFFF
-    return t, torch.where(found == 0xFFFFFFFF, -1, found)
+    found = nearest & _NOTHING
+    hit = found != _NOTHING
+    return t, torch.where(hit, found >> _BITS, -1), found & ((1 << _BITS) - 1)
 
 
 def unit(vector: Tensor, dim: int = -1) -> Tensor:
@@ -114,11 +143,46 @@ def unit(vector: Tensor, dim: int = -1) -> Tensor:
     return vector * square.rsqrt().unsqueeze(dim)
 
 
-def _candidates(shapes: Shapes, tiles: Tiles) -> Bool[Tensor, "tile shape"]:
-    """Which shapes' bounding spheres touch the cone around each tile's rays."""
+def _cones(tiles: Tiles) -> tuple[Float[Tensor, "tile 3"], Float[Tensor, " tile"]]:
+    """Axis and half opening angle of a cone around each tile's rays."""
     rays = unit(tiles.directions, dim=1)
     axis = unit(rays.mean(-1))
-    spread = (axis[:, None] @ rays)[:, 0].amin(-1).clamp(-1, 1).acos() + 1e-3
+    return axis, (axis[:, None] @ rays)[:, 0].amin(-1).clamp(-1, 1).acos() + 1e-3
+
+
+def _planes(
+    flat: Shapes, which: Tensor, tiles: Tiles, where: Tensor, cone: tuple[Tensor, Tensor]
+) -> Float[Tensor, "pair 4 4"]:
+    """Four planes around a tile's cone, in a shape's box from -1 to 1: normals in, offsets."""
+    axis, spread = cone[0][where], cone[1][where]
+    least = torch.nn.functional.one_hot(axis.abs().argmin(-1), 3).to(axis)
+    right = unit(torch.linalg.cross(axis, least))
+    up = torch.linalg.cross(axis, right)
+    sides = torch.stack([right, -right, up, -up], dim=1)
+    normal = sides * spread.cos()[:, None, None] + axis[:, None] * spread.sin()[:, None, None]
+    normal = torch.where((spread < 1.5)[:, None, None], normal, 0.0)  # wider is everywhere
+    to_center = flat.center.index_select(0, which) - tiles.origins[where]
+    offset = (normal @ to_center[..., None])[..., 0]
+    axes, half = flat.axes.index_select(0, which), flat.half.index_select(0, which)
+    return torch.cat([normal @ axes * half[:, None], offset[..., None]], dim=-1)
+
+
+def _to_box(
+    flat: Shapes, which: Tensor, tiles: Tiles, where: Tensor
+) -> tuple[Float[Tensor, "pair 3"], Float[Tensor, "pair 3 ray"]]:
+    """Tiles' rays in shapes' boxes from -1 to 1."""
+    half = flat.half.index_select(0, which)
+    axes = flat.axes.index_select(0, which) / half[:, None]
+    offset = tiles.origins.index_select(0, where) - flat.center.index_select(0, which)
+    start = (offset[:, None] @ axes)[:, 0]
+    return start, axes.mT @ tiles.directions.index_select(0, where)
+
+
+def _candidates(
+    shapes: Shapes, tiles: Tiles, cone: tuple[Tensor, Tensor]
+) -> Bool[Tensor, "tile shape"]:
+    """Which shapes' bounding spheres touch the cone around each tile's rays."""
+    axis, spread = cone
     to_center = shapes.center[tiles.scene] - tiles.origins[:, None]
     along = (to_center @ axis[..., None])[..., 0]
     distance = to_center.square().sum(-1).clamp_min(1e-12).sqrt()

@@ -1,0 +1,58 @@
+"""What worlds are made of: textures, and where there are any, panoramas and meshes."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from models.data.procedural.atlas import Atlas, build_atlas
+from models.data.procedural.blocks import MATERIALS_PER_SCENE, TEXTURES_PER_SCENE
+from models.data.procedural.dice import Dice
+from models.data.procedural.meshes import Meshes
+
+_MATERIALS = 0.4  # share of the textures, the most even ones, that large surfaces are made of
+
+
+@dataclass(frozen=True)
+class Assets:
+    """Everything on one device."""
+
+    textures: Float[Tensor, "texture 3 _height _width"]
+    panoramas: Float[Tensor, "panorama 3 _rows _columns"] | None = None  # equirectangular
+    meshes: Meshes | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where they are."""
+        return self.textures.device
+
+    def to(self, device: torch.device) -> "Assets":
+        """Copy to a device."""
+        panoramas = None if self.panoramas is None else self.panoramas.to(device)
+        meshes = None if self.meshes is None else self.meshes.to(device)
+        return Assets(self.textures.to(device), panoramas, meshes)
+
+    @cached_property
+    def materials(self) -> Int[Tensor, " material"]:
+        """Numbers of the textures that look the same everywhere, as plaster and grass do.
+
+        What differs from one sixteenth of a photo to the next makes it a picture of something.
+        """
+        coarse = torch.nn.functional.adaptive_avg_pool2d(self.textures, 4)
+        unevenness = coarse.flatten(2).std(dim=-1).mean(1)
+        count = max(1, round(_MATERIALS * len(self.textures)))
+        return unevenness.argsort(stable=True)[:count]
+
+    @cached_property
+    def skies(self) -> Atlas | None:
+        """The panoramas, filtered."""
+        return None if self.panoramas is None else build_atlas(self.panoramas)
+
+    def choose(self, dice: Dice, scenes: int) -> Int[Tensor, "scene texture"]:
+        """Every scene's textures: the first ones materials, the others anything."""
+        even = dice.integer(0, len(self.materials), scenes, MATERIALS_PER_SCENE)
+        rest = TEXTURES_PER_SCENE - MATERIALS_PER_SCENE
+        any_of = dice.integer(0, len(self.textures), scenes, rest)
+        return torch.cat([self.materials.to(even.device)[even], any_of], dim=1)

@@ -1,0 +1,235 @@
+"""Triangle meshes of real things, and where rays meet them."""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from models.data.procedural.atlas import Atlas, build_atlas
+
+CLUSTER = 32  # triangles that lie close together and are looked at, or not, as one
+MOST_TRIANGLES = 3_000  # of a mesh: larger ones are left out
+_CLUSTERS_AT_ONCE = 400_000  # of (bundle of rays, cluster) pairs: bounds the memory
+_PICTURE = 96  # pixels along the sides of meshes' own textures
+_GLASS = 0.3  # faces less opaque than this are left out
+_FIELDS = (
+    *("verts", "uvs", "faces", "face_mat", "v_off", "f_off", "mat_off"),
+    *("mat_kd", "mat_alpha", "mat_tex", "tex_blob", "tex_off"),
+)
+
+
+@dataclass(frozen=True)
+class Meshes:
+    """Triangles of many meshes, each in a box of its own from -1 to 1 along every axis.
+
+    Axes are those of worlds: y down. Every mesh has whole clusters, filled up with copies.
+    """
+
+    corners: Float[Tensor, "triangle 3 3"]
+    uvs: Float[Tensor, "triangle 3 2"]
+    material: Int[Tensor, " triangle"]
+    centers: Float[Tensor, "cluster 3"]
+    extents: Float[Tensor, "cluster 3"]
+    first: Int[Tensor, " mesh"]  # cluster
+    count: Int[Tensor, " mesh"]  # of clusters
+    half: Float[Tensor, "mesh 3"]  # half sizes in meters
+    color: Float[Tensor, "material 3"]
+    picture: Int[Tensor, " material"]  # which texture of the atlas; -1: none
+    atlas: Atlas
+
+    def to(self, device: torch.device) -> "Meshes":
+        """Copy to a device."""
+        atlas = Atlas(**{
+            name: value.to(device) if isinstance(value, Tensor) else value
+            for name, value in vars(self.atlas).items()
+        })  # fmt: skip
+        others = {name: value for name, value in vars(self).items() if name != "atlas"}
+        return Meshes(**{name: value.to(device) for name, value in others.items()}, atlas=atlas)
+
+    def find(
+        self, low: float | int, high: float | int, tallest: float | int = 1e9
+    ) -> Int[Tensor, " found"]:
+        """Numbers of meshes whose longest side, in meters, is within bounds; all, if none is."""
+        longest = 2 * self.half.amax(1)
+        good = (longest >= low) & (longest <= high) & (2 * self.half[:, 1] <= tallest)
+        return (good if good.any() else ~good).nonzero()[:, 0]
+
+
+def load_meshes(file: Path) -> Meshes:
+    """Read meshes packed as arrays.
+
+    The .npz holds, for all meshes one after the other: `verts` (meters; y up, standing on y = 0)
+    with `uvs` (v up; beyond 0 to 1 a texture repeats), `faces` with three numbers of vertices and
+    `face_mat` with one of a material each, both counted from the mesh's first. `v_off`, `f_off`
+    and `mat_off` say where each mesh begins, and end with the total. A material has a color
+    `mat_kd`, an opacity `mat_alpha` and a number of a texture `mat_tex`, or -1. Texture i is the
+    JPEG in `tex_blob` from `tex_off[i]` to `tex_off[i + 1]`. No side of a face is its back.
+
+    Raises:
+        ValueError: If it is no such file.
+    """
+    try:
+        with np.load(file) as packed:
+            data = {name: packed[name] for name in _FIELDS}
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"{file} is no file of meshes ({error})") from error
+    parts = [_read_mesh(data, index) for index in range(len(data["v_off"]) - 1)]
+    parts = [part for part in parts if part is not None]
+    if not parts:
+        raise ValueError(f"{file} has no mesh of {MOST_TRIANGLES} triangles or fewer")
+    corners, uvs, material, half = (list(each) for each in zip(*parts, strict=True))
+    count = torch.tensor([len(part) // CLUSTER for part in corners])
+    triangles = torch.from_numpy(np.concatenate(corners))
+    groups = triangles.view(-1, CLUSTER * 3, 3)
+    low, high = groups.amin(1), groups.amax(1)
+    return Meshes(
+        corners=triangles,
+        uvs=torch.from_numpy(np.concatenate(uvs)),
+        material=torch.from_numpy(np.concatenate(material)),
+        centers=(low + high) / 2,
+        extents=(high - low) / 2,
+        first=count.cumsum(0) - count,
+        count=count,
+        half=torch.from_numpy(np.stack(half)),
+        color=torch.from_numpy(data["mat_kd"].astype(np.float32)),
+        picture=torch.from_numpy(data["mat_tex"].astype(np.int64)),
+        atlas=build_atlas(_read_pictures(data)),
+    )
+
+
+def _read_mesh(
+    data: dict[str, np.ndarray], index: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:
+    """Corners, texture coordinates, materials and half size of a mesh; None if it has too many."""
+    vertices = slice(data["v_off"][index], data["v_off"][index + 1])
+    chosen = slice(data["f_off"][index], data["f_off"][index + 1])
+    material = data["face_mat"][chosen].astype(np.int64) + data["mat_off"][index]
+    solid = data["mat_alpha"][material] >= _GLASS
+    faces, material = data["faces"][chosen][solid].astype(np.int64), material[solid]
+    if not 0 < len(faces) <= MOST_TRIANGLES:
+        return None
+    points = data["verts"][vertices].astype(np.float32) * np.array([1, -1, -1], np.float32)
+    low, high = points[faces].min((0, 1)), points[faces].max((0, 1))
+    half = np.maximum((high - low) / 2, 2e-3)
+    corners = ((points - (low + high) / 2) / half)[faces]
+    order = _along_a_curve(corners.mean(1))
+    order = np.concatenate([order, np.repeat(order[-1:], -len(order) % CLUSTER)])
+    uvs = data["uvs"][vertices].astype(np.float32) * np.array([1, -1], np.float32)
+    return corners[order], uvs[faces][order], material[order], half
+
+
+def _along_a_curve(points: np.ndarray) -> np.ndarray:
+    """An order in which neighbors are close: their coordinates' bits interleaved."""
+    cells = ((points.clip(-1, 1) + 1) * 511.5).astype(np.int64)
+    key = np.zeros(len(points), np.int64)
+    for bit in range(10):
+        for axis in range(3):
+            key |= ((cells[:, axis] >> bit) & 1) << (3 * bit + axis)
+    return np.argsort(key, kind="stable")
+
+
+def _read_pictures(data: dict[str, np.ndarray]) -> Float[Tensor, "texture 3 height width"]:
+    pictures = [np.full((3, _PICTURE, _PICTURE), 0.5, np.float32)]  # never none at all
+    for start, end in zip(data["tex_off"][:-1], data["tex_off"][1:], strict=True):
+        try:
+            image = Image.open(io.BytesIO(data["tex_blob"][start:end].tobytes())).convert("RGB")
+        except UnidentifiedImageError as error:
+            raise ValueError(f"a texture of the meshes cannot be decoded ({error})") from error
+        small = np.asarray(image.resize((_PICTURE, _PICTURE)), np.float32) / 255
+        pictures.append(small.transpose(2, 0, 1))
+    return torch.from_numpy(np.stack(pictures[1:] or pictures))
+
+
+def meet(
+    meshes: Meshes,
+    mesh: Int[Tensor, " pair"],
+    planes: Float[Tensor, "pair 4 4"],
+    start: Float[Tensor, "pair 3"],
+    direction: Float[Tensor, "pair 3 ray"],
+) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Where bundles of rays meet triangles.
+
+    Args:
+        meshes: All there are.
+        mesh: The one that each bundle may meet.
+        planes: Around each bundle, in the mesh's box: normals inward, and offsets.
+        start: Of the rays, in the mesh's box.
+        direction: Likewise.
+
+    Returns:
+        Parts of the answer: which pairs, which of the mesh's triangles, and t of every ray, inf
+        where it misses.
+    """
+    parts = []
+    some = meshes.count[mesh].cumsum(0)
+    for chosen in _split(some):
+        pair, cluster = _near(meshes, mesh[chosen], planes[chosen])
+        pair, triangle = _inside(meshes, pair, cluster, planes[chosen])
+        at_once = max(1, 2_000_000 // direction.shape[-1])
+        for one, other in zip(pair.split(at_once), triangle.split(at_once), strict=True):
+            which = one + chosen.start
+            t = _cross(meshes.corners[other], start[which], direction[which])
+            parts.append((which, other - meshes.first[mesh[which]] * CLUSTER, t))
+    return parts
+
+
+def _split(total: Tensor) -> list[slice]:
+    """Runs of pairs with a bounded number of clusters."""
+    if not len(total):
+        return []
+    group = torch.div(total, _CLUSTERS_AT_ONCE, rounding_mode="floor")
+    sizes = torch.unique_consecutive(group, return_counts=True)[1].tolist()
+    ends = np.cumsum(sizes).tolist()
+    return [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
+
+
+def _near(meshes: Meshes, mesh: Tensor, planes: Tensor) -> tuple[Tensor, Tensor]:
+    """Pairs of a bundle and a cluster whose box is on the inner side of all planes, in part."""
+    count = meshes.count[mesh]
+    pair = torch.arange(len(mesh), device=mesh.device).repeat_interleave(count)
+    within = torch.arange(len(pair), device=mesh.device) - (count.cumsum(0) - count)[pair]
+    cluster = meshes.first[mesh][pair] + within
+    normal = planes[..., :3]
+    reach = (normal[pair] @ meshes.centers[cluster][..., None])[..., 0] + planes[pair, :, 3]
+    reach = reach + (normal.abs()[pair] @ meshes.extents[cluster][..., None])[..., 0]
+    near = (reach >= 0).all(1)
+    return pair[near], cluster[near]
+
+
+def _inside(meshes: Meshes, pair: Tensor, cluster: Tensor, planes: Tensor) -> tuple[Tensor, Tensor]:
+    """The same of triangles."""
+    corners = meshes.corners.view(-1, CLUSTER * 3, 3)[cluster]
+    side = planes[pair, :, :3] @ corners.mT + planes[pair, :, 3:]
+    near = (side.unflatten(-1, (CLUSTER, 3)).amax(-1) >= 0).all(1)
+    row, column = near.nonzero(as_tuple=True)
+    return pair[row], cluster[row] * CLUSTER + column
+
+
+def _cross(corners: Tensor, start: Tensor, direction: Tensor) -> Float[Tensor, "hit ray"]:
+    """Cramer's rule for start + t direction = corner + u edge + v other edge."""
+    corner, edge, other = corners[:, 0], *(corners[:, 1:] - corners[:, :1]).unbind(1)
+    normal = torch.linalg.cross(edge, other)
+    to_start = start - corner
+    rows = [normal, torch.linalg.cross(to_start, other), torch.linalg.cross(edge, to_start)]
+    along, u, v = (torch.stack(rows, dim=1) @ direction).unbind(1)
+    inverse = 1 / torch.where(along.abs() < 1e-12, 1e-12, along)
+    t, u, v = -(to_start * normal).sum(-1, keepdim=True) * inverse, u * inverse, v * inverse
+    return torch.where((u >= 0) & (v >= 0) & (u + v <= 1) & (t > 1e-4), t, torch.inf)
+
+
+def barycentric(
+    corners: Float[Tensor, "point 3 3"], position: Float[Tensor, "point 3"]
+) -> Float[Tensor, "point 3"]:
+    """Shares of three corners in points on their triangles."""
+    edge, other = (corners[:, 1:] - corners[:, :1]).unbind(1)
+    offset = position - corners[:, 0]
+    a, b, c = ((x * y).sum(-1) for x, y in ((edge, edge), (edge, other), (other, other)))
+    d, e = (offset * edge).sum(-1), (offset * other).sum(-1)
+    scale = 1 / (a * c - b * b).clamp_min(1e-20)
+    u, v = (c * d - b * e) * scale, (a * e - b * d) * scale
+    return torch.stack([1 - u - v, u, v], dim=-1)
