@@ -16,6 +16,11 @@ class Atlas:
     sizes: Int[Tensor, "level 2"]  # (height, width)
     per_texture: int  # rows
 
+    def to(self, device: torch.device) -> "Atlas":
+        """Copy to a device."""
+        moved = (value.to(device) for value in (self.rows, self.starts, self.sizes))
+        return Atlas(*moved, self.per_texture)
+
 
 def build_atlas(textures: Float[Tensor, "texture 3 height width"]) -> Atlas:
     """Average textures down to single texels."""

@@ -44,12 +44,9 @@ class Meshes:
 
     def to(self, device: torch.device) -> "Meshes":
         """Copy to a device."""
-        atlas = Atlas(**{
-            name: value.to(device) if isinstance(value, Tensor) else value
-            for name, value in vars(self.atlas).items()
-        })  # fmt: skip
         others = {name: value for name, value in vars(self).items() if name != "atlas"}
-        return Meshes(**{name: value.to(device) for name, value in others.items()}, atlas=atlas)
+        moved = {name: value.to(device) for name, value in others.items()}
+        return Meshes(**moved, atlas=self.atlas.to(device))
 
     def find(
         self, low: float | int, high: float | int, tallest: float | int = 1e9
@@ -134,7 +131,7 @@ def _along_a_curve(points: np.ndarray) -> np.ndarray:
 
 
 def _read_pictures(data: dict[str, np.ndarray]) -> Float[Tensor, "texture 3 height width"]:
-    pictures = [np.full((3, _PICTURE, _PICTURE), 0.5, np.float32)]  # never none at all
+    pictures = []
     for start, end in zip(data["tex_off"][:-1], data["tex_off"][1:], strict=True):
         try:
             image = Image.open(io.BytesIO(data["tex_blob"][start:end].tobytes())).convert("RGB")
@@ -142,7 +139,7 @@ def _read_pictures(data: dict[str, np.ndarray]) -> Float[Tensor, "texture 3 heig
             raise ValueError(f"a texture of the meshes cannot be decoded ({error})") from error
         small = np.asarray(image.resize((_PICTURE, _PICTURE)), np.float32) / 255
         pictures.append(small.transpose(2, 0, 1))
-    return torch.from_numpy(np.stack(pictures[1:] or pictures))
+    return torch.from_numpy(np.stack(pictures or [np.zeros((3, 1, 1), np.float32)]))  # never none
 
 
 def meet(
