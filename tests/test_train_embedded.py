@@ -30,13 +30,13 @@ def textures() -> torch.Tensor:
 
 def test_a_small_checkpoint_goes_on_bit_for_bit_as_the_run_that_wrote_it(textures, tmp_path: Path):
     run = start(TINY, CPU)
-    for _ in range(3):
+    for _ in range(2):
         take_step(run, next_worlds(run, textures))
     save_small(settle(run), tmp_path / "state.pt")
     save(run, tmp_path / CHECKPOINT)
     runs = [run, resume(tmp_path / CHECKPOINT, CPU), resume_small(tmp_path / "state.pt", CPU)]
     for each in runs:
-        for _ in range(2):  # across a draw of new worlds
+        for _ in range(3):  # across a draw of new worlds
             take_step(each, next_worlds(each, textures))
 
     assert [each.step for each in runs] == [5, 5, 5]
@@ -48,6 +48,17 @@ def test_a_small_checkpoint_goes_on_bit_for_bit_as_the_run_that_wrote_it(texture
             assert torch.equal(value, other.average.state_dict()[name]), name
     weights = sum(parameter.numel() for parameter in run.network.parameters())
     assert (tmp_path / "state.pt").stat().st_size < 6.5 * weights + 3e5
+
+
+def test_several_batches_are_drawn_at_a_time_and_each_is_as_large_as_asked(textures):
+    run = start(TINY, CPU)
+    held = []
+    for run.step in range(5):
+        assert next_worlds(run, textures).images.shape[0] == TINY.batch
+        held.append(list(run.worlds))
+
+    assert [len(worlds) for worlds in held] == [2, 2, 2, 2, 3]
+    assert held[0] == held[3] and held[4][0] is held[0][1]
 
 
 def test_settling_keeps_what_a_step_is_made_of(textures):

@@ -25,6 +25,7 @@ class TrainConfig(ABC, Generic[NetworkT]):
     sizes: tuple[tuple[int, int], ...]  # of the photos, drawn in turn
     batch: int
     seed: int = 0
+    drawn: int = 1  # batches of worlds drawn at a time: on a GPU many cost hardly more than one
     reuse: int = 1  # steps per batch of worlds drawn
     kept: int = 1  # batches in memory that a step chooses from
     total_steps: int  # at which the learning rate has come down

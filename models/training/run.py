@@ -121,16 +121,17 @@ def choose_assets(
 
 
 def next_worlds(run: Run[NetworkT], textures: Textures) -> WorldBatch:
-    """One of the batches in memory, the oldest of which gives way to a new one now and then."""
+    """One of the batches in memory, the oldest of which give way to new ones now and then."""
     config = run.config
-    drawn, uses = divmod(run.step, config.reuse)
+    drawn, uses = divmod(run.step, config.reuse * config.drawn)
     if uses == 0 or not run.worlds:
         size = config.sizes[drawn % len(config.sizes)]
         worlds = generate(
-            config.batch, config.views(run.step), size, textures, run.generator,
+            config.batch * config.drawn, config.views(run.step), size, textures, run.generator,
             next(run.network.parameters()).device, config.difficulty(run.step),
         )  # fmt: skip
-        run.worlds = [*run.worlds, worlds][-config.kept :]
+        parts = zip(*(value.split(config.batch) for value in vars(worlds).values()), strict=True)
+        run.worlds = [*run.worlds, *(WorldBatch(*part) for part in parts)][-config.kept :]
     source = run.generator
     return run.worlds[
         int(torch.randint(len(run.worlds), (), generator=source, device=source.device))

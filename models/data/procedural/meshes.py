@@ -163,11 +163,10 @@ def meet(
         where it misses.
     """
     parts = []
-    some = meshes.count[mesh].cumsum(0)
-    for chosen in _split(some):
+    for chosen in _split(meshes.count[mesh].cumsum(0)):
         pair, cluster = _near(meshes, mesh[chosen], planes[chosen])
         pair, triangle = _inside(meshes, pair, cluster, planes[chosen])
-        at_once = max(1, 2_000_000 // direction.shape[-1])
+        at_once = max(1, 2_000_000 // direction.shape[-1]) * (16 if mesh.is_cuda else 1)
         for one, other in zip(pair.split(at_once), triangle.split(at_once), strict=True):
             which = one + chosen.start
             t = _cross(meshes.corners[other], start[which], direction[which])

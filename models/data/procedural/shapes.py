@@ -12,7 +12,8 @@ from models.data.procedural.meshes import Meshes, meet
 BOX, ELLIPSOID, CYLINDER, CARD, TERRAIN, MESH = range(6)
 FAR = 1000.0  # depth where a ray meets nothing: the sky
 _PAIRS_AT_ONCE = 2_000_000  # (ray, shape) pairs intersected in one go: bounds the memory
-_MARCH_STEPS, _BISECTIONS = 20, 8
+_MARCH_STEPS, _FALSE_POSITIONS = 20, 5
+_MORE_ON_CUDA = 16  # times as many pairs: there launches are what takes time
 _BITS = 20  # of the number of a triangle, behind that of its shape
 _NOTHING = 0xFFFFFFFF
 
@@ -114,7 +115,10 @@ def trace(
     nearest = ((bits << 32) | _NOTHING).expand(len(tiles.scene), rays).contiguous()
     for kind in (BOX, ELLIPSOID, CYLINDER, CARD, TERRAIN, *(() if meshes else (MESH,))):
         pairs = (flat.kind[kinds] == kind).nonzero()[:, 0]
-        for some in pairs.split(max(1, _PAIRS_AT_ONCE // rays)) if len(pairs) else ():
+        at_once = _PAIRS_AT_ONCE // rays // (_MARCH_STEPS if kind == TERRAIN else 1)
+        if pairs.is_cuda:
+            at_once *= _MORE_ON_CUDA
+        for some in pairs.split(max(1, at_once)) if len(pairs) else ():
             where, which = tile[some], kinds[some]
             t = _intersect(kind, flat, which, tiles, where, heights)
             key = (t.view(torch.int32).long() << 32) | (shape[some] << _BITS)[:, None]
@@ -253,32 +257,40 @@ def _march(
     start: Tensor, direction: Tensor, half: Tensor, enter: Tensor, leave: Tensor,
     heights: Tensor, scene: Tensor,
 ) -> Tensor:  # fmt: skip
-    """The first crossing of a height field: equal steps, then bisection."""
+    """The first crossing of a height field: equal steps, all at once, then false positions."""
 
-    def above(t: Tensor) -> Tensor:
-        point = start[..., None] + t[:, None] * direction
-        ground = height_at(heights, scene, point[:, 0] / half[:, :1], point[:, 2] / half[:, 2:])
-        return -point[:, 1] - ground * half[:, 1:2]
+    def above(t: Float[Tensor, "pair ray step"]) -> Float[Tensor, "pair ray step"]:
+        x, y, z = (
+            torch.addcmul(start[:, axis, None, None], t, direction[:, axis, :, None])
+            for axis in range(3)
+        )
+        across, along = (x / half[:, :1, None]).flatten(1), (z / half[:, 2:, None]).flatten(1)
+        ground = height_at(heights, scene, across, along).view_as(t)
+        return -y - ground * half[:, 1:2, None]
 
     leave = torch.maximum(enter, leave)
-    low, high = enter, enter
-    open_above = above(enter) > 0
-    searching = open_above
-    for step in range(1, _MARCH_STEPS + 1):
-        t = torch.lerp(enter, leave, step / _MARCH_STEPS)
-        crossed = searching & (above(t) <= 0)
-        high = torch.where(searching, t, high)
-        searching = searching & ~crossed
-        low = torch.where(searching, t, low)
-    for _ in range(_BISECTIONS):
-        middle = (low + high) / 2
-        is_above = above(middle) > 0
-        low, high = (
-            torch.where(is_above, middle, low),
-            torch.where(is_above, high, middle),
-        )
-    hit = (enter < leave) & open_above & ~searching
-    return torch.where(hit, high, torch.inf)
+    step = torch.linspace(0, 1, _MARCH_STEPS + 1, device=enter.device)
+    t = torch.lerp(enter[..., None], leave[..., None], step)
+    over = above(t)
+    crossed = over <= 0
+    first = crossed.to(torch.uint8).argmax(-1, keepdim=True)
+    hit = (enter < leave) & (first[..., 0] > 0)
+    ends = torch.cat([(first - 1).clamp_min(0), first], dim=-1)
+    (low, high), (f_low, f_high) = t.gather(-1, ends).unbind(-1), over.gather(-1, ends).unbind(-1)
+    was_above = torch.zeros_like(hit)
+    for number in range(_FALSE_POSITIONS):
+        width = f_low - f_high
+        share = torch.where(width > 1e-12, f_low / width.clamp_min(1e-12), 0.5)
+        between = torch.lerp(low, high, share.clamp(0, 1))
+        value = above(between[..., None])[..., 0]
+        is_above = value > 0
+        # An end that stays twice counts half, so that both ends move (the Illinois rule).
+        again = (is_above == was_above) & (number > 0)
+        f_high = torch.where(is_above, torch.where(again, f_high / 2, f_high), value)
+        f_low = torch.where(is_above, value, torch.where(again, f_low / 2, f_low))
+        low, high = torch.where(is_above, between, low), torch.where(is_above, high, between)
+        was_above = is_above
+    return torch.where(hit, between, torch.inf)
 
 
 def height_at(heights: Tensor, scene: Tensor, x: Tensor, z: Tensor) -> Tensor:
