@@ -18,8 +18,9 @@ class Atlas:
 
     def to(self, device: torch.device) -> "Atlas":
         """Copy to a device."""
-        moved = (value.to(device) for value in (self.rows, self.starts, self.sizes))
-        return Atlas(*moved, self.per_texture)
+        return Atlas(
+            self.rows.to(device), self.starts.to(device), self.sizes.to(device), self.per_texture
+        )
 
 
 def build_atlas(textures: Float[Tensor, "texture 3 height width"]) -> Atlas:
