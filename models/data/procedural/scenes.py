@@ -47,3 +47,20 @@ def draw_light(
 def flat_ground(scenes: int, dice: Dice) -> Float[Tensor, "scene n n"]:
     """Heights of a world without terrain."""
     return torch.zeros(scenes, HEIGHTS, HEIGHTS, device=dice.device)
+
+
+def draw_sun(dice: Dice, scenes: int) -> Float[Tensor, "scene 3"]:
+    """Far away, and above."""
+    sun = torch.nn.functional.normalize(dice.normal(scenes, 3), dim=-1) * 300
+    return torch.cat([sun[:, :1], -sun[:, 1:2].abs() - 100, sun[:, 2:]], dim=-1)
+
+
+def draw_heights(dice: Dice, scenes: int) -> Float[Tensor, "scene n n"]:
+    """Smooth hills with smaller ones on them, in [-1, 1]."""
+    rough = dice.uniform(0.25, 0.6, scenes, 1, 1, 1)
+    hills = torch.zeros(scenes, 1, HEIGHTS, HEIGHTS, device=dice.device)
+    for power, octave in enumerate((4, 8, 16)):
+        noise = dice.uniform(-1, 1, scenes, 1, octave, octave)
+        layer = torch.nn.functional.interpolate(noise, (HEIGHTS, HEIGHTS), mode="bicubic")
+        hills = hills + rough**power * layer
+    return (hills / (1 + rough + rough**2)).clamp(-1, 1)[:, 0]

@@ -14,11 +14,12 @@ from models.data.procedural.shapes import (
     CYLINDER,
     ELLIPSOID,
     MESH,
+    MORE_ON_CUDA,
     TERRAIN,
     Shapes,
-    height_at,
     unit,
 )
+from models.data.procedural.terrain import height_at
 
 _CHUNK = 500_000  # points shaded in one go: bounds the memory
 
@@ -59,8 +60,9 @@ def shade(
     """Colors, a bounded number of points at a time."""
     flat = shapes.map(lambda value: value.flatten(0, 1))
     colors = []
-    for start in range(0, len(points.scene), _CHUNK):
-        part = Points(*(value[start : start + _CHUNK] for value in vars(points).values()))
+    chunk = _CHUNK * (MORE_ON_CUDA if points.scene.is_cuda else 1)
+    for start in range(0, len(points.scene), chunk):
+        part = Points(*(value[start : start + chunk] for value in vars(points).values()))
         which = part.scene * shapes.kind.shape[1] + part.shape
         local = torch.einsum(
             "pi,pij->pj",

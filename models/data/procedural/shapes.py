@@ -8,12 +8,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from models.data.procedural.meshes import Meshes, meet
+from models.data.procedural.terrain import MARCH_STEPS, march
 
 BOX, ELLIPSOID, CYLINDER, CARD, TERRAIN, MESH = range(6)
 FAR = 1000.0  # depth where a ray meets nothing: the sky
 _PAIRS_AT_ONCE = 2_000_000  # (ray, shape) pairs intersected in one go: bounds the memory
-_MARCH_STEPS, _FALSE_POSITIONS = 20, 5
-_MORE_ON_CUDA = 16  # times as many pairs: there launches are what takes time
+MORE_ON_CUDA = 16  # times as many pairs: there launches are what takes time
 _BITS = 20  # of the number of a triangle, behind that of its shape
 _NOTHING = 0xFFFFFFFF
 
@@ -115,9 +115,9 @@ def trace(
     nearest = ((bits << 32) | _NOTHING).expand(len(tiles.scene), rays).contiguous()
     for kind in (BOX, ELLIPSOID, CYLINDER, CARD, TERRAIN, *(() if meshes else (MESH,))):
         pairs = (flat.kind[kinds] == kind).nonzero()[:, 0]
-        at_once = _PAIRS_AT_ONCE // rays // (_MARCH_STEPS if kind == TERRAIN else 1)
+        at_once = _PAIRS_AT_ONCE // rays // (MARCH_STEPS if kind == TERRAIN else 1)
         if pairs.is_cuda:
-            at_once *= _MORE_ON_CUDA
+            at_once *= MORE_ON_CUDA
         for some in pairs.split(max(1, at_once)) if len(pairs) else ():
             where, which = tile[some], kinds[some]
             t = _intersect(kind, flat, which, tiles, where, heights)
@@ -222,7 +222,7 @@ def _intersect(
         enter, leave = _slabs(start, direction, half)
     if kind == TERRAIN:
         scene = tiles.scene[where]
-        return _march(start, direction, half, enter.clamp_min(1e-4), leave, heights, scene)
+        return march(start, direction, half, enter.clamp_min(1e-4), leave, heights, scene)
     return torch.where((enter < leave) & (enter > 1e-4), enter, torch.inf)
 
 
@@ -251,58 +251,3 @@ def _card(start: Tensor, direction: Tensor, half: Tensor, petals: Tensor) -> Ten
     flower = x.square() + y.square() < torch.where(count > 0, edge, 1.0).square()
     inside = torch.where(count < 0, torch.maximum(x.abs(), y.abs()) < 1, flower)
     return torch.where(inside & (t > 1e-4), t, torch.inf)
-
-
-def _march(
-    start: Tensor, direction: Tensor, half: Tensor, enter: Tensor, leave: Tensor,
-    heights: Tensor, scene: Tensor,
-) -> Tensor:  # fmt: skip
-    """The first crossing of a height field: equal steps, all at once, then false positions."""
-
-    def above(t: Float[Tensor, "pair ray step"]) -> Float[Tensor, "pair ray step"]:
-        x, y, z = (
-            torch.addcmul(start[:, axis, None, None], t, direction[:, axis, :, None])
-            for axis in range(3)
-        )
-        across, along = (x / half[:, :1, None]).flatten(1), (z / half[:, 2:, None]).flatten(1)
-        ground = height_at(heights, scene, across, along).view_as(t)
-        return -y - ground * half[:, 1:2, None]
-
-    leave = torch.maximum(enter, leave)
-    step = torch.linspace(0, 1, _MARCH_STEPS + 1, device=enter.device)
-    t = torch.lerp(enter[..., None], leave[..., None], step)
-    over = above(t)
-    crossed = over <= 0
-    first = crossed.to(torch.uint8).argmax(-1, keepdim=True)
-    hit = (enter < leave) & (first[..., 0] > 0)
-    ends = torch.cat([(first - 1).clamp_min(0), first], dim=-1)
-    (low, high), (f_low, f_high) = t.gather(-1, ends).unbind(-1), over.gather(-1, ends).unbind(-1)
-    was_above = torch.zeros_like(hit)
-    for number in range(_FALSE_POSITIONS):
-        width = f_low - f_high
-        share = torch.where(width > 1e-12, f_low / width.clamp_min(1e-12), 0.5)
-        between = torch.lerp(low, high, share.clamp(0, 1))
-        value = above(between[..., None])[..., 0]
-        is_above = value > 0
-        # An end that stays twice counts half, so that both ends move (the Illinois rule).
-        again = (is_above == was_above) & (number > 0)
-        f_high = torch.where(is_above, torch.where(again, f_high / 2, f_high), value)
-        f_low = torch.where(is_above, value, torch.where(again, f_low / 2, f_low))
-        low, high = torch.where(is_above, between, low), torch.where(is_above, high, between)
-        was_above = is_above
-    return torch.where(hit, between, torch.inf)
-
-
-def height_at(heights: Tensor, scene: Tensor, x: Tensor, z: Tensor) -> Tensor:
-    """Height in [-1, 1] of the scenes' fields at x, z in [-1, 1], smoothly interpolated."""
-    n = heights.shape[-1]
-    column = ((x + 1) / 2 * (n - 1)).clamp(0, n - 1.001)
-    row = ((z + 1) / 2 * (n - 1)).clamp(0, n - 1.001)
-    left, top = column.floor(), row.floor()
-    across, down = column - left, row - top
-    across, down = across * across * (3 - 2 * across), down * down * (3 - 2 * down)
-    index = (scene[:, None] * n + top.long()) * n + left.long()
-    flat = heights.flatten()
-    upper = torch.lerp(flat.take(index), flat.take(index + 1), across)
-    lower = torch.lerp(flat.take(index + n), flat.take(index + n + 1), across)
-    return torch.lerp(upper, lower, down)
