@@ -16,6 +16,7 @@ MESHES ?=
 WHEELS ?=
 RUN ?= runs/embedded-$(SIZE)
 PACKED ?= runs/packed-$(SIZE)
+LOAD ?= 62
 SETTINGS = $(if $(filter tiny,$(SIZE)),--preset embedded-tiny --score 4 --log-every 5,--preset embedded --score 64)
 
 .DEFAULT_GOAL := help
@@ -77,7 +78,7 @@ train-embedded: train-embedded-pack ## train the embedded network for MINUTES, a
 
 train-embedded-pack: $(STAMP) ## only pack a slice, for a machine without network: PACKED/load1, load2, ...
 	@rm -rf $(PACKED)/load* $(PACKED)/work
-	@$(BIN)/python -m nps_cli.carry pack $(PACKED) --run $(RUN) --settings="$(SETTINGS)" \
+	@$(BIN)/python -m nps_cli.carry pack $(PACKED) --limit $(LOAD) --run $(RUN) --settings="$(SETTINGS)" \
 		$(if $(TEXTURES),--textures $(TEXTURES)) $(if $(PANORAMAS),--panoramas $(PANORAMAS)) \
 		$(if $(MESHES),--meshes $(MESHES)) $(if $(WHEELS),--wheels $(WHEELS))
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from nps_cli import bare, console
 
 ROOT = Path(__file__).parent.parent
-LOAD = 62 * 2**20  # bytes carried at a time
+LOAD = 62  # MiB carried at a time
 _IMAGES = (".jpg", ".jpeg", ".png")
 
 
@@ -30,8 +30,11 @@ def pack(
     panoramas: Path | None,
     meshes: Path | None,
     wheels: Path | None,
+    limit: float = LOAD,
 ) -> list[Path]:
     """Write load1, load2, ... with pieces of the code, what worlds are made of, and the run.
+
+    No load is larger than `limit` MiB, except for one piece alone.
 
     Returns:
         The folders.
@@ -55,7 +58,7 @@ def pack(
         cut.mkdir()
         bare.cut(files, cut)
         shutil.copyfile(bare.__file__, cut / "start.py")
-        return _load(target, cut)
+        return _load(target, cut, limit * 2**20)
 
 
 def home(folders: Iterable[Path], run: Path) -> list[Path]:
@@ -72,18 +75,18 @@ def _zip(archive: Path, root: Path, files: list[Path], squeeze: bool = False) ->
     return archive
 
 
-def _load(target: Path, cut: Path) -> list[Path]:
+def _load(target: Path, cut: Path, limit: float) -> list[Path]:
     """Into as few folders as the order allows; what starts it and the listing are in the first."""
     first = [cut / "start.py", cut / bare.LISTING]
     pieces = [*first, *sorted(path for path in cut.iterdir() if path not in first)]
     loads: list[Path] = []
-    room = 0
+    room = 0.0
     for piece in pieces:
         size = piece.stat().st_size
         if size > room:
             loads.append(target / f"load{len(loads) + 1}")
             loads[-1].mkdir(parents=True)
-            room = LOAD
+            room = limit
         shutil.copyfile(piece, loads[-1] / piece.name)
         room -= size
     return loads
@@ -97,6 +100,7 @@ def main(argv: list[str] | None = None) -> None:
     packing.add_argument("target", type=Path)
     for option in ("textures", "panoramas", "meshes", "wheels"):
         packing.add_argument(f"--{option}", type=Path)
+    packing.add_argument("--limit", type=float, default=LOAD, help="of a load, in MiB")
     packing.add_argument("--settings", default="", help="of nps train, as one text")
     bringing = commands.add_parser("home")
     bringing.add_argument("folders", type=Path, nargs="+")
@@ -110,7 +114,7 @@ def main(argv: list[str] | None = None) -> None:
             return
         loads = pack(
             asked.target, asked.run, asked.settings.split(), asked.textures, asked.panoramas,
-            asked.meshes, asked.wheels,
+            asked.meshes, asked.wheels, asked.limit,
         )  # fmt: skip
     except (OSError, ValueError) as error:
         console.fail(str(error), "`python -m nps_cli.carry --help` says what it takes.")
