@@ -22,7 +22,7 @@ def garden(dice: Dice, scenes: int, meshes: Meshes | None = None) -> Scenes:
     center = vectors(zero, 0.6 * half[..., 1], zero)
     ground = shapes_at(dice, TERRAIN, center, half, plain=0.02, tile=(0.8, 3.0))
     parts = [blocks.kept(ground)]
-    for _ in range(4):
+    for _ in range(3):
         at = vectors(
             *(dice.uniform(low, high, scenes) for low, high in ((-2, 2), (0, 0.1), (1, 5)))
         )
@@ -31,7 +31,7 @@ def garden(dice: Dice, scenes: int, meshes: Meshes | None = None) -> Scenes:
         at = vectors(dice.normal(scenes) * 5, 0.2 + zero[:, 0], dice.uniform(5, 18, scenes))
         tree = blocks.place(blocks.tree(dice, scenes), at, zero[:, 0])
         parts.append(blocks.sometimes(dice, tree, 0.7))
-    count = 70
+    count = 40
     near = vectors(
         dice.normal(scenes, count) * 1.5, zero + 0 * dice.uniform(0, 1, scenes, count),
         dice.uniform(0.8, 5, scenes, count),
@@ -59,7 +59,7 @@ def garden(dice: Dice, scenes: int, meshes: Meshes | None = None) -> Scenes:
         at = vectors(
             dice.normal(scenes, 4) * 2, zero.expand(scenes, 4) + 0.05, dice.uniform(2, 8, scenes, 4)
         )
-        chosen = meshes.find(0.3, 2.5)
+        chosen = meshes.find(0.3, 2.5, triangles=1_000)
         things = blocks.meshes_at(dice, meshes, chosen, at, dice.uniform(0.8, 1.2, scenes, 4))
         parts.append(blocks.each_sometimes(dice, things, 0.5))
     eye = vectors(dice.normal(scenes) * 0.3, dice.uniform(-1.7, -0.5, scenes), -zero[:, 0])
@@ -75,7 +75,7 @@ def garden(dice: Dice, scenes: int, meshes: Meshes | None = None) -> Scenes:
 
 def _bush(dice: Dice, scenes: int) -> Shapes:
     """Many leaves around a middle, or flowers among them."""
-    count = 60
+    count = 40
     spread = dice.uniform(0.25, 0.8, scenes, 1, 1)
     direction = torch.nn.functional.normalize(dice.normal(scenes, count, 3), dim=-1)
     at = direction * dice.uniform(0.3, 1, scenes, count, 1) * spread

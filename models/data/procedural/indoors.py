@@ -104,7 +104,7 @@ def table_top(dice: Dice, scenes: int, meshes: Meshes | None = None) -> Scenes:
         at = dice.uniform(-1, 1, scenes, 8, 3) * reach[:, None]
         at = at * torch.tensor([1.0, 0.0, 1.0], device=dice.device)
         scale = dice.log_uniform(0.7, 1.4, scenes, 8)
-        small = blocks.meshes_at(dice, meshes, meshes.find(0.05, 0.4), at, scale)
+        small = blocks.meshes_at(dice, meshes, meshes.find(0.05, 0.4, triangles=700), at, scale)
         kinds.append(blocks.each_sometimes(dice, small, 0.6))
     objects = join(kinds)
     objects = replace(
@@ -145,7 +145,7 @@ def _furniture(dice: Dice, scenes: int, meshes: Meshes, half: Tensor) -> Shapes:
     at = at.sign() * at.abs().sqrt() * (half[:, None] - 0.3) * torch.tensor(
         [1.0, 0.0, 1.0], device=dice.device
     )  # fmt: skip
-    chosen = meshes.find(0.4, 2.6, tallest=2.2)
+    chosen = meshes.find(0.4, 2.6, tallest=2.2, triangles=1_500)
     standing = blocks.meshes_at(dice, meshes, chosen, at, dice.uniform(0.9, 1.1, scenes, count))
     return blocks.each_sometimes(dice, standing, 0.6)
 

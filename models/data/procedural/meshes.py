@@ -13,7 +13,7 @@ from torch import Tensor
 from models.data.procedural.atlas import Atlas, build_atlas
 
 CLUSTER = 32  # triangles that lie close together and are looked at, or not, as one
-MOST_TRIANGLES = 3_000  # of a mesh: larger ones are left out
+MOST_TRIANGLES = 2_000  # of a mesh: larger ones are left out
 _CLUSTERS_AT_ONCE = 400_000  # of (bundle of rays, cluster) pairs: bounds the memory
 _PICTURE = 96  # pixels along the sides of meshes' own textures
 _GLASS = 0.3  # faces less opaque than this are left out
@@ -49,11 +49,19 @@ class Meshes:
         return Meshes(**moved, atlas=self.atlas.to(device))
 
     def find(
-        self, low: float | int, high: float | int, tallest: float | int = 1e9
+        self,
+        low: float | int,
+        high: float | int,
+        tallest: float | int = 1e9,
+        triangles: int = MOST_TRIANGLES,
     ) -> Int[Tensor, " found"]:
-        """Numbers of meshes whose longest side, in meters, is within bounds; all, if none is."""
+        """Numbers of meshes whose longest side, in meters, is within bounds; all, if none is.
+
+        What is small in pictures need not have many triangles: every ray near it tries them all.
+        """
         longest = 2 * self.half.amax(1)
         good = (longest >= low) & (longest <= high) & (2 * self.half[:, 1] <= tallest)
+        good &= self.count * CLUSTER < triangles + CLUSTER
         return (good if good.any() else ~good).nonzero()[:, 0]
 
 

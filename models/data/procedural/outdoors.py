@@ -163,8 +163,9 @@ def floaters(dice: Dice, scenes: int, meshes: Meshes | None = None) -> Scenes:
         plain=0.15,
     )  # fmt: skip
     if meshes:
-        solid = dice.chance(0.4, scenes, count)
-        mesh = dice.integer(0, len(meshes.half), scenes, count)
+        solid = dice.chance(0.25, scenes, count)
+        chosen = meshes.find(0.05, 5, triangles=700)
+        mesh = chosen[dice.integer(0, len(chosen), scenes, count)]
         shape = meshes.half[mesh]
         half = shape / shape.amax(-1, keepdim=True) * loose.half.amax(-1, keepdim=True)
         loose = replace(
@@ -210,7 +211,9 @@ def _street_furniture(dice: Dice, scenes: int, meshes: Meshes, gap: Tensor) -> S
     cars = blocks.meshes_at(
         dice, meshes, meshes.find(2.6, 6.0, tallest=2.6), at[:, :3], scale[:, :3]
     )
-    others = blocks.meshes_at(dice, meshes, meshes.find(0.5, 2.5), at[:, 3:], scale[:, 3:])
+    others = blocks.meshes_at(
+        dice, meshes, meshes.find(0.5, 2.5, triangles=1_000), at[:, 3:], scale[:, 3:]
+    )
     return blocks.each_sometimes(dice, join([cars, others]), 0.6)
 
 

@@ -115,9 +115,9 @@ def trace(
     nearest = ((bits << 32) | _NOTHING).expand(len(tiles.scene), rays).contiguous()
     for kind in (BOX, ELLIPSOID, CYLINDER, CARD, TERRAIN, *(() if meshes else (MESH,))):
         pairs = (flat.kind[kinds] == kind).nonzero()[:, 0]
-        at_once = _PAIRS_AT_ONCE // rays // (MARCH_STEPS if kind == TERRAIN else 1)
-        if pairs.is_cuda:
-            at_once *= MORE_ON_CUDA
+        at_once = _PAIRS_AT_ONCE // rays * (MORE_ON_CUDA if pairs.is_cuda else 1)
+        if kind == TERRAIN:  # on a CPU, no more than its cache holds
+            at_once //= MARCH_STEPS * (1 if pairs.is_cuda else 25)
         for some in pairs.split(max(1, at_once)) if len(pairs) else ():
             where, which = tile[some], kinds[some]
             t = _intersect(kind, flat, which, tiles, where, heights)
