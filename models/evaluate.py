@@ -19,7 +19,7 @@ from models.gaussians import Gaussians, rescale
 from models.lpips import Lpips
 from models.metrics import FAILED_POSE, PoseError, pose_error
 from models.novel_views import Square, load_square, score_views
-from models.reconstruct import Reconstruction
+from models.prediction import Reconstruction
 from models.scores import PairScores, PartSeconds
 
 ReconstructFn = Callable[[list[Tensor], Tensor], Reconstruction]  # of photos and intrinsics

@@ -11,27 +11,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from models.camera import transform_points
-from models.evidence import (
-    TRUSTED,
-    PairEvidence,
-    back_up,
-    best_support,
-    match_evidence,
-    pnp_evidence,
-    weakest_link,
-)
+from models.evidence import TRUSTED, back_up, best_support, match_evidence, weakest_link
 from models.exposure import even_out
 from models.fill import fill
 from models.framing import ALL_OF_THEM, Framing
 from models.fusion import PosedDepth, fuse
-from models.gaussians import Gaussians, join
+from models.gaussians import join
 from models.lpips import Lpips
 from models.matching.contender import Contender
 from models.matching.features import Matcher
-from models.matching.focal import SharedFocal
-from models.network.both_ways import reconstruct_in_every_order
 from models.network.noposplat import NoPoSplat
-from models.pose import PnpPose, align_pose, pose_from_centers
+from models.prediction import Reconstruction, predict
 from models.refine import LEAST_PARALLAX, Registration, depth_range, register
 from models.sightings import spread_depth
 from models.stereo.depth import estimate_depths
@@ -50,24 +40,6 @@ class Refinement:
 
     matchers: list[Matcher]  # asked in turn; see `correspond`
     stereo: StereoNetwork
-
-
-@dataclass(frozen=True)
-class Reconstruction:
-    """A scene in the first view's frame, and where the photos were taken.
-
-    `points` are what the photos are known to have in common, `sightings` where each shows them
-    (coordinates, NaN where it does not); there are none when the network alone has answered.
-    """
-
-    gaussians: Gaussians
-    world2cam: Float[Tensor, "view 4 4"]  # the first is the identity
-    depths: tuple[Float[Tensor, "_height _width"], ...]  # z in each photo's own camera
-    points: Float[Tensor, "point 3"]
-    sightings: Float[Tensor, "view point 2"]
-    pairs: tuple[PairEvidence, ...]
-    problems: tuple[str, ...]  # sentences; any means that the result should not be trusted
-    focal: SharedFocal | None = None  # the one that was estimated, if any was
 
 
 @torch.no_grad()
@@ -186,85 +158,6 @@ def at_scale(
     return world2cam, registration.points * scale
 
 
-@torch.no_grad()
-def predict(
-    images: list[Float[Tensor, "3 _height _width"]],
-    intrinsics: Float[Tensor, "view 3 3"],
-    network: NoPoSplat,
-    framing: Framing,
-    align: bool = False,
-    lpips: Lpips | None = None,
-) -> Reconstruction:
-    """The network's answer alone: its Gaussians, and poses by PnP on their centers.
-
-    With `align`, the poses are then moved until the Gaussians look most like the photos.
-    """
-    views = framing.apply(images, intrinsics)
-    height, width = views.size
-    gaussians = (
-        reconstruct_in_every_order(network, views)
-        if framing.symmetric
-        else network.reconstruct(views)
-    )
-    centers = gaussians.means.unflatten(0, (len(images), height, width))
-    opacities = gaussians.opacities.unflatten(0, (len(images), height, width))
-    identity = torch.eye(4, device=intrinsics.device)
-    poses = [
-        pose_from_centers(centers[view], opacities[view], views.intrinsics[0, view])
-        for view in range(1, len(images))
-    ]
-    if align:
-        poses = [
-            pose
-            and _aligned(pose, gaussians, views.intrinsics[0, view], views.images[0, view], lpips)
-            for view, pose in enumerate(poses, start=1)
-        ]
-    world2cam = torch.stack(
-        [identity, *(identity if pose is None else pose.world2cam for pose in poses)]
-    )
-    depths = tuple(
-        transform_points(points.flatten(0, 1), pose)[:, 2].unflatten(0, (height, width))
-        for points, pose in zip(centers, world2cam, strict=True)
-    )
-    views_with_depth = [
-        PosedDepth(image, depth, torch.ones_like(depth), matrix, pose)
-        for image, depth, matrix, pose in zip(
-            views.images[0], depths, views.intrinsics[0], world2cam, strict=True
-        )
-    ]
-    pairs = tuple(
-        pnp_evidence(view, pose, views_with_depth) for view, pose in enumerate(poses, start=1)
-    )
-    if align:
-        pairs = tuple(replace(pair, method="pnp+photometric") for pair in pairs)
-    problems = tuple(
-        f"The network's centers do not tell where photo {pair.second + 1} was taken."
-        for pair in pairs
-        if pair.confidence < TRUSTED
-    )
-    return Reconstruction(
-        gaussians=gaussians,
-        world2cam=world2cam,
-        depths=depths,
-        points=world2cam.new_zeros(0, 3),
-        sightings=world2cam.new_zeros(len(images), 0, 2),
-        pairs=pairs,
-        problems=problems,
-    )
-
-
-@torch.enable_grad()
-def _aligned(
-    pose: PnpPose,
-    gaussians: Gaussians,
-    intrinsics: Float[Tensor, "3 3"],
-    photo: Float[Tensor, "3 height width"],
-    lpips: Lpips | None,
-) -> PnpPose:
-    world2cam = align_pose(gaussians, pose.world2cam, intrinsics, photo, lpips=lpips)
-    return replace(pose, world2cam=world2cam)
-
-
 def locate(
     images: list[Float[Tensor, "3 _height _width"]],
     intrinsics: Float[Tensor, "view 3 3"],
@@ -283,7 +176,7 @@ def locate(
         near = transform_points(points[shown], pose)[:, 2]
         depth = spread_depth(seen[shown], near, (image.shape[-2], image.shape[-1]))
         views.append(PosedDepth(image, depth, torch.ones_like(depth), matrix, pose))
-    return _with_evidence(answer, registration, views)
+    return _with_evidence(answer, registration, views, points)
 
 
 def measure(
@@ -307,7 +200,7 @@ def measure(
             resized, estimates, intrinsics, world2cam, strict=True
         )
     ]
-    result = _with_evidence(answer, registration, views)
+    result = _with_evidence(answer, registration, views, points)
     views = even_out(settle(views, ranges, stereo.config.steps))
     return replace(
         result,
@@ -320,9 +213,10 @@ def _with_evidence(
     answer: Reconstruction,
     registration: Registration,
     views: list[PosedDepth],
+    points: Float[Tensor, "point 3"],
 ) -> Reconstruction:
-    """The registered poses, what supports and what speaks against them; the network's scene."""
-    world2cam, points = at_scale(registration, answer)
+    """The views' poses, what supports and what speaks against them; the network's scene."""
+    world2cam = torch.stack([view.world2cam for view in views])
     backers = {(pair.first, pair.second): pair for pair in answer.pairs}
     pairs = tuple(
         back_up(pair, world2cam, backers[ends], answer.world2cam)

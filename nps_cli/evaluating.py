@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from models.framing import Framing
     from models.lpips import Lpips
     from models.network.noposplat import NoPoSplat
-    from models.reconstruct import Reconstruction, Refinement
+    from models.prediction import Reconstruction
+    from models.reconstruct import Refinement
     from models.scores import PartSeconds
 
 IGNORED = "ignore"  # a bin of overlap

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from models.framing import Framing
     from models.network.noposplat import NoPoSplat
-    from models.reconstruct import Reconstruction, Refinement
+    from models.prediction import Reconstruction
+    from models.reconstruct import Refinement
     from models.weights import PublishedCheckpoint, WeightsInfo
     from nps_cli.formats.provenance import SceneCamera
     from nps_cli.intrinsics import GivenIntrinsics

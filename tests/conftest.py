@@ -88,7 +88,7 @@ def reconstruction(tiny_scene):
 
     from models.camera import se3_exponential
     from models.evidence import PairEvidence
-    from models.reconstruct import Reconstruction
+    from models.prediction import Reconstruction
 
     second = se3_exponential(torch.tensor([-0.3, 0.0, 0.0, 0.0, -0.15, 0.0]))
     depth = torch.linspace(1.5, 2.5, 16 * 24).reshape(16, 24)

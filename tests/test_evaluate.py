@@ -16,7 +16,7 @@ from models.data.pairs import PhotoPair, load_pairs
 from models.evaluate import EvaluationConfig, Unusable, evaluate_pair, evaluate_pairs
 from models.gaussians import SH_DEGREE_0, Gaussians, rescale
 from models.metrics import FAILED_DEG, PoseError, psnr
-from models.reconstruct import Reconstruction
+from models.prediction import Reconstruction
 from models.scores import ImageScore, PairScores, TargetScore
 from models.summary import compare, summarize
 

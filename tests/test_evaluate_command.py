@@ -7,7 +7,7 @@ from made_chunks import make_root
 from PIL import Image
 
 from models.camera import se3_exponential
-from models.reconstruct import Reconstruction
+from models.prediction import Reconstruction
 from models.weights import WeightsInfo
 from nps_cli.commands import evaluate as command
 

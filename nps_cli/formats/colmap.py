@@ -10,7 +10,7 @@ from nps_cli.errors import NpsError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from models.reconstruct import Reconstruction
+    from models.prediction import Reconstruction
     from nps_cli.photos import Photo
 
 BINARY = ("cameras.bin", "images.bin", "points3D.bin")  # read in place of text where there are any

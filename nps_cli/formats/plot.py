@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from nps_cli.formats.canvas import Canvas, Panel, between, pushed_apart
 
 if TYPE_CHECKING:
-    from models.reconstruct import Reconstruction
+    from models.prediction import Reconstruction
     from nps_cli.photos import Photo
 
 WIDTH, MARGIN, GAP, OVERVIEW = 1600, 24, 10, 460  # pixels, as are all lengths here

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from models.evidence import PairEvidence
-    from models.reconstruct import Reconstruction
+    from models.prediction import Reconstruction
     from models.weights import WeightsInfo
     from nps_cli.photos import Photo
 

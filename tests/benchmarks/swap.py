@@ -21,7 +21,8 @@ from models.framing import Framing
 from models.gaussians import Gaussians
 from models.network.both_ways import reconstruct_in_every_order
 from models.network.noposplat import NoPoSplat
-from models.reconstruct import Reconstruction, reconstruct
+from models.prediction import Reconstruction
+from models.reconstruct import reconstruct
 from models.views import Views
 from nps_cli.device import pick_device
 from nps_cli.loading import framing_for, open_network
