@@ -24,6 +24,13 @@ EDGE = 0.04  # color difference at which a jump costs 1/e
 ITERATIONS = (40, 60, 100, 500)  # at the full size, at half of it, and so on
 SMALLEST = 12  # pixels: shorter sides are not halved
 STRIDE = 12**-0.5  # of both kinds of variables: the norm of the operator is below sqrt(12)
+HIDDEN = 0.02  # agreement where another view has something in front: nothing was matched there
+BREAK = 1.1  # a window whose depths span more than this factor has a fore- and a background
+WINDOW = 5  # pixels
+REACH = 7  # pixels, to each side, within which a pixel between the two finds where it belongs
+ALIKE = 0.05  # color difference, and
+CLOSE = 4.0  # distance in pixels, of one standard deviation, by which it is found
+AT_ONCE = 16384  # pixels: bounds the memory
 BEYOND = 0.3  # the least inverse depth, as a share of that of the farthest plane
 
 
@@ -50,7 +57,7 @@ def settle(
     for view, (near, far) in zip(views, near_far, strict=True):
         step = (1 / near - 1 / far) / (planes - 1)
         confirmed = torch.stack(
-            [agreement(view, other, step) for other in views if other is not view]
+            [agreement(view, other, step, HIDDEN) for other in views if other is not view]
         ).mean(0)
         position = piecewise_affine(
             (1 / near - 1 / view.depth) / step,
@@ -58,8 +65,38 @@ def settle(
             view.image,
         )
         inverse_depth = (1 / near - position * step).clamp(min=BEYOND / far)
-        settled.append(replace(view, depth=1 / inverse_depth))
+        settled.append(replace(view, depth=decide(1 / inverse_depth, view.image)))
     return settled
+
+
+def decide(
+    depth: Float[Tensor, "height width"], image: Float[Tensor, "3 height width"]
+) -> Float[Tensor, "height width"]:
+    """Depths of fore- and backgrounds, but none in between.
+
+    A pixel that lies between them, which seen from the side is a rag hanging from an outline, takes
+    the depth of the pixel around it that is most like it in color and does not lie in between.
+    """
+    height, width = depth.shape
+    farthest = functional.max_pool2d(depth[None], WINDOW, 1, WINDOW // 2)[0]
+    nearest = -functional.max_pool2d(-depth[None], WINDOW, 1, WINDOW // 2)[0]
+    slack = BREAK**0.25
+    between = farthest > BREAK * nearest
+    between &= (depth > slack * nearest) & (slack * depth < farthest)
+    offset = torch.arange(-REACH, REACH + 1, device=depth.device)
+    down, right = torch.meshgrid(offset, offset, indexing="ij")
+    away = (down**2 + right**2).flatten() / (2 * CLOSE**2)
+    colors, decided = image.flatten(1), depth.flatten().clone()
+    for places in between.nonzero().split(AT_ONCE):
+        row = (places[:, :1] + down.flatten()).clamp(0, height - 1)
+        column = (places[:, 1:] + right.flatten()).clamp(0, width - 1)
+        around, here = row * width + column, places[:, 0] * width + places[:, 1]
+        unlike = (colors[:, around] - colors[:, here, None]).square().sum(0) / (2 * ALIKE**2)
+        # Where all around lies in between, a pixel is most like itself and stays.
+        cost = unlike + away + 1e4 * between.flatten()[around]
+        best = around.gather(1, cost.argmin(1, keepdim=True))[:, 0]
+        decided[here] = depth.flatten()[best]
+    return decided.unflatten(0, depth.shape)
 
 
 def piecewise_affine(

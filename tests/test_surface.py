@@ -4,8 +4,8 @@ import torch
 from card_world import CARD, INTRINSICS, SIZE, WALL, photograph
 
 from models.camera import se3_exponential
-from models.fusion import PosedDepth
-from models.surface import piecewise_affine, settle
+from models.fusion import PosedDepth, look_up
+from models.surface import decide, piecewise_affine, settle
 
 NEAR_FAR, PLANES = (1.0, 8.0), 64
 SECOND = se3_exponential(torch.tensor([-0.4, 0.05, 0.0, 0.0, -0.1, 0.0]))
@@ -63,3 +63,36 @@ def test_two_noisy_views_of_a_card_before_a_wall_become_smooth_and_keep_its_outl
     on_card = truths[0] < (CARD + WALL) / 2
     said_card = settled[0].depth < (CARD + WALL) / 2
     assert (said_card != on_card).float().mean() < 0.01
+
+
+def test_pixels_between_a_foreground_and_its_background_go_where_their_color_is():
+    image, depth = torch.full((3, *HEIGHT_WIDTH), 0.2), torch.full(HEIGHT_WIDTH, 4.0)
+    image[:, :, 100:], depth[:, 100:] = 0.8, 2.0
+    smeared = depth.clone()
+    smeared[:, 96:104] = torch.linspace(3.7, 2.2, 8)
+    torch.testing.assert_close(decide(smeared, image), depth)
+
+
+def test_a_steep_plane_has_no_foreground():
+    depth = 1 / torch.linspace(0.1, 1.0, 192).expand(HEIGHT_WIDTH)
+    torch.testing.assert_close(decide(depth, FLAT)[:, 40:], depth[:, 40:])
+
+
+def test_what_hides_behind_another_views_foreground_is_not_taken_for_measured(monkeypatch):
+    trusted = []
+
+    def piecewise(measured, trust, guide):
+        trusted.append(trust)
+        return measured
+
+    monkeypatch.setattr("models.surface.piecewise_affine", piecewise)
+    first, second = (
+        PosedDepth(image, depth, torch.ones(SIZE), INTRINSICS, world2cam)
+        for world2cam in (torch.eye(4), SECOND)
+        for image, depth in [photograph(world2cam)]
+    )
+    z, inside, there = look_up(first, second, second.depth[None])
+    hidden = (inside & (there[0] < 0.9 * z)).unflatten(0, SIZE)
+    settle([first, second], [NEAR_FAR] * 2, PLANES)
+    assert hidden.sum() > 500
+    assert trusted[0][hidden].max() < 0.05 * trusted[0][~hidden].median()

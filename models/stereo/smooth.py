@@ -15,13 +15,18 @@ UNSEEN = 0.5  # agreement where no other view looks
 ROUNDS = 3
 
 
-def agreement(view: PosedDepth, other: PosedDepth, step: float) -> Float[Tensor, "height width"]:
-    """How well the other view confirms each depth, in [0, 1]; `step` is a step's inverse depth."""
+def agreement(
+    view: PosedDepth, other: PosedDepth, step: float, hidden: float = HIDDEN
+) -> Float[Tensor, "height width"]:
+    """How well the other view confirms each depth, in [0, 1]; `step` is a step's inverse depth.
+
+    `hidden` is the agreement where the other view has something in front.
+    """
     z, inside, there = look_up(view, other, other.depth[None])
     off = (1 / z - 1 / there[0]).abs() / step
     agree = torch.exp(-((off / SAME) ** 2))
-    hidden = there[0] < z - step * z**2
-    agree = torch.where(hidden, agree.clamp(min=HIDDEN), agree)
+    behind = there[0] < z - step * z**2
+    agree = torch.where(behind, agree.clamp(min=hidden), agree)
     return torch.where(inside, agree, UNSEEN).unflatten(0, view.depth.shape)
 
 
