@@ -63,10 +63,11 @@ format: $(STAMP) ## put the code into our format
 types: $(STAMP) ## check the types
 	@$(BIN)/mypy
 
-bench: $(STAMP) ## time the renderer, the alignment of cameras, the loading of data and the full-size network (against a checkout: ORIGINAL=folder)
+bench: $(STAMP) ## time the renderer, the alignment of cameras, the loading of data, the making of worlds and the full-size network (against a checkout: ORIGINAL=folder)
 	@$(BIN)/python tests/benchmarks/render.py
 	@$(BIN)/python tests/benchmarks/pose.py
 	@$(BIN)/python tests/benchmarks/data.py
+	@$(BIN)/python tests/benchmarks/worlds.py
 	@$(BIN)/python tests/benchmarks/network.py $(if $(ORIGINAL),--original $(ORIGINAL))
 
 parity: $(STAMP) ## compare the network with outputs of the original (FIXTURES=folder)
