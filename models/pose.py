@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn import functional
 
 from models.camera import pixel_grid, project, se3_exponential, to_pixels, transform_points
 from models.gaussians import Gaussians
@@ -213,7 +214,7 @@ class Goal:
         picture = render(
             gaussians, world2cam, self.intrinsics, (photo.shape[1], photo.shape[2])
         ).color
-        loss = (picture - photo).square().mean()
+        loss = functional.mse_loss(picture, photo)
         loss = loss + STRUCTURE_WEIGHT * structure_loss(picture, self.structure)
         if self.lpips is not None:
             loss = loss + PERCEPTUAL_WEIGHT * self.lpips(picture[None], photo[None])[0]
