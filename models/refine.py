@@ -21,7 +21,7 @@ from models.matching.contender import Contender, find_contender
 from models.matching.degenerate import Doubts, doubt, flat_motions, settle
 from models.matching.features import Matcher
 from models.matching.focal import GUESS_SPREAD, SharedFocal, calibrate
-from models.matching.motion import FEWEST, RelativePose, absolute_pose
+from models.matching.motion import FEWEST, MatchedPair, RelativePose, absolute_pose
 
 LEAST_PARALLAX = 0.006  # radians, median over the inliers: below, depth is a guess
 FEWEST_SHARED = 3  # points that tell how far away a third photo was taken
@@ -88,7 +88,7 @@ def register(
     if focal is not None:
         intrinsics = focal.applied_to(intrinsics)
     base = max(found.poses, key=lambda pair: _foundation(found.poses[pair]))
-    pose, doubts = settle(*_arguments(base, found, intrinsics, sizes), seed)
+    pose, doubts = settle(_matched(base, found, intrinsics, sizes), found.poses[base], seed)
     found, all_doubts = replace(found, poses=found.poses | {base: pose}), {base: doubts}
     world2cam = torch.eye(4).repeat(len(images), 1, 1)
     world2cam[base[1]] = pose.first2second
@@ -112,12 +112,13 @@ def register(
         )
     contender = None
     if len(images) == 2:
-        contender = _contender(*_arguments(base, found, intrinsics, sizes))
+        contender = _contender(_matched(base, found, intrinsics, sizes), pose)
     else:
         world2cam, points, sightings, pairs = _bundle(found, world2cam, intrinsics, sizes)
         found = replace(found, poses=pairs)
         for pair in sorted(pairs.keys() - {base}):
-            all_doubts[pair] = doubt(*_arguments(pair, found, intrinsics, sizes), seed)
+            matched = _matched(pair, found, intrinsics, sizes)
+            all_doubts[pair] = doubt(matched, pairs[pair], seed)
     return Registration(
         world2cam=(world2cam @ invert(world2cam[0])).to(device),
         points=transform_points(points, world2cam[0]).to(device),
@@ -137,37 +138,27 @@ def _foundation(pose: RelativePose) -> tuple[bool, int]:
     return float(pose.parallax.median()) >= LEAST_PARALLAX, len(pose)
 
 
-def _arguments(
+def _matched(
     pair: tuple[int, int],
     found: Correspondences,
     intrinsics: Float[Tensor, "view 3 3"],
     sizes: list[tuple[int, int]],
-) -> tuple[Tensor, Tensor, Tensor, Tensor, tuple[tuple[int, int], tuple[int, int]], RelativePose]:
-    """What `settle` and `doubt` want to know of a pair."""
+) -> MatchedPair:
     first, second = pair
-    return (
+    return MatchedPair(
         found.coordinates[first],
         found.coordinates[second],
         found.matches[pair],
         intrinsics[[first, second]],
         (sizes[first], sizes[second]),
-        found.poses[pair],
     )
 
 
-def _contender(
-    first: Float[Tensor, "first_keypoint 2"],
-    second: Float[Tensor, "second_keypoint 2"],
-    matches: Int[Tensor, "match 2"],
-    intrinsics: Float[Tensor, "2 3 3"],
-    sizes: tuple[tuple[int, int], tuple[int, int]],
-    pose: RelativePose,
-) -> Contender:
-    """The pose that rivals the one of two photos; arguments as for `settle`."""
-    at = first[matches[:, 0]], second[matches[:, 1]]
-    inliers = first[pose.inliers[:, 0]], second[pose.inliers[:, 1]]
-    others = [*pose.others, *flat_motions(*inliers, intrinsics, sizes)]
-    return find_contender(at, intrinsics, sizes, pose.first2second, others)
+def _contender(pair: MatchedPair, pose: RelativePose) -> Contender:
+    """The pose that rivals the one of two photos."""
+    cameras = pair.intrinsics, pair.sizes
+    others = [*pose.others, *flat_motions(*pair.where(pose.inliers), *cameras)]
+    return find_contender(pair.where(pair.matches), *cameras, pose.first2second, others)
 
 
 def _placed_by_pairs(

@@ -15,7 +15,7 @@ from models.matching.degenerate import (
     rival_support,
     settle,
 )
-from models.matching.motion import RelativePose, relative_pose
+from models.matching.motion import MatchedPair, RelativePose, relative_pose
 
 INTRINSICS = torch.tensor([[0.9, 0.0, 0.48], [0.0, 1.2, 0.53], [0.0, 0.0, 1.0]])
 BOTH = INTRINSICS.expand(2, 3, 3)
@@ -51,7 +51,7 @@ def matched(first: Tensor, second: Tensor) -> tuple[Tensor, RelativePose]:
 
 def doubts(first: Tensor, second: Tensor) -> Doubts:
     matches, pose = matched(first, second)
-    return settle(first, second, matches, BOTH, SIZES, pose)[1]
+    return settle(MatchedPair(first, second, matches, BOTH, SIZES), pose)[1]
 
 
 def contender(first: Tensor, second: Tensor) -> tuple[RelativePose, Contender]:
@@ -72,7 +72,7 @@ def test_a_deep_scene_is_above_doubt():
 def test_a_flat_scene_walked_up_to_has_two_poses_and_one_is_right():
     first, second = seen(a_flat_scene(), FORWARD)
     matches, pose = matched(first, second)
-    twin = flat_twin(first, second, matches, BOTH, SIZES, pose)
+    twin = flat_twin(MatchedPair(first, second, matches, BOTH, SIZES), pose)
     assert twin is not None and len(twin) > 0.98 * len(pose)
     errors = error_deg(pose, FORWARD), error_deg(twin, FORWARD)
     assert min(errors) < 5 and max(errors) > 10
@@ -86,8 +86,8 @@ def test_a_flat_scene_walked_along_has_one_pose():
 def test_the_twin_of_a_twin_is_the_first_again():
     first, second = seen(a_flat_scene(), FORWARD, noise_px=0.1)
     matches, pose = matched(first, second)
-    twin = flat_twin(first, second, matches, BOTH, SIZES, pose)
-    again = flat_twin(first, second, matches, BOTH, SIZES, twin)
+    twin = flat_twin(MatchedPair(first, second, matches, BOTH, SIZES), pose)
+    again = flat_twin(MatchedPair(first, second, matches, BOTH, SIZES), twin)
     assert error_deg(again, pose.first2second) < 2
 
 
@@ -95,9 +95,9 @@ def test_a_few_things_before_a_wall_settle_its_pose():
     first, second = seen(torch.cat([a_flat_scene(270), a_deep_scene(30)]), FORWARD)
     matches, pose = matched(first, second)
     assert doubts(first, second).twin is None
-    wrong = flat_twin(first, second, matches, BOTH, SIZES, pose)
+    wrong = flat_twin(MatchedPair(first, second, matches, BOTH, SIZES), pose)
     assert error_deg(wrong, FORWARD) > 10
-    settled, said = settle(first, second, matches, BOTH, SIZES, wrong)
+    settled, said = settle(MatchedPair(first, second, matches, BOTH, SIZES), wrong)
     assert error_deg(settled, FORWARD) < 3 and said.twin is None
 
 
@@ -146,7 +146,7 @@ def test_a_second_motion_with_little_support_is_none(rest: int):
         )
     )
     matches, pose = matched(first, second)
-    assert rival_support(first, second, matches, BOTH, SIZES, pose) == 0
+    assert rival_support(MatchedPair(first, second, matches, BOTH, SIZES), pose) == 0
 
 
 def test_doubts_are_said_and_lower_the_confidence():
@@ -167,7 +167,7 @@ def test_no_other_motion_comes_near_in_a_deep_scene(count: int):
 def test_the_contender_in_a_flat_scene_walked_up_to_is_its_twin():
     first, second = seen(a_flat_scene(), FORWARD)
     matches, pose = matched(first, second)
-    twin = flat_twin(first, second, matches, BOTH, SIZES, pose)
+    twin = flat_twin(MatchedPair(first, second, matches, BOTH, SIZES), pose)
     start = se3_exponential(torch.tensor([0, 0, 0, 0.02, 0, -0.02])) @ twin.first2second
     other = find_contender((first, second), BOTH, SIZES, pose.first2second, [start])
     assert abs(other.margin) < 0.05 * len(pose)

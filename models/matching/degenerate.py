@@ -7,13 +7,14 @@ import cv2
 import numpy as np
 import poselib
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from models.camera import rotation_angle, to_pixels
 from models.matching.motion import (
     EPIPOLAR_ERROR_PX,
     FEWEST,
+    MatchedPair,
     RelativePose,
     angle_between,
     explain,
@@ -63,22 +64,14 @@ class Doubts:
         return tuple(said)
 
 
-def settle(
-    first: Float[Tensor, "first_keypoint 2"],
-    second: Float[Tensor, "second_keypoint 2"],
-    matches: Int[Tensor, "match 2"],
-    intrinsics: Float[Tensor, "2 3 3"],
-    sizes: tuple[tuple[int, int], tuple[int, int]],
-    pose: RelativePose,
-    seed: int = 0,
-) -> tuple[RelativePose, Doubts]:
-    """Look for what speaks against a pose; arguments as for `relative_pose`, which found it.
+def settle(pair: MatchedPair, pose: RelativePose, seed: int = 0) -> tuple[RelativePose, Doubts]:
+    """Look for what speaks against a pose that `relative_pose` found with this seed.
 
     Returns:
         The pose, or the other one that a flat scene admits where more matches agree with that; and
         the doubts about it.
     """
-    twin = flat_twin(first, second, matches, intrinsics, sizes, pose)
+    twin = flat_twin(pair, pose)
     if twin is not None and len(twin) > len(pose):
         pose, twin = replace(twin, others=(pose.first2second, *pose.others)), pose
     as_good = twin is not None and len(twin) >= AS_WELL * len(pose)
@@ -87,26 +80,15 @@ def settle(
         if twin is not None and as_good
         else None
     )
-    return pose, replace(doubt(first, second, matches, intrinsics, sizes, pose, seed), twin=angle)
+    return pose, replace(doubt(pair, pose, seed), twin=angle)
 
 
-def doubt(
-    first: Float[Tensor, "first_keypoint 2"],
-    second: Float[Tensor, "second_keypoint 2"],
-    matches: Int[Tensor, "match 2"],
-    intrinsics: Float[Tensor, "2 3 3"],
-    sizes: tuple[tuple[int, int], tuple[int, int]],
-    pose: RelativePose,
-    seed: int = 0,
-) -> Doubts:
-    """What speaks against a pose, if a flat scene does not: a third photo has told its poses apart.
-
-    Arguments as for `settle`.
-    """
+def doubt(pair: MatchedPair, pose: RelativePose, seed: int = 0) -> Doubts:
+    """What speaks against a pose except a flat scene: a third photo has told its poses apart."""
     return Doubts(
-        cut_out=is_cut_out(first[pose.inliers[:, 0]], second[pose.inliers[:, 1]], sizes),
+        cut_out=is_cut_out(*pair.where(pose.inliers), pair.sizes),
         twin=None,
-        rival=rival_support(first, second, matches, intrinsics, sizes, pose, seed),
+        rival=rival_support(pair, pose, seed),
     )
 
 
@@ -142,39 +124,23 @@ def is_cut_out(
     return any(bool((ends > -0.02).all() and (ends < 1.02).all()) for ends in (of_second, of_first))
 
 
-def flat_twin(
-    first: Float[Tensor, "first_keypoint 2"],
-    second: Float[Tensor, "second_keypoint 2"],
-    matches: Int[Tensor, "match 2"],
-    intrinsics: Float[Tensor, "2 3 3"],
-    sizes: tuple[tuple[int, int], tuple[int, int]],
-    pose: RelativePose,
-) -> RelativePose | None:
+def flat_twin(pair: MatchedPair, pose: RelativePose) -> RelativePose | None:
     """The motion other than this one that explains most, if the inliers lie on one plane.
 
     A homography stands for two motions, and often the plane is in front of the cameras in both.
     Random samples from a plane may lead to either.
     """
-    inliers = first[pose.inliers[:, 0]], second[pose.inliers[:, 1]]
-    at = first[matches[:, 0]], second[matches[:, 1]]
+    at, cameras = pair.where(pair.matches), (pair.intrinsics, pair.sizes)
     twins = []
-    for motion in flat_motions(*inliers, intrinsics, sizes):
-        refined = refine_motion(at, intrinsics, sizes, motion, 2 * EPIPOLAR_ERROR_PX)
-        twin = explain(at, matches, intrinsics, sizes, refined)
+    for motion in flat_motions(*pair.where(pose.inliers), *cameras):
+        refined = refine_motion(at, *cameras, motion, 2 * EPIPOLAR_ERROR_PX)
+        twin = explain(at, pair.matches, *cameras, refined)
         if len(twin) >= FEWEST and angle_between(pose.first2second, twin.first2second) > SAME:
             twins.append(twin)
     return max(twins, key=len, default=None)
 
 
-def rival_support(
-    first: Float[Tensor, "first_keypoint 2"],
-    second: Float[Tensor, "second_keypoint 2"],
-    matches: Int[Tensor, "match 2"],
-    intrinsics: Float[Tensor, "2 3 3"],
-    sizes: tuple[tuple[int, int], tuple[int, int]],
-    pose: RelativePose,
-    seed: int = 0,
-) -> int:
+def rival_support(pair: MatchedPair, pose: RelativePose, seed: int = 0) -> int:
     """How many of the matches left over agree with a second, different motion.
 
     Texture that repeats has one; so have things that moved.
@@ -182,11 +148,13 @@ def rival_support(
     Returns:
         Zero where they are few beside the inliers, or as few as agree by chance.
     """
-    taken = (matches[:, None] == pose.inliers[None]).all(-1).any(1)
+    taken = (pair.matches[:, None] == pose.inliers[None]).all(-1).any(1)
     enough = max(FEWEST_OF_RIVAL, RIVAL * len(pose))
     if int((~taken).sum()) < enough:
         return 0
-    other = relative_pose(first, second, matches[~taken], intrinsics, sizes, seed)
+    other = relative_pose(
+        pair.first, pair.second, pair.matches[~taken], pair.intrinsics, pair.sizes, seed
+    )
     if other is None or len(other) < enough:
         return 0
     rotations = pose.first2second[:3, :3], other.first2second[:3, :3]

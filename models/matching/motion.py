@@ -35,6 +35,23 @@ class RelativePose:
         return len(self.inliers)
 
 
+@dataclass(frozen=True)
+class MatchedPair:
+    """Two photos as their matches see them."""
+
+    first: Float[Tensor, "first_keypoint 2"]  # coordinates of keypoints, in [0, 1]
+    second: Float[Tensor, "second_keypoint 2"]
+    matches: Int[Tensor, "match 2"]  # keypoint numbers in the first and the second
+    intrinsics: Float[Tensor, "2 3 3"]  # normalized
+    sizes: tuple[tuple[int, int], tuple[int, int]]  # (height, width), in pixels of errors
+
+    def where(
+        self, matches: Int[Tensor, "some 2"]
+    ) -> tuple[Float[Tensor, "some 2"], Float[Tensor, "some 2"]]:
+        """Where these matches are in both photos."""
+        return self.first[matches[:, 0]], self.second[matches[:, 1]]
+
+
 def triangulate(
     first: Float[Tensor, "match 2"],
     second: Float[Tensor, "match 2"],
