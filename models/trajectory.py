@@ -18,6 +18,9 @@ ORBIT_DEG = 15.0  # a scene seen from two photos has no back: swing at most this
 LEAST_ORBIT_DEG = 6.0  # at least this far,
 ORBIT_PER_PARALLAX = 2.0  # and so many times the angle between the photos: they show no more
 WIGGLE_DEG = 2.5
+DOLLY = 0.2  # share of the distance to the scene's center by which a camera goes in and out
+SPIRAL = 0.5, 0.5  # of what the orbit swings by, and of what the dolly goes by
+SPIRAL_TURNS = 2  # while it goes in and out once
 FOREIGN_FOV_DEG = 60.0  # horizontal field of view for scenes that name no camera
 FOREIGN_SIZE = 576, 768  # (height, width) of their pictures
 
@@ -65,6 +68,44 @@ def wiggle(
     phase = _phases(frames)
     angles = math.radians(amplitude_deg) * torch.stack([phase.sin(), phase.cos()], dim=-1)
     return _pivot(mean_camera(world2cam), intrinsics, center, angles)
+
+
+def dolly(
+    world2cam: Float[Tensor, "view 4 4"],
+    intrinsics: Float[Tensor, "3 3"],
+    center: Float[Tensor, "3"],
+    frames: int,
+    amplitude: float = DOLLY,
+) -> Trajectory:
+    """Move from the photos' mean camera straight to the scene's center, then away, and back.
+
+    `amplitude` is how far, as a share of the distance between them.
+    """
+    phase = _phases(frames)
+    still = torch.zeros(frames, 2)
+    return _pivot(mean_camera(world2cam), intrinsics, center, still, 1 - amplitude * phase.sin())
+
+
+def spiral(
+    world2cam: Float[Tensor, "view 4 4"],
+    intrinsics: Float[Tensor, "3 3"],
+    center: Float[Tensor, "3"],
+    frames: int,
+    amplitude_deg: float | None = None,
+) -> Trajectory:
+    """Go around a flat ellipse twice, and in and out once, the eyes on the scene's center.
+
+    `amplitude_deg` to the left and right as seen from the center, half of it up and down: unless
+    told, it is half of what `orbit` swings by. In and out, it goes half as far as `dolly`.
+    """
+    phase = _phases(frames)
+    wide, deep = SPIRAL
+    if amplitude_deg is None:
+        amplitude_deg = wide * _orbit_amplitude_deg(world2cam, center)
+    turning = SPIRAL_TURNS * phase
+    angles = math.radians(amplitude_deg) * torch.stack([turning.sin(), turning.cos() / 2], dim=-1)
+    distances = 1 - deep * DOLLY * phase.sin()
+    return _pivot(mean_camera(world2cam), intrinsics, center, angles, distances)
 
 
 def interpolate(
@@ -178,10 +219,12 @@ def _pivot(
     intrinsics: Float[Tensor, "3 3"],
     center: Float[Tensor, "3"],
     angles: Float[Tensor, "frame 2"],
+    distances: Float[Tensor, " frame"] | None = None,
 ) -> Trajectory:
     """Turn a camera about a point, by angles around its own vertical and horizontal axes.
 
-    Positive angles move the camera to the right and down.
+    Positive angles move the camera to the right and down. `distances` are from the point, in
+    units of the camera's own; as far as it is unless told.
     """
     cam2world = invert(world2cam)
     right, down = cam2world[:3, 0], cam2world[:3, 1]
@@ -190,7 +233,8 @@ def _pivot(
     around_right = torch.linalg.matrix_exp(cross_matrix(vertical * right))
     turn = around_down @ around_right
     rotation = turn @ cam2world[:3, :3]
-    position = (turn @ (cam2world[:3, 3] - center)[:, None])[..., 0] + center
+    arm = (turn @ (cam2world[:3, 3] - center)[:, None])[..., 0]
+    position = center + (arm if distances is None else distances[:, None] * arm)
     moved = invert(_rigid(rotation, position))
     return Trajectory(moved, intrinsics.expand(len(moved), 3, 3))
 

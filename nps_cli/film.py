@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from nps_cli.formats.provenance import SceneCamera
 
 FRAMES, FPS = 96, 24.0
-SUFFIXES = (".mp4", ".gif", ".png", "")
+VIDEOS = (".mp4", ".webm", ".gif")
+SUFFIXES = (*VIDEOS, ".png", "")
 
 
 class Motion(StrEnum):
@@ -24,6 +25,8 @@ class Motion(StrEnum):
 
     orbit = "orbit"
     wiggle = "wiggle"
+    dolly = "dolly"
+    spiral = "spiral"
     interpolate = "interpolate"
     given = "given"
 
@@ -34,16 +37,16 @@ def check_film(out: Path, frames: int, size: tuple[int, int]) -> None:
     if suffix not in SUFFIXES:
         raise NpsError(
             f"{out} ends in {out.suffix}, which nps cannot write.",
-            hint="Use .mp4, .gif, .png, or a folder's name for a picture per frame.",
+            hint="Use .mp4, .webm, .gif, .png, or a folder's name for a picture per frame.",
         )
     if suffix == ".png" and frames != 1:
         raise NpsError(
             f"{out} is one picture, but there are {frames} frames.",
             hint="Use --frames 1, or a folder's name for a picture per frame.",
         )
-    if suffix == ".mp4" and (size[0] % 2 or size[1] % 2):
+    if suffix in (".mp4", ".webm") and (size[0] % 2 or size[1] % 2):
         raise NpsError(
-            f"An .mp4 has even sides, not {size[1]} x {size[0]}.", hint="Choose another --size."
+            f"A video has even sides, not {size[1]} x {size[0]}.", hint="Choose another --size."
         )
 
 
@@ -59,10 +62,12 @@ def plan(
 
     from models.trajectory import (
         Trajectory,
+        dolly,
         frame_intrinsics,
         interpolate,
         orbit,
         scene_center,
+        spiral,
         wiggle,
     )
 
@@ -83,6 +88,10 @@ def plan(
             return orbit(world2cam, intrinsics[0], center, frames)
         case Motion.wiggle:
             return wiggle(world2cam, intrinsics[0], center, frames)
+        case Motion.dolly:
+            return dolly(world2cam, intrinsics[0], center, frames)
+        case Motion.spiral:
+            return spiral(world2cam, intrinsics[0], center, frames)
         case Motion.interpolate:
             return interpolate(world2cam, intrinsics, center, frames)
         case Motion.given:
@@ -99,8 +108,8 @@ def film(
     depth: bool = False,
     force: bool = False,
 ) -> None:
-    """Draw every frame and write .mp4, .gif, .png or, without a suffix, a folder of .png."""
-    from nps_cli.formats.video import write_gif, write_mp4, write_png, write_pngs
+    """Draw every frame and write .mp4, .webm, .gif, .png or, without a suffix, a folder of .png."""
+    from nps_cli.formats.video import write_gif, write_mp4, write_png, write_pngs, write_webm
     from nps_cli.output import whole_file, whole_folder
 
     frames = _draw(gaussians, path, size, depth)
@@ -112,6 +121,8 @@ def film(
         match out.suffix.lower():
             case ".mp4":
                 write_mp4(frames, file, fps)
+            case ".webm":
+                write_webm(frames, file, fps)
             case ".gif":
                 write_gif(frames, file, fps)
             case ".png":

@@ -9,12 +9,14 @@ from models.camera import invert, project, rotation_angle, se3_exponential
 from models.gaussians import Gaussians
 from models.trajectory import (
     Trajectory,
+    dolly,
     frame_intrinsics,
     guess_camera,
     interpolate,
     mean_camera,
     orbit,
     scene_center,
+    spiral,
     video_size,
     wiggle,
 )
@@ -49,11 +51,13 @@ def paths(frames: int) -> dict[str, Trajectory]:
     return {
         "orbit": orbit(cameras, INTRINSICS, CENTER, frames),
         "wiggle": wiggle(cameras, INTRINSICS, CENTER, frames),
+        "dolly": dolly(cameras, INTRINSICS, CENTER, frames),
+        "spiral": spiral(cameras, INTRINSICS, CENTER, frames),
         "interpolate": interpolate(cameras, INTRINSICS.expand(2, 3, 3), CENTER, frames),
     }
 
 
-@pytest.mark.parametrize("name", ["orbit", "wiggle", "interpolate"])
+@pytest.mark.parametrize("name", ["orbit", "wiggle", "dolly", "spiral", "interpolate"])
 def test_the_step_over_the_seam_is_as_small_as_the_steps_beside_it(name: str):
     moved = positions(paths(120)[name])
     steps = (moved - moved.roll(1, 0)).norm(dim=-1)
@@ -61,19 +65,41 @@ def test_the_step_over_the_seam_is_as_small_as_the_steps_beside_it(name: str):
     assert steps[0] <= 1.1 * max(steps[1], steps[-1])
 
 
-@pytest.mark.parametrize("name", ["orbit", "wiggle", "interpolate"])
+@pytest.mark.parametrize("name", ["orbit", "wiggle", "dolly", "spiral", "interpolate"])
 def test_every_frame_is_a_rigid_motion(name: str):
     rotation = paths(9)[name].world2cam[:, :3, :3]
     torch.testing.assert_close(rotation @ rotation.mT, torch.eye(3).expand(9, 3, 3))
     torch.testing.assert_close(torch.linalg.det(rotation), torch.ones(9))
 
 
-@pytest.mark.parametrize("name", ["orbit", "wiggle"])
+@pytest.mark.parametrize("name", ["orbit", "wiggle", "dolly", "spiral"])
 def test_the_center_stays_at_one_place_of_the_picture(name: str):
     path = paths(12)[name]
     coordinates, depth = project(CENTER.expand(12, 1, 3), path.world2cam, path.intrinsics)
     torch.testing.assert_close(coordinates, coordinates[:1].expand_as(coordinates))
-    torch.testing.assert_close(depth, depth[:1].expand_as(depth))
+    if name in ("orbit", "wiggle"):
+        torch.testing.assert_close(depth, depth[:1].expand_as(depth))
+
+
+def test_a_dolly_goes_straight_in_then_out_and_does_not_turn():
+    cameras = two_cameras()
+    path = dolly(cameras, INTRINSICS, CENTER, 40, 0.3)
+    mean = mean_camera(cameras)
+    torch.testing.assert_close(path.world2cam[0], mean)
+    torch.testing.assert_close(path.world2cam[:, :3, :3], mean[:3, :3].expand(40, 3, 3))
+    arms = positions(path) - CENTER
+    torch.testing.assert_close(arms[10], 0.7 * arms[0])
+    torch.testing.assert_close(arms[30], 1.3 * arms[0])
+
+
+def test_a_spiral_circles_twice_while_it_goes_in_and_out_once():
+    path = spiral(torch.eye(4)[None], INTRINSICS, torch.tensor([0.0, 0.0, 2.0]), 80, 4.0)
+    place = positions(path)
+    aside = place[:, 0]
+    assert int(((aside > 1e-5) & (aside.roll(1) <= 1e-5)).sum()) == 2
+    distances = (place - torch.tensor([0.0, 0.0, 2.0])).norm(dim=-1)
+    assert distances[20].item() == pytest.approx(1.8) and distances[60].item() == pytest.approx(2.2)
+    assert (aside / distances).max().item() == pytest.approx(math.sin(math.radians(4)), abs=1e-4)
 
 
 def test_an_orbit_starts_at_the_mean_camera_and_goes_right_first():

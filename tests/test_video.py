@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from nps_cli.formats.video import write_gif, write_mp4, write_png, write_pngs
+from nps_cli.formats.video import write_gif, write_mp4, write_png, write_pngs, write_webm
 
 COLORS = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [0.5, 0.5, 0.5]])
 
@@ -55,6 +55,19 @@ def test_an_mp4_plays_everywhere_and_says_what_its_colors_mean(tmp_path: Path):
         assert context.color_range == 1
     content = path.read_bytes()
     assert content.index(b"moov") < content.index(b"mdat")  # plays while it loads
+
+
+def test_a_webm_holds_every_frame_in_its_colors(tmp_path: Path):
+    write_webm(frames(), tmp_path / "video", fps=24)
+    with av.open(str(tmp_path / "video")) as container:
+        stream = container.streams.video[0]
+        assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("vp9", "yuv420p")
+        assert (stream.average_rate, stream.codec_context.colorspace) == (24, 1)
+    decoded = decode(tmp_path / "video")
+    assert len(decoded) == 8
+    for index, color in enumerate(COLORS):
+        seen = torch.from_numpy(decoded[5][20, 24 * index + 12]).float() / 255
+        torch.testing.assert_close(seen, color, atol=0.02, rtol=0)
 
 
 def test_frames_are_not_all_held_in_memory(tmp_path: Path):

@@ -7,6 +7,7 @@ import typer
 
 from nps_cli import console, options
 from nps_cli.errors import EXIT_UNTRUSTED
+from nps_cli.film import VIDEOS
 
 if TYPE_CHECKING:
     from nps_cli.loading import Result
@@ -22,7 +23,9 @@ def reconstruct(
     ],
     video: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", show_default=False, help="Also an orbit: .mp4 or .gif."),
+        typer.Option(
+            metavar="FILE", show_default=False, help="Also an orbit: .mp4, .webm or .gif."
+        ),
     ] = None,
     poses: Annotated[
         Path | None,
@@ -74,8 +77,9 @@ def reconstruct(
 def _check_usage(out: Path, video: Path | None, json: bool) -> None:
     if out == STDOUT and json:
         raise typer.BadParameter("stdout cannot take both the scene and the report of --json.")
-    if video is not None and video.suffix.lower() not in (".mp4", ".gif"):
-        raise typer.BadParameter(f"{video} does not end in .mp4 or .gif.", param_hint="--video")
+    if video is not None and video.suffix.lower() not in VIDEOS:
+        kinds = ", ".join(VIDEOS)
+        raise typer.BadParameter(f"{video} ends in none of {kinds}.", param_hint="--video")
 
 
 def _write(result: "Result", written: dict[str, Path], force: bool) -> None:

@@ -22,13 +22,13 @@ def render(
             "--out",
             "-o",
             metavar="FILE|DIR",
-            help=".mp4, .gif, .png for one picture, or a folder for a .png per frame.",
+            help=".mp4, .webm, .gif, .png for one picture, or a folder for a .png per frame.",
         ),
     ],
     path: Annotated[
         str,
         typer.Option(
-            metavar="orbit|wiggle|interpolate|FILE.json",
+            metavar="orbit|wiggle|dolly|spiral|interpolate|FILE.json",
             help="How the camera moves; a pose document gives one frame per view.",
         ),
     ] = "orbit",
@@ -103,9 +103,10 @@ def _parse_size(text: str | None) -> tuple[int, int] | None:
 def _parse_path(text: str) -> Motion:
     if text.endswith(".json"):
         return Motion.given
-    if text not in (Motion.orbit, Motion.wiggle, Motion.interpolate):
+    if text == Motion.given or text not in list(Motion):
+        named = ", ".join(motion for motion in Motion if motion is not Motion.given)
         raise typer.BadParameter(
-            f"{text!r} is none of orbit, wiggle, interpolate, and no .json file.",
+            f"{text!r} is none of {named}, and no .json file.",
             param_hint="--path",
         )
     return Motion(text)

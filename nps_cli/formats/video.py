@@ -1,4 +1,4 @@
-"""Frames to .mp4, .gif or .png files, one at a time: a long video needs no more memory."""
+"""Frames to .mp4, .webm, .gif or .png files, one at a time: a long video needs no more memory."""
 
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-CRF = 18  # visually lossless
+CRF = {"libx264": 18, "libvpx-vp9": 24}  # visually lossless
 BT709 = 1  # the number of these primaries, this transfer and this matrix in H.264's own tables
 LIMITED_RANGE = 1
 
@@ -21,15 +21,31 @@ def write_mp4(frames: "Iterable[Tensor]", path: Path, fps: float) -> None:
         path: Written whatever its suffix.
         fps: Frames per second.
     """
+    _encode(frames, path, fps, "mp4", "libx264", {"movflags": "+faststart"})
+
+
+def write_webm(frames: "Iterable[Tensor]", path: Path, fps: float) -> None:
+    """Write VP9, free of patents, for web pages; arguments are those of `write_mp4`."""
+    _encode(frames, path, fps, "webm", "libvpx-vp9", {})
+
+
+def _encode(
+    frames: "Iterable[Tensor]",
+    path: Path,
+    fps: float,
+    container_format: str,
+    codec: str,
+    container_options: dict[str, str],
+) -> None:
     import av
     from av.video.reformatter import ColorRange, Colorspace
 
-    with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+    with av.open(str(path), "w", format=container_format, options=container_options) as container:
         stream: Any = None
         for pixels in _to_pixels(frames):
             if stream is None:
                 rate = Fraction(fps).limit_denominator(1001)
-                stream = container.add_stream("libx264", rate=rate, options={"crf": str(CRF)})
+                stream = container.add_stream(codec, rate=rate, options={"crf": str(CRF[codec])})
                 stream.height, stream.width = pixels.shape[:2]
                 stream.pix_fmt = "yuv420p"
                 context = stream.codec_context
