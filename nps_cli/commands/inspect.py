@@ -32,9 +32,10 @@ def inspect(
 
 
 def _facts(file: Path) -> dict[str, Any]:
-    is_scene = str(file) == "-" or file.suffix.lower() == ".ply"
+    from nps_cli.formats import is_scene
+
     try:
-        return {"file": str(file), **(_scene(file) if is_scene else _photo(file))}
+        return {"file": str(file), **(_scene(file) if is_scene(file) else _photo(file))}
     except NpsError as error:
         return {"file": str(file), "error": str(error), "hint": error.hint}
 

@@ -19,7 +19,12 @@ def reconstruct(
     photos: options.Photos,
     out: Annotated[
         Path,
-        typer.Option("--out", "-o", metavar="FILE", help="The scene: a .ply file, - for stdout."),
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="The scene: .ply, .spz, .splat or .glb; - for stdout.",
+        ),
     ],
     video: Annotated[
         Path | None,

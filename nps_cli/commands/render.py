@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 
 def render(
-    scene: Annotated[Path, typer.Argument(metavar="SCENE", help="A .ply file, or - for stdin.")],
+    scene: Annotated[
+        Path, typer.Argument(metavar="SCENE", help="A .ply, .spz or .splat file, or - for stdin.")
+    ],
     out: Annotated[
         Path,
         typer.Option(

@@ -1,4 +1,4 @@
-"""Scene files, by suffix; `-` stands for stdin and stdout."""
+"""Scene files, by suffix; `-` stands for stdin and stdout, and a .ply."""
 
 import sys
 from collections.abc import Sequence
@@ -13,15 +13,23 @@ if TYPE_CHECKING:
     from models.gaussians import Gaussians
     from models.weights import WeightsInfo
 
-__all__ = ["SceneCamera", "check_format", "load_scene", "read_cameras", "save_scene"]
+__all__ = ["SceneCamera", "check_format", "is_scene", "load_scene", "read_cameras", "save_scene"]
 STREAM = "-"
+READABLE = (".ply", ".spz", ".splat")
+WRITABLE = (*READABLE, ".glb")
+
+
+def is_scene(path: Path) -> bool:
+    """Whether a name is that of a scene that can be read."""
+    return str(path) == STREAM or path.suffix.lower() in READABLE
 
 
 def check_format(path: Path) -> None:
-    """Refuse a scene's name whose suffix is none we know."""
-    if str(path) != STREAM and path.suffix.lower() != ".ply":
+    """Refuse a scene's name whose suffix is none that can be written."""
+    if str(path) != STREAM and path.suffix.lower() not in WRITABLE:
         raise NpsError(
-            f"{path}: scenes of this kind are not known.", hint="Use a name that ends in .ply."
+            f"{path}: scenes of this kind are not known.",
+            hint=f"Use a name that ends in {_either(WRITABLE)}.",
         )
 
 
@@ -34,8 +42,15 @@ def save_scene(
     sh_degree: int | None = None,
     force: bool = False,
 ) -> None:
-    """Write a scene whole or not at all, with the cameras of its photos, and its weights."""
+    """Write a scene whole or not at all.
+
+    A .ply and a .glb take the cameras of its photos and its weights along; the others have no
+    place for them.
+    """
+    from nps_cli.formats.glb import save_glb
     from nps_cli.formats.ply import save_ply
+    from nps_cli.formats.splat import save_splat
+    from nps_cli.formats.spz import save_spz
 
     check_format(path)
     comments = write_comments(cameras, weights)
@@ -44,12 +59,43 @@ def save_scene(
         sys.stdout.buffer.flush()
         return
     with whole_file(path, force=force) as file:
-        save_ply(gaussians, file, comments, sh_degree)
+        match path.suffix.lower():
+            case ".ply":
+                save_ply(gaussians, file, comments, sh_degree)
+            case ".spz":
+                save_spz(gaussians, file)
+            case ".splat":
+                save_splat(gaussians, file)
+            case ".glb":
+                save_glb(gaussians, file, comments)
 
 
 def load_scene(path: Path) -> "tuple[Gaussians, list[str]]":
-    """Read a scene and its comments, for `read_cameras`."""
+    """Read a scene and its comments, for `read_cameras`; only a .ply has any."""
     from nps_cli.formats.ply import load_ply
+    from nps_cli.formats.splat import load_splat
+    from nps_cli.formats.spz import load_spz
 
-    check_format(path)
-    return load_ply(sys.stdin.buffer if str(path) == STREAM else path)
+    if not is_scene(path):
+        raise NpsError(
+            f"{path}: scenes of this kind cannot be read.",
+            hint=f"Give a file that ends in {_either(READABLE)}.",
+        )
+    if str(path) == STREAM:
+        return load_ply(sys.stdin.buffer)
+    try:
+        match path.suffix.lower():
+            case ".spz":
+                return load_spz(path), []
+            case ".splat":
+                return load_splat(path), []
+            case _:
+                return load_ply(path)
+    except OSError as error:
+        raise NpsError(
+            f"{path} cannot be read ({error.strerror}).", hint="Check the path."
+        ) from error
+
+
+def _either(suffixes: Sequence[str]) -> str:
+    return ", ".join(suffixes[:-1]) + f" or {suffixes[-1]}"
