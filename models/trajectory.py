@@ -48,10 +48,19 @@ def orbit(
     """
     phase = _phases(frames)
     if amplitude_deg is None:
-        amplitude_deg = _orbit_amplitude_deg(world2cam, center)
+        amplitude_deg = orbit_amplitude_deg(world2cam, center)
     amplitude = math.radians(amplitude_deg)
     angles = amplitude * torch.stack([phase.sin(), (2 * phase).sin() / 4], dim=-1)
     return _pivot(mean_camera(world2cam), intrinsics, center, angles)
+
+
+def orbit_amplitude_deg(world2cam: Float[Tensor, "view 4 4"], center: Float[Tensor, "3"]) -> float:
+    """How far an orbit swings to each side unless told: see `orbit`."""
+    if len(world2cam) < 2:
+        return ORBIT_DEG
+    sight = torch.nn.functional.normalize(invert(world2cam)[:, :3, 3] - center, dim=-1)
+    parallax = torch.rad2deg(2 * torch.asin(torch.cdist(sight, sight).max().clamp(max=2) / 2))
+    return min(max(ORBIT_PER_PARALLAX * parallax.item(), LEAST_ORBIT_DEG), ORBIT_DEG)
 
 
 def wiggle(
@@ -101,7 +110,7 @@ def spiral(
     phase = _phases(frames)
     wide, deep = SPIRAL
     if amplitude_deg is None:
-        amplitude_deg = wide * _orbit_amplitude_deg(world2cam, center)
+        amplitude_deg = wide * orbit_amplitude_deg(world2cam, center)
     turning = SPIRAL_TURNS * phase
     angles = math.radians(amplitude_deg) * torch.stack([turning.sin(), turning.cos() / 2], dim=-1)
     distances = 1 - deep * DOLLY * phase.sin()
@@ -200,14 +209,6 @@ def video_size(photo_size: tuple[int, int], long_side: int = 768) -> tuple[int, 
     scale = long_side / max(photo_size)
     height, width = (max(2, 2 * round(side * scale / 2)) for side in photo_size)
     return height, width
-
-
-def _orbit_amplitude_deg(world2cam: Float[Tensor, "view 4 4"], center: Float[Tensor, "3"]) -> float:
-    if len(world2cam) < 2:
-        return ORBIT_DEG
-    sight = torch.nn.functional.normalize(invert(world2cam)[:, :3, 3] - center, dim=-1)
-    parallax = torch.rad2deg(2 * torch.asin(torch.cdist(sight, sight).max().clamp(max=2) / 2))
-    return min(max(ORBIT_PER_PARALLAX * parallax.item(), LEAST_ORBIT_DEG), ORBIT_DEG)
 
 
 def _phases(frames: int) -> Float[Tensor, " frame"]:

@@ -14,6 +14,7 @@ from nps_cli.commands.pose import pose
 from nps_cli.commands.reconstruct import reconstruct
 from nps_cli.commands.render import render
 from nps_cli.commands.train import train
+from nps_cli.commands.view import view
 from nps_cli.commands.weights import weights
 from nps_cli.errors import NpsError
 from nps_cli.memory import keep_freed_memory
@@ -45,7 +46,7 @@ def _nps(
     """
 
 
-for command in (reconstruct, pose, render, inspect, evaluate, train, doctor):
+for command in (reconstruct, pose, render, view, inspect, evaluate, train, doctor):
     app.command()(command)
 app.add_typer(data, name="data")
 app.add_typer(weights, name="weights")

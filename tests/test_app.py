@@ -8,7 +8,10 @@ import pytest
 
 from nps_cli.errors import NpsError
 
-COMMANDS = ["reconstruct", "pose", "render", "inspect", "evaluate", "train", "doctor", "weights"]
+COMMANDS = [
+    *("reconstruct", "pose", "render", "view", "inspect"),
+    *("evaluate", "train", "doctor", "weights"),
+]
 HEAVY = ["torch", "numpy", "cv2", "numba", "PIL", "av", "scipy", "skimage"]
 
 

@@ -23,7 +23,7 @@ def reconstruct(
             "--out",
             "-o",
             metavar="FILE",
-            help="The scene: .ply, .spz, .splat or .glb; - for stdout.",
+            help="The scene: .ply, .spz, .splat, .glb or .html; - for stdout.",
         ),
     ],
     video: Annotated[

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["SceneCamera", "check_format", "is_scene", "load_scene", "read_cameras", "save_scene"]
 STREAM = "-"
 READABLE = (".ply", ".spz", ".splat")
-WRITABLE = (*READABLE, ".glb")
+WRITABLE = (*READABLE, ".glb", ".html")
 
 
 def is_scene(path: Path) -> bool:
@@ -44,10 +44,11 @@ def save_scene(
 ) -> None:
     """Write a scene whole or not at all.
 
-    A .ply and a .glb take the cameras of its photos and its weights along; the others have no
-    place for them.
+    A .ply and a .glb take the cameras of its photos and its weights along, a page the cameras;
+    the others have no place for them.
     """
     from nps_cli.formats.glb import save_glb
+    from nps_cli.formats.page import save_page
     from nps_cli.formats.ply import save_ply
     from nps_cli.formats.splat import save_splat
     from nps_cli.formats.spz import save_spz
@@ -68,6 +69,8 @@ def save_scene(
                 save_splat(gaussians, file)
             case ".glb":
                 save_glb(gaussians, file, comments)
+            case ".html":
+                save_page(gaussians, file, cameras)
 
 
 def load_scene(path: Path) -> "tuple[Gaussians, list[str]]":

@@ -31,9 +31,12 @@ SH_BITS = 5, 4, 4  # of the harmonics of degree 1, 2, 3
 TURN = torch.tensor([1.0, -1.0, -1.0])  # half a circle about x
 
 
-def save_spz(gaussians: Gaussians, path: Path) -> None:
-    """Write a scene; values are rounded to what 20 bytes, or with harmonics more, can hold."""
-    degree = min(gaussians.sh_degree, MOST_DEGREE)
+def save_spz(gaussians: Gaussians, path: Path, sh_degree: int = MOST_DEGREE) -> None:
+    """Write a scene; values are rounded to what 20 bytes, or with harmonics more, can hold.
+
+    Harmonics are cut to `sh_degree`. Raises NpsError where a Gaussian is too far away.
+    """
+    degree = min(gaussians.sh_degree, sh_degree, MOST_DEGREE)
     fraction = _fraction_bits(gaussians.means)
     fixed = (gaussians.means * TURN.to(gaussians.means) * 2**fraction).round().int().contiguous()
     log_scales = gaussians.scales.clamp(min=1e-12).log()

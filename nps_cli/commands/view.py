@@ -1,0 +1,64 @@
+"""`nps view`: a scene in the browser."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nps_cli import console, options
+from nps_cli.errors import NpsError
+
+
+def view(
+    scene: Annotated[
+        Path,
+        typer.Argument(metavar="SCENE", help="A .ply, .spz or .splat file, or - for stdin."),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE.html",
+            show_default=False,
+            help="Write the page there, and open nothing.",
+        ),
+    ] = None,
+    force: options.Force = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Look at a scene in the browser, on a page that needs no network."""
+    console.set_verbosity(quiet=quiet, verbose=verbose)
+    if out is not None and out.suffix.lower() != ".html":
+        raise typer.BadParameter(f"{out} does not end in .html.", param_hint="--out")
+    from nps_cli.formats import load_scene, read_cameras, save_scene
+    from nps_cli.loading import check_outputs
+
+    check_outputs(out, force=force)
+    gaussians, comments = load_scene(scene)
+    page = out or _temporary(scene)
+    save_scene(gaussians, page, read_cameras(comments), force=force)
+    if out is not None:
+        console.say(f"wrote {out} ({len(gaussians):,} Gaussians)")
+        return
+    console.say(f"opening {page}")
+    _open(page)
+
+
+def _temporary(scene: Path) -> Path:
+    """A place that outlives this program: the browser reads it when it likes."""
+    from tempfile import mkdtemp
+
+    name = "scene" if str(scene) == "-" else scene.stem
+    return Path(mkdtemp(prefix="nps-")) / f"{name}.html"
+
+
+def _open(page: Path) -> None:
+    import webbrowser
+
+    if not webbrowser.open(page.as_uri()):
+        raise NpsError(
+            "There is no browser here.",
+            hint=f"Open {page} in one, or write a page to take along with -o page.html.",
+        )

@@ -1,0 +1,74 @@
+"""A scene as a web page that shows it: one file, and nothing is fetched from elsewhere."""
+
+import base64
+import json
+import math
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from models.gaussians import Gaussians
+from models.render.rules import NEAR
+from models.trajectory import (
+    FOREIGN_SIZE,
+    guess_camera,
+    mean_camera,
+    orbit_amplitude_deg,
+    scene_center,
+)
+from nps_cli.formats.provenance import SceneCamera
+from nps_cli.formats.spz import save_spz
+
+PAGE = Path(__file__).with_name("viewer.html")
+
+
+def save_page(gaussians: Gaussians, path: Path, cameras: Sequence[SceneCamera] = ()) -> None:
+    """Write a page whose visitors orbit the scene, and step into the photos' cameras.
+
+    The scene is in it as an .spz, whose harmonics but the constant one are not shown.
+    """
+    with TemporaryDirectory() as folder:
+        save_spz(gaussians, Path(folder) / "scene.spz", sh_degree=0)
+        scene = base64.b64encode((Path(folder) / "scene.spz").read_bytes()).decode()
+    title = " and ".join(camera.photo for camera in cameras) or "A scene"
+    text = PAGE.read_text(encoding="utf-8")
+    for mark, value in (
+        ("TITLE", escape(title)),
+        ("FACTS", json.dumps(_facts(gaussians, cameras)).replace("<", "\\u003c")),
+        ("SCENE", scene),
+    ):
+        text = text.replace(mark, value, 1)
+    path.write_text(text, encoding="utf-8")
+
+
+def _facts(gaussians: Gaussians, cameras: Sequence[SceneCamera]) -> dict[str, Any]:
+    """What the page has to know beside the Gaussians."""
+    import torch
+
+    photos = list(cameras)
+    if not photos:
+        world2cam, intrinsics = guess_camera(gaussians)
+        height, width = FOREIGN_SIZE
+        photos = [SceneCamera("", width, height, intrinsics, world2cam)]
+    poses = torch.stack([camera.world2cam for camera in photos])
+    center = scene_center(gaussians, poses)
+    home = _camera(photos[0]) | {"world2cam": mean_camera(poses).tolist()}
+    return {
+        "near": NEAR,
+        "center": center.tolist(),
+        "reach": float((poses[0, :3, :3] @ center + poses[0, :3, 3]).norm()),
+        "amplitude": math.radians(orbit_amplitude_deg(poses, center)),
+        "home": home,
+        "photos": [_camera(camera) for camera in cameras],
+    }
+
+
+def _camera(camera: SceneCamera) -> dict[str, Any]:
+    return {
+        "width": camera.width,
+        "height": camera.height,
+        "intrinsics": camera.intrinsics.tolist(),
+        "world2cam": camera.world2cam.tolist(),
+    }
