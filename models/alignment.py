@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.camera import project, se3_exponential
+from models.camera import project, se3_exponential, twist_gradient
 from models.gaussians import Gaussians
 from models.lpips import Lpips
 from models.pose import thin
@@ -49,16 +49,18 @@ def align_cameras(
     for step in range(steps):
         if per_pixel is not None and step % _REFRESH == 0:
             most = round(per_pixel * size[0] * size[1])
-            cameras = zip(world2cam, intrinsics, strict=True)
-            scenes = [thin(in_sight(gaussians, *camera), most) for camera in cameras]
-        optimizer.zero_grad()
-        of_targets = zip(scenes, twists, world2cam, intrinsics, photos, strict=True)
-        for scene, twist, pose, matrix, photo in of_targets:
-            picture = render(scene, se3_exponential(twist) @ pose, matrix, size).color
+            views = zip(world2cam, intrinsics, strict=True)
+            scenes = [thin(in_sight(gaussians, *view), most) for view in views]
+        by_camera = []
+        of_targets = zip(scenes, world2cam, intrinsics, photos, strict=True)
+        for scene, pose, matrix, photo in of_targets:  # one graph at a time
+            camera = pose.detach().requires_grad_()
+            picture = render(scene, camera, matrix, size).color
             loss = (picture - photo).square().mean()
             if lpips is not None:
                 loss = loss + LPIPS_WEIGHT * lpips(picture[None], photo[None]).mean()
-            (loss / len(photos)).backward()  # one graph at a time; gradients add up
+            by_camera += torch.autograd.grad(loss / len(photos), camera)
+        twists.grad = twist_gradient(world2cam, torch.stack(by_camera))
         optimizer.step()
         with torch.no_grad():
             world2cam = se3_exponential(twists) @ world2cam

@@ -109,6 +109,20 @@ def se3_exponential(twist: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch 4
     return torch.linalg.matrix_exp(generator)
 
 
+def twist_gradient(
+    world2cam: Float[Tensor, "*batch 4 4"], by_matrix: Float[Tensor, "*batch 4 4"]
+) -> Float[Tensor, "*batch 6"]:
+    """What a loss changes by with a twist to the left of a camera, at zero.
+
+    `by_matrix` is what it changes by with the numbers of `world2cam`. Of exp(twist) @ world2cam,
+    only the generator counts to first order.
+    """
+    by_generator = by_matrix @ world2cam.mT
+    skew = by_generator - by_generator.mT
+    turn = torch.stack([skew[..., 2, 1], skew[..., 0, 2], skew[..., 1, 0]], dim=-1)
+    return torch.cat([by_generator[..., :3, 3], turn], dim=-1)
+
+
 def rotation_angle(
     first: Float[Tensor, "*batch 3 3"], second: Float[Tensor, "*batch 3 3"]
 ) -> Float[Tensor, "*batch"]:

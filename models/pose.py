@@ -5,11 +5,18 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 from torch.nn import functional
 
-from models.camera import pixel_grid, project, se3_exponential, to_pixels, transform_points
+from models.camera import (
+    pixel_grid,
+    project,
+    se3_exponential,
+    to_pixels,
+    transform_points,
+    twist_gradient,
+)
 from models.gaussians import Gaussians
 from models.lpips import Lpips
 from models.metrics import Structure, structure_loss, structure_of
@@ -240,16 +247,15 @@ def thin(gaussians: Gaussians, most: int) -> Gaussians:
     return replace(fewer, scales=fewer.scales * (count / most) ** 0.5)
 
 
-def _twist(change: Float[Tensor, "6"], distance: float) -> Float[Tensor, "6"]:
-    """Angles by which a camera goes around what it looks at, and by which it turns where it is.
+def _axes(distance: float) -> Float64[Tensor, "6 6"]:
+    """Twists, column by column: three that go around what a camera looks at, three that turn it.
 
     A step aside and a turn look almost alike, and Adam does not know: it would take one for the
     other. A step that keeps the middle of the scene in view is told apart from a turn.
     """
-    x, y, z, *turn = change.unbind()
-    return torch.stack(
-        [distance * x, distance * y, distance * z, turn[0] + y, turn[1] - x, turn[2]]
-    )
+    axes = torch.diag(torch.tensor([*[distance] * 3, 1.0, 1.0, 1.0], dtype=torch.float64))
+    axes[3, 1], axes[4, 0] = 1, -1
+    return axes
 
 
 def _descend(
@@ -260,23 +266,30 @@ def _descend(
     steps: int,
     learning_rate: float,
 ) -> Float[Tensor, "4 4"]:
-    """Take steps, each from where the last one led, and return the best place visited."""
-    change = torch.zeros(6, device=world2cam.device, requires_grad=True)
+    """Take steps, each from where the last one led, and return the best place visited.
+
+    Six numbers are too few for a GPU: only the picture's gradient by the camera is asked there.
+    """
+    axes = _axes(distance)
+    change = torch.zeros(6, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.Adam([change], lr=learning_rate, betas=_BETAS)
-    best, least, since = world2cam, float("inf"), 0
+    pose = world2cam.detach().cpu().double()
+    best, least, since = pose, float("inf"), 0
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = learning_rate * SLOWER ** (step / steps)
-        loss = goal.missed(gaussians, se3_exponential(_twist(change, distance)) @ world2cam)
-        value = loss.item()
+        camera = pose.to(world2cam).requires_grad_()
+        loss = goal.missed(gaussians, camera)
+        (by_camera,) = torch.autograd.grad(loss, camera)
+        read = torch.cat([loss.detach().reshape(1), by_camera.flatten()]).cpu().double()
+        value = float(read[0])
         since = 0 if value < least * (1 - LEAST_GAIN) else since + 1
         if value < least:
-            best, least = world2cam, value
+            best, least = pose, value
         if since >= PATIENCE:
             break
-        optimizer.zero_grad()
-        loss.backward()
+        change.grad = axes.mT @ twist_gradient(pose, read[1:].unflatten(0, (4, 4)))
         optimizer.step()
         with torch.no_grad():
-            world2cam = se3_exponential(_twist(change, distance)) @ world2cam
+            pose = se3_exponential(axes @ change) @ pose
             change.zero_()
-    return best
+    return best.to(world2cam)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from models.camera import from_wxyz, se3_exponential, to_wxyz
+from models.camera import from_wxyz, se3_exponential, to_wxyz, twist_gradient
 
 
 def rotations(angle: float, count: int = 50) -> torch.Tensor:
@@ -27,3 +27,13 @@ def test_a_quarter_turn_about_the_down_axis_takes_forward_to_the_right():
     turn = from_wxyz(torch.tensor([half, 0.0, half, 0.0]))
     torch.testing.assert_close(turn @ torch.tensor([0.0, 0, 1]), torch.tensor([1.0, 0, 0]))
     torch.testing.assert_close(to_wxyz(turn), torch.tensor([half, 0.0, half, 0.0]))
+
+
+def test_the_gradient_by_a_twist_is_that_through_its_exponential():
+    world2cam = se3_exponential(torch.randn(3, 6, dtype=torch.float64))
+    weights = torch.randn(3, 4, 4, dtype=torch.float64)
+    twist = torch.zeros(3, 6, dtype=torch.float64, requires_grad=True)
+    moved = se3_exponential(twist) @ world2cam
+    (expected,) = torch.autograd.grad((moved.sin() * weights).sum(), twist)
+    found = twist_gradient(world2cam, world2cam.cos() * weights)
+    torch.testing.assert_close(found, expected)

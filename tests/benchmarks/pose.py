@@ -11,7 +11,7 @@ import time
 import torch
 from render import pixel_aligned
 
-from models.camera import se3_exponential
+from models.camera import se3_exponential, twist_gradient
 from models.metrics import structure_of
 from models.pose import Goal
 from models.render import render
@@ -28,16 +28,14 @@ def main() -> None:
     steps = options.steps or (200 if device.type == "cuda" else 20)
     scene = pixel_aligned().to(device)
     intrinsics = torch.tensor([[0.9, 0, 0.5], [0, 0.9, 0.5], [0, 0, 1]], device=device)
-    world2cam = torch.eye(4, device=device)
     with torch.no_grad():
-        photo = render(scene, world2cam, intrinsics, SIZE).color
+        photo = render(scene, torch.eye(4, device=device), intrinsics, SIZE).color
     goal = Goal(intrinsics, structure_of(photo), None)
-    twist = torch.full((6,), 0.01, device=device, requires_grad=True)
+    camera = se3_exponential(torch.full((6,), 0.01)).to(device).requires_grad_()
 
     def step() -> None:
-        goal.missed(scene, se3_exponential(twist) @ world2cam).backward()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
+        (by_camera,) = torch.autograd.grad(goal.missed(scene, camera), camera)
+        twist_gradient(camera.detach().cpu(), by_camera.cpu())  # which waits for a GPU
 
     times = []
     for _ in range(steps + 3):  # the first ones compile
