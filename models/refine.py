@@ -21,6 +21,7 @@ from models.matching.contender import Contender, find_contender
 from models.matching.degenerate import Doubts, doubt, flat_motions, settle
 from models.matching.features import Matcher
 from models.matching.focal import GUESS_SPREAD, SharedFocal, calibrate
+from models.matching.likelihood import prefer
 from models.matching.motion import FEWEST, MatchedPair, RelativePose, absolute_pose
 
 LEAST_PARALLAX = 0.006  # radians, median over the inliers: below, depth is a guess
@@ -87,6 +88,11 @@ def register(
         return None
     if focal is not None:
         intrinsics = focal.applied_to(intrinsics)
+    poses = {
+        pair: prefer(_matched(pair, found, intrinsics, sizes), pose)
+        for pair, pose in found.poses.items()
+    }
+    found = replace(found, poses=poses)
     base = max(found.poses, key=lambda pair: _foundation(found.poses[pair]))
     pose, doubts = settle(_matched(base, found, intrinsics, sizes), found.poses[base], seed)
     found, all_doubts = replace(found, poses=found.poses | {base: pose}), {base: doubts}
@@ -151,6 +157,7 @@ def _matched(
         found.matches[pair],
         intrinsics[[first, second]],
         (sizes[first], sizes[second]),
+        found.guesses[pair],
     )
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from models.camera import project, se3_exponential
 from models.matching import Correspondences
-from models.matching.features import Features
+from models.matching.features import NO_GUESSES, Features, Guesses
 from models.matching.focal import (
     GUESS_SPREAD,
     MOST_SPREAD,
@@ -37,7 +37,7 @@ def seen_from(motion: Tensor, wrong_by: float) -> tuple[Correspondences, Tensor]
     guess = (TRUE * torch.tensor([wrong_by, wrong_by, 1.0])).expand(2, 3, 3)
     matches = torch.arange(400).repeat(2, 1).T
     pose = relative_pose(*sights, matches, guess, (SIZE, SIZE))
-    return Correspondences(sights, {(0, 1): matches}, {(0, 1): pose}), guess
+    return Correspondences(sights, {(0, 1): matches}, {(0, 1): pose}, {}), guess
 
 
 @pytest.mark.parametrize("wrong_by", [0.75, 1.4])
@@ -90,6 +90,9 @@ class Known:
 
     def match(self, first: Features, second: Features) -> Tensor:
         return torch.arange(len(first.coordinates)).repeat(2, 1).T
+
+    def guess(self, first: Features, second: Features) -> Guesses:
+        return NO_GUESSES
 
 
 def test_photos_are_registered_with_the_focal_length_that_was_found():

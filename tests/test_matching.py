@@ -6,9 +6,14 @@ from card_world import CARD, INTRINSICS, SIZE, WALL, photograph
 
 from models.camera import invert, rotation_angle, se3_exponential
 from models.matching import ENOUGH, correspond
-from models.matching.features import Features
+from models.matching.features import NO_GUESSES, Features, Guesses
 from models.matching.learned import LearnedMatcher
-from models.matching.motion import absolute_pose, relative_pose, triangulate
+from models.matching.motion import (
+    absolute_pose,
+    epipolar_offsets,
+    relative_pose,
+    triangulate,
+)
 from models.matching.sift import SiftMatcher
 
 SECOND = se3_exponential(torch.tensor([-0.3, 0.05, 0.1, 0.02, -0.12, 0.03]))
@@ -115,11 +120,35 @@ def test_learned_keypoints_move_with_the_picture(learned):
     torch.testing.assert_close(shift.median(0).values, torch.tensor([16.0, 32.0]), atol=0.1, rtol=0)
 
 
+def test_guesses_hold_more_right_pairs_than_matches_and_say_how_likely_they_are(learned):
+    features = [learned.detect(photograph(pose)[0]) for pose in POSES]
+    guesses = learned.guess(*features)
+
+    def right(pairs):
+        at = [found.coordinates[pairs[:, side]] for side, found in enumerate(features)]
+        both = INTRINSICS.expand(2, 3, 3)
+        return epipolar_offsets(tuple(at), both, (SIZE, SIZE), SECOND).abs() < 1
+
+    matches = learned.match(*features)
+    likely = guesses.chances > 0.3
+    assert right(guesses.pairs).sum() > 1.1 * right(matches).sum()
+    assert right(guesses.pairs[likely]).float().mean() > 0.8
+    assert right(guesses.pairs[~likely]).float().mean() < 0.5
+    count = torch.zeros(len(features[0].coordinates))
+    assert count.index_add(0, guesses.pairs[:, 0], guesses.chances).max() < 1 + 1e-5
+
+
 class Scripted:
     """A matcher that has keypoints and matches by heart."""
 
-    def __init__(self, coordinates: list[torch.Tensor], matches: torch.Tensor) -> None:
-        self.coordinates, self.matches, self.asked = coordinates, matches, 0
+    def __init__(
+        self,
+        coordinates: list[torch.Tensor],
+        matches: torch.Tensor,
+        guesses: Guesses = NO_GUESSES,
+    ) -> None:
+        self.coordinates, self.matches, self.guesses = coordinates, matches, guesses
+        self.asked = 0
 
     def detect(self, image):
         coordinates = self.coordinates[self.asked]
@@ -128,6 +157,9 @@ class Scripted:
 
     def match(self, first, second):
         return self.matches
+
+    def guess(self, first, second):
+        return self.guesses
 
 
 def true_sightings(count: int) -> list[torch.Tensor]:
@@ -143,7 +175,8 @@ def test_later_matchers_add_to_what_earlier_ones_found():
     one = Scripted([first[:20], second[:20]], torch.arange(20)[:, None].expand(20, 2))
     # The second matcher knows the other points, those of the second photo in reverse.
     reversed_matches = torch.stack([torch.arange(40), torch.arange(39, -1, -1)], dim=1)
-    two = Scripted([first[20:], second[20:].flip(0)], reversed_matches)
+    guesses = Guesses(reversed_matches, torch.linspace(0.1, 0.9, 40))
+    two = Scripted([first[20:], second[20:].flip(0)], reversed_matches, guesses)
 
     images = [torch.zeros(3, *SIZE)] * 2
     found = correspond(images, INTRINSICS.expand(2, 3, 3), [one, two])
@@ -152,6 +185,8 @@ def test_later_matchers_add_to_what_earlier_ones_found():
     numbers = found.matches[0, 1]
     torch.testing.assert_close(found.coordinates[0][numbers[:, 0]], first)
     torch.testing.assert_close(found.coordinates[1][numbers[:, 1]], second)
+    torch.testing.assert_close(found.guesses[0, 1].pairs, numbers[20:])
+    torch.testing.assert_close(found.guesses[0, 1].chances, guesses.chances)
 
 
 def test_a_pair_that_is_certain_is_not_matched_again():

@@ -1,13 +1,13 @@
 """What photos have in common: matches, and the motions that explain them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from models.matching.features import Matcher
+from models.matching.features import Guesses, Matcher
 from models.matching.motion import ENOUGH, RelativePose, relative_pose
 
 
@@ -21,6 +21,7 @@ class Correspondences:
     coordinates: list[Float[Tensor, "_keypoint 2"]]  # of every photo's keypoints, in [0, 1]
     matches: dict[tuple[int, int], Int[Tensor, "_match 2"]]
     poses: dict[tuple[int, int], RelativePose]
+    guesses: dict[tuple[int, int], Guesses]  # of the matcher that was asked last
 
 
 def correspond(
@@ -39,15 +40,18 @@ def correspond(
     pairs = list(combinations(range(len(images)), 2))
     matches = {pair: torch.zeros(0, 2, dtype=torch.long) for pair in pairs}
     poses: dict[tuple[int, int], RelativePose] = {}
+    guesses: dict[tuple[int, int], Guesses] = {}
     for matcher in matchers:
         unsure = [pair for pair in pairs if pair not in poses or len(poses[pair]) < ENOUGH]
         found = {view: matcher.detect(images[view]) for view in sorted(set(sum(unsure, ())))}
         for pair in unsure:
             earlier = torch.tensor([len(coordinates[view]) for view in pair])
-            new = matcher.match(found[pair[0]], found[pair[1]]) + earlier
-            matches[pair] = torch.cat([matches[pair], new])
-        for view, features in found.items():
-            coordinates[view] = torch.cat([coordinates[view], features.coordinates])
+            features = found[pair[0]], found[pair[1]]
+            matches[pair] = torch.cat([matches[pair], matcher.match(*features) + earlier])
+            guess = matcher.guess(*features)
+            guesses[pair] = replace(guess, pairs=guess.pairs + earlier)
+        for view, those in found.items():
+            coordinates[view] = torch.cat([coordinates[view], those.coordinates])
         for pair in unsure:
             first, second = pair
             pose = relative_pose(
@@ -60,4 +64,4 @@ def correspond(
             )
             if pose is not None:
                 poses[pair] = pose
-    return Correspondences(coordinates, matches, poses)
+    return Correspondences(coordinates, matches, poses, guesses)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -19,6 +20,17 @@ class Features:
     aspect: float
 
 
+@dataclass(frozen=True)
+class Guesses:
+    """Keypoints of two photos that may be the same point; a keypoint may have several guesses."""
+
+    pairs: Int[Tensor, "guess 2"]  # keypoint numbers in the first and the second
+    chances: Float[Tensor, " guess"]  # probability that they are the same point
+
+
+NO_GUESSES = Guesses(torch.zeros(0, 2, dtype=torch.long), torch.zeros(0))
+
+
 @runtime_checkable
 class Matcher(Protocol):
     """A way to find the same points in two photos."""
@@ -28,3 +40,6 @@ class Matcher(Protocol):
 
     def match(self, first: Features, second: Features) -> Int[Tensor, "match 2"]:
         """Keypoint numbers in the first and the second that belong together."""
+
+    def guess(self, first: Features, second: Features) -> Guesses:
+        """What may belong together: much that is wrong, and more that is right than in `match`."""

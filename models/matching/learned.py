@@ -13,12 +13,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from models.matching.aliked import Aliked
-from models.matching.features import Features
+from models.matching.features import Features, Guesses
 from models.matching.lightglue import LightGlue
 from models.views import resize
 
 SIDE = 768  # long side at which keypoints are found: larger photos are scaled down
 KEYPOINTS = 1024
+TEMPERATURE = 0.06  # of the cosines of descriptors, to make probabilities of them
+LEAST_CHANCE = 0.003  # less likely pairs are not even guesses
 WEIGHTS = ("aliked-n16.pth", "aliked_lightglue.pth")
 
 
@@ -57,6 +59,17 @@ class LearnedMatcher:
         if not (len(first.coordinates) and len(second.coordinates)):
             return torch.zeros(0, 2, dtype=torch.long)
         return self._networks[1](_as_input(first), _as_input(second)).cpu()
+
+    @torch.no_grad()
+    def guess(self, first: Features, second: Features) -> Guesses:
+        """Keypoints whose descriptors prefer each other to some degree, wherever they are.
+
+        The product of both photos' preferences (LoFTR, Sun et al., CVPR 2021, eq. 2).
+        """
+        likeness = first.descriptors @ second.descriptors.T / TEMPERATURE
+        chances = likeness.softmax(0) * likeness.softmax(1)
+        pairs = (chances > LEAST_CHANCE).nonzero()
+        return Guesses(pairs.cpu(), chances[pairs[:, 0], pairs[:, 1]].cpu())
 
 
 def _as_input(features: Features) -> tuple[Tensor, Tensor]:

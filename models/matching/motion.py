@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from models.camera import rotation_angle, to_pixels
 from models.epipolar import fundamental_matrix
+from models.matching.features import NO_GUESSES, Guesses
 
 EPIPOLAR_ERROR_PX = 1.0  # at a working size of about 1000 pixels
 ENOUGH = 200  # inliers of a pose that is as good as it gets
@@ -44,6 +45,7 @@ class MatchedPair:
     matches: Int[Tensor, "match 2"]  # keypoint numbers in the first and the second
     intrinsics: Float[Tensor, "2 3 3"]  # normalized
     sizes: tuple[tuple[int, int], tuple[int, int]]  # (height, width), in pixels of errors
+    guesses: Guesses = NO_GUESSES  # what else may belong together
 
     def where(
         self, matches: Int[Tensor, "some 2"]
