@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from models.matching.aliked import Aliked
 from models.matching.learned import KEYPOINTS, LearnedMatcher, weights_files
 
 CPU = torch.device("cpu")
@@ -48,6 +49,15 @@ def test_keypoints_and_descriptors_are_those_of_kornia(photo, states, size: tupl
     assert distance.max() < 2e-3
     assert len(index.unique()) == len(index)
     torch.testing.assert_close(found.descriptors, expected.descriptors[index], atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
+def test_fewer_keypoints_are_the_first_of_more(photo, states):
+    network = Aliked(states[0])
+    few, many = (network(photo[:, :200, :301], most) for most in (40, 200))
+    assert len(few[0]) == 40 < len(many[0])
+    torch.testing.assert_close(few[0], many[0][:40])
+    torch.testing.assert_close(few[1], many[1][:40])
 
 
 def test_matches_are_those_of_kornia(photo, states):

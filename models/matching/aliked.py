@@ -57,7 +57,9 @@ class Aliked:
         extra_x, extra_y = -width % _COARSEST, -height % _COARSEST
         left, top = extra_x // 2, extra_y // 2
         padding = (left, extra_x - left, top, extra_y - top)
-        maps = self._maps(functional.pad(image[None], padding, mode="replicate"))
+        padded = functional.pad(image[None], padding, mode="replicate")
+        # Channels beside each other: convolutions take two thirds of the time on a CPU.
+        maps = self._maps(padded.contiguous(memory_format=torch.channels_last))
         score = self._score(maps)[0, 0, top : top + height, left : left + width]
         points = _peaks(score, most)
         features = _Features(maps, (left, top), (width, height))
@@ -147,21 +149,22 @@ class _Features:
     def __init__(self, maps: list[Tensor], origin: tuple[int, int], size: tuple[int, int]) -> None:
         """Take maps of a padded photo, where its (x, y) = (0, 0) is in it, and (width, height)."""
         self.size = size
-        self._padded, self._origin = (maps[0].shape[-2], maps[0].shape[-1]), origin
-        self._fine = maps[0][0].flatten(1).T.contiguous()  # [pixel, channel]: quick to pick from
-        self._coarse = maps[1:]
+        self._origin = origin
+        # [place, channel]: quick to pick from.
+        self._tables = [found[0].flatten(1).T.contiguous() for found in maps]
+        self._shapes = [(found.shape[-2], found.shape[-1]) for found in maps]
 
     def at(
         self, x: Int[Tensor, " pixel"], y: Int[Tensor, " pixel"]
     ) -> Float[Tensor, "pixel channel"]:
         """At pixels of the photo."""
-        height, width = self._padded
         x, y = x + self._origin[0], y + self._origin[1]
-        grid = torch.stack([2 * x / (width - 1) - 1, 2 * y / (height - 1) - 1], dim=-1)
-        found = [self._fine[y * width + x]]
-        for part in self._coarse:
-            sampled = functional.grid_sample(part, grid[None, None], align_corners=True)
-            found.append(sampled[0, :, 0].T)
+        height, width = self._shapes[0]
+        found = [self._tables[0][y * width + x]]
+        for table, (rows, columns) in zip(self._tables[1:], self._shapes[1:], strict=True):
+            # The maps' corners lie on each other.
+            where = x * ((columns - 1) / (width - 1)), y * ((rows - 1) / (height - 1))
+            found.append(_interpolate(table, columns, *where))
         return functional.normalize(torch.cat(found, dim=1), dim=1)
 
     def between(self, places: Float[Tensor, "place 2"]) -> Float[Tensor, "place channel"]:
@@ -179,6 +182,26 @@ class _Features:
                 here = self.at(x.clamp(0, width - 1), y.clamp(0, height - 1))
                 found = found + here * (inside * share_x * share_y)[:, None]
         return found
+
+
+def _interpolate(
+    table: Float[Tensor, "place channel"],
+    columns: int,
+    x: Float[Tensor, " point"],
+    y: Float[Tensor, " point"],
+) -> Float[Tensor, "point channel"]:
+    """A map of so many columns between the four places around each point, weighted and summed."""
+    left, top = x.floor(), y.floor()
+    right, below = x - left, y - top
+    corner = (top * columns + left).long()
+    # Where a point lies on the last row or column, what is beyond weighs nothing.
+    around = torch.stack([corner, corner + 1, corner + columns, corner + columns + 1], dim=1)
+    weights = torch.stack(
+        [(1 - right) * (1 - below), right * (1 - below), (1 - right) * below, right * below], dim=1
+    )
+    return functional.embedding_bag(
+        around.clamp(max=len(table) - 1), table, mode="sum", per_sample_weights=weights
+    )
 
 
 def _peaks(score: Float[Tensor, "height width"], most: int) -> Float[Tensor, "keypoint 2"]:

@@ -18,7 +18,8 @@ from models.matching.lightglue import LightGlue
 from models.views import resize
 
 SIDE = 768  # long side at which keypoints are found: larger photos are scaled down
-KEYPOINTS = 1024
+KEYPOINTS = 2048  # at most; those with the highest scores come first
+GUESSED = 1024  # of these are guessed about: chances thin out among more
 TEMPERATURE = 0.06  # of the cosines of descriptors, to make probabilities of them
 LEAST_CHANCE = 0.003  # less likely pairs are not even guesses
 WEIGHTS = ("aliked-n16.pth", "aliked_lightglue.pth")
@@ -66,7 +67,8 @@ class LearnedMatcher:
 
         The product of both photos' preferences (LoFTR, Sun et al., CVPR 2021, eq. 2).
         """
-        likeness = first.descriptors @ second.descriptors.T / TEMPERATURE
+        ours, theirs = first.descriptors[:GUESSED], second.descriptors[:GUESSED]
+        likeness = ours @ theirs.T / TEMPERATURE
         chances = likeness.softmax(0) * likeness.softmax(1)
         pairs = (chances > LEAST_CHANCE).nonzero()
         return Guesses(pairs.cpu(), chances[pairs[:, 0], pairs[:, 1]].cpu())
