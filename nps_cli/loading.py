@@ -225,10 +225,12 @@ def open_refinement(device: "torch.device") -> "Refinement | None":
     from models.matching.sift import SiftMatcher
     from models.reconstruct import Refinement
     from models.weights import embedded_path, load_stereo
+    from nps_cli.device import cpu_multiplies_bfloat16
 
     try:
         stereo, _ = load_stereo(embedded_path("stereo"))
-        return Refinement([SiftMatcher(), LearnedMatcher(device)], stereo.to(device))
+        learned = LearnedMatcher(device, device.type == "cpu" and cpu_multiplies_bfloat16())
+        return Refinement([SiftMatcher(), learned], stereo.to(device))
     except FileNotFoundError as error:
         console.warn(f"no refinement: {error} (see `nps doctor`)")
         return None

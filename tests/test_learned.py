@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 
 from models.matching.aliked import Aliked
-from models.matching.learned import KEYPOINTS, LearnedMatcher, weights_files
+from models.matching.features import Features
+from models.matching.learned import GUESSED, KEYPOINTS, LearnedMatcher, weights_files
+from nps_cli.loading import open_refinement
 
 CPU = torch.device("cpu")
 
@@ -89,6 +91,32 @@ def test_matches_are_those_of_kornia(photo, states):
     assert len(found) > 50
     common = set(map(tuple, found.tolist())) & set(map(tuple, expected.tolist()))
     assert len(common) >= 0.99 * max(len(found), len(expected))
+
+
+def test_rounded_to_bfloat16_almost_the_same_matches_are_found(photo):
+    exact, rounded = LearnedMatcher(CPU), LearnedMatcher(CPU, rounded=True)
+    sides = [exact.detect(photo[:, y : y + 200, x : x + 290]) for x, y in ((0, 0), (35, 50))]
+
+    expected = set(map(tuple, exact.match(*sides).tolist()))
+    found = set(map(tuple, rounded.match(*sides).tolist()))
+
+    assert len(expected) > 50
+    assert len(found & expected) >= 0.95 * max(len(found), len(expected))
+
+
+@pytest.mark.parametrize("gains", [True, False])
+def test_it_is_rounded_on_a_cpu_that_gains_by_it(monkeypatch, gains: bool):
+    monkeypatch.setattr("nps_cli.device.cpu_multiplies_bfloat16", lambda: gains)
+    learned = open_refinement(CPU).matchers[-1]
+    dtypes = {each.dtype for each in learned._networks[1]._weights.values()}
+    assert (torch.bfloat16 in dtypes) == gains
+
+
+def test_only_the_best_keypoints_are_guessed_about():
+    best = torch.nn.functional.normalize(torch.randn(KEYPOINTS, 128), dim=1)
+    features = Features(torch.rand(KEYPOINTS, 2), best, 1.0)
+    guesses = LearnedMatcher(CPU).guess(features, features)
+    assert int(guesses.pairs.max()) == GUESSED - 1
 
 
 def test_weights_that_lack_a_layer_are_refused(monkeypatch, tmp_path, states):

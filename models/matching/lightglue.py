@@ -17,6 +17,7 @@ _LAYERS, _HEADS = 9, 4
 _SURE = 0.95  # share of the keypoints that must be decided for an early end
 _UNMATCHABLE = 0.01  # probability of having a partner below which a decided keypoint is left out
 _LEAST_PROBABILITY = 0.1  # of a match
+_ASKED_AT_ONCE = 256  # keypoints whose attention to all others fits into a processor's cache
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,12 @@ class _Side:
 class LightGlue:
     """The trained network; it runs where its weights are."""
 
-    def __init__(self, weights: dict[str, Tensor]) -> None:
-        """Take the weights under the names of their authors. Raises KeyError if one is missing."""
+    def __init__(self, weights: dict[str, Tensor], rounded: bool = False) -> None:
+        """Take the weights under the names of their authors. Raises KeyError if one is missing.
+
+        `rounded` lets the layers of attention multiply in bfloat16; sums across layers, norms and
+        what decides about matches stay in float32.
+        """
         # Files name the layers as the first version did, or as later ones do.
         later = re.compile(r"^transformers\.(\d+)\.(self|cross)_attn")
         self._weights = {later.sub(r"\2_attn.\1", name): each for name, each in weights.items()}
@@ -44,6 +49,10 @@ class LightGlue:
                 name = f"self_attn.{layer}.Wqkv.{part}"
                 mixed = self._weights[name].unflatten(0, (_HEADS, -1, 3))
                 self._weights[name] = mixed.movedim(2, 0).flatten(0, 2).contiguous()
+        if rounded:
+            for name, each in self._weights.items():
+                if "_attn." in name and ".ffn.1." not in name:
+                    self._weights[name] = each.bfloat16()
 
     def __call__(
         self,
@@ -80,9 +89,9 @@ class LightGlue:
         return torch.stack([sides[0].index[found[:, 0]], sides[1].index[found[:, 1]]], dim=1)
 
     def _linear(self, name: str, given: Tensor) -> Tensor:
-        return functional.linear(
-            given, self._weights[f"{name}.weight"], self._weights[f"{name}.bias"]
-        )
+        """As exact as the layer's weights are."""
+        weight, bias = self._weights[f"{name}.weight"], self._weights[f"{name}.bias"]
+        return functional.linear(given.to(weight), weight, bias)
 
     def _chance(self, name: str, state: Tensor) -> Float[Tensor, " keypoint"]:
         return self._linear(name, state)[:, 0].sigmoid()
@@ -116,7 +125,7 @@ class LightGlue:
         ]
 
     def _take(self, name: str, state: Tensor, message: Tensor) -> Tensor:
-        hidden = self._linear(f"{name}.ffn.0", torch.cat([state, message], dim=-1))
+        hidden = self._linear(f"{name}.ffn.0", torch.cat([state, message], dim=-1)).to(state)
         weight, bias = self._weights[f"{name}.ffn.1.weight"], self._weights[f"{name}.ffn.1.bias"]
         hidden = functional.gelu(functional.layer_norm(hidden, bias.shape, weight, bias))
         return state + self._linear(f"{name}.ffn.3", hidden)
@@ -150,6 +159,16 @@ def _turn(given: Tensor, waves: Float[Tensor, "2 keypoint part"]) -> Tensor:
     return given * waves[0] + aside * waves[1]
 
 
-def _attend(asked: Tensor, offered: Tensor, told: Tensor) -> Float[Tensor, "keypoint channel"]:
-    found = functional.scaled_dot_product_attention(asked[None], offered[None], told[None])
-    return found[0].transpose(0, 1).flatten(1)
+def _attend(
+    asked: Float[Tensor, "head keypoint part"],
+    offered: Float[Tensor, "head other part"],
+    told: Float[Tensor, "head other part"],
+) -> Float[Tensor, "keypoint channel"]:
+    """What every keypoint hears from the others, as exact as what they tell."""
+    if told.dtype == torch.float32:
+        found = functional.scaled_dot_product_attention(asked[None], offered[None], told[None])[0]
+    else:  # PyTorch's own attention is no faster in bfloat16 on a CPU than in float32.
+        keys = (offered / math.sqrt(offered.shape[-1])).to(told).mT
+        parts = asked.to(told).split(_ASKED_AT_ONCE, dim=1)
+        found = torch.cat([(part @ keys).softmax(-1) @ told for part in parts], dim=1)
+    return found.transpose(0, 1).flatten(1)
