@@ -17,12 +17,18 @@ from models.matching.bundle import (
     sightings_of,
     triangulate_tracks,
 )
+from models.matching.choice import choose
 from models.matching.contender import Contender, find_contender
 from models.matching.degenerate import Doubts, doubt, flat_motions, settle
 from models.matching.features import Matcher
 from models.matching.focal import GUESS_SPREAD, SharedFocal, calibrate
-from models.matching.likelihood import prefer
-from models.matching.motion import FEWEST, MatchedPair, RelativePose, absolute_pose
+from models.matching.motion import (
+    ENOUGH,
+    FEWEST,
+    MatchedPair,
+    RelativePose,
+    absolute_pose,
+)
 
 LEAST_PARALLAX = 0.006  # radians, median over the inliers: below, depth is a guess
 FEWEST_SHARED = 3  # points that tell how far away a third photo was taken
@@ -88,13 +94,10 @@ def register(
         return None
     if focal is not None:
         intrinsics = focal.applied_to(intrinsics)
-    poses = {
-        pair: prefer(_matched(pair, found, intrinsics, sizes), pose)
-        for pair, pose in found.poses.items()
-    }
-    found = replace(found, poses=poses)
+    found, rivals = _choose_where_unsure(found, images, intrinsics, sizes)
     base = max(found.poses, key=lambda pair: _foundation(found.poses[pair]))
-    pose, doubts = settle(_matched(base, found, intrinsics, sizes), found.poses[base], seed)
+    matched = _matched(base, found, intrinsics, sizes)
+    pose, doubts = settle(matched, found.poses[base], seed, is_chosen=base in rivals)
     found, all_doubts = replace(found, poses=found.poses | {base: pose}), {base: doubts}
     world2cam = torch.eye(4).repeat(len(images), 1, 1)
     world2cam[base[1]] = pose.first2second
@@ -118,7 +121,7 @@ def register(
         )
     contender = None
     if len(images) == 2:
-        contender = _contender(_matched(base, found, intrinsics, sizes), pose)
+        contender = rivals[base] if base in rivals else _contender(matched, pose)
     else:
         world2cam, points, sightings, pairs = _bundle(found, world2cam, intrinsics, sizes)
         found = replace(found, poses=pairs)
@@ -159,6 +162,29 @@ def _matched(
         (sizes[first], sizes[second]),
         found.guesses[pair],
     )
+
+
+def _choose_where_unsure(
+    found: Correspondences,
+    images: list[Float[Tensor, "3 _height _width"]],
+    intrinsics: Float[Tensor, "view 3 3"],
+    sizes: list[tuple[int, int]],
+) -> tuple[Correspondences, dict[tuple[int, int], Contender]]:
+    """Choose anew the poses with few matches, and say what rivals them.
+
+    The matches of two photos move to where the photos agree. Those of three stay: a keypoint that
+    two pairs share would have to be in two places.
+    """
+    rivals = {}
+    for pair, pose in found.poses.items():
+        if len(pose) >= ENOUGH:
+            continue
+        shown = images[pair[0]], images[pair[1]]
+        moved, chosen, rivals[pair] = choose(shown, _matched(pair, found, intrinsics, sizes), pose)
+        found = replace(found, poses=found.poses | {pair: chosen})
+        if len(images) == 2:
+            found = replace(found, coordinates=[moved.first, moved.second])
+    return found, rivals
 
 
 def _contender(pair: MatchedPair, pose: RelativePose) -> Contender:

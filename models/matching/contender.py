@@ -5,6 +5,7 @@ hundred matches agree with motions that are tens of degrees apart.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -36,6 +37,14 @@ class Contender:
     angle: float  # between the two motions, radians
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """A motion, and how many matches it explains, whatever the size of errors is."""
+
+    motion: Float[Tensor, "4 4"]
+    explained: float
+
+
 def find_contender(
     at: tuple[Float[Tensor, "match 2"], Float[Tensor, "match 2"]],
     intrinsics: Float[Tensor, "2 3 3"],
@@ -58,17 +67,43 @@ def find_contender(
 
     def explained(motion: Float[Tensor, "4 4"]) -> float:
         depth, _ = triangulate(*at, intrinsics[0], intrinsics[1], motion)
-        return float(support(at, intrinsics, sizes, motion)[depth > 0].sum()) * count / len(few)
+        agreement = support(at, intrinsics, sizes, motion)[depth > 0].sum()
+        return float(agreement) * count / len(few)
 
-    found = [refine_motion(at, intrinsics, sizes, start) for start in (first2second, *others)]
-    best = max([first2second, *found], key=explained)
-    around = _around(best, at, intrinsics, sizes)
-    found += around + [refine_motion(at, intrinsics, sizes, start) for start in around]
-    near = [m for m in (first2second, *found) if angle_between(first2second, m) <= APART]
-    far = [m for m in found if angle_between(first2second, m) > APART]
-    contender = max(far, key=explained)
-    margin = max(explained(motion) for motion in near) - explained(contender)
-    return Contender(margin, angle_between(first2second, contender))
+    found = explore(at, intrinsics, sizes, [first2second, *others], explained)
+    return contend(found, first2second)
+
+
+def explore(
+    at: tuple[Float[Tensor, "point 2"], Float[Tensor, "point 2"]],
+    intrinsics: Float[Tensor, "2 3 3"],
+    sizes: tuple[tuple[int, int], tuple[int, int]],
+    starts: list[Float[Tensor, "4 4"]],
+    explained: Callable[[Float[Tensor, "4 4"]], float],
+) -> list[Candidate]:
+    """Some motions, the best ones near them, and those across from the best of all."""
+
+    def with_refined(motions: list[Float[Tensor, "4 4"]]) -> list[Candidate]:
+        refined = [refine_motion(at, intrinsics, sizes, motion) for motion in motions]
+        return [Candidate(motion, explained(motion)) for motion in (*motions, *refined)]
+
+    found = with_refined(starts)
+    return found + with_refined(_around(best_of(found).motion, at, intrinsics, sizes))
+
+
+def best_of(found: list[Candidate]) -> Candidate:
+    """The motion that explains most."""
+    return max(found, key=lambda candidate: candidate.explained)
+
+
+def contend(found: list[Candidate], first2second: Float[Tensor, "4 4"]) -> Contender:
+    """What rivals a motion, which is one of those found."""
+    angles = [angle_between(first2second, candidate.motion) for candidate in found]
+    near = [each for each, angle in zip(found, angles, strict=True) if angle <= APART]
+    far = [each for each, angle in zip(found, angles, strict=True) if angle > APART]
+    other = best_of(far)
+    margin = best_of(near).explained - other.explained
+    return Contender(margin, angle_between(first2second, other.motion))
 
 
 def _around(

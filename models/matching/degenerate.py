@@ -64,15 +64,17 @@ class Doubts:
         return tuple(said)
 
 
-def settle(pair: MatchedPair, pose: RelativePose, seed: int = 0) -> tuple[RelativePose, Doubts]:
+def settle(
+    pair: MatchedPair, pose: RelativePose, seed: int = 0, is_chosen: bool = False
+) -> tuple[RelativePose, Doubts]:
     """Look for what speaks against a pose that `relative_pose` found with this seed.
 
     Returns:
-        The pose, or the other one that a flat scene admits where more matches agree with that; and
-        the doubts about it.
+        The pose, or the other one that a flat scene admits where more matches agree with that,
+        unless the choice between them `is_chosen` already; and the doubts about it.
     """
     twin = flat_twin(pair, pose)
-    if twin is not None and len(twin) > len(pose):
+    if not is_chosen and twin is not None and len(twin) > len(pose):
         pose, twin = replace(twin, others=(pose.first2second, *pose.others)), pose
     as_good = twin is not None and len(twin) >= AS_WELL * len(pose)
     angle = (

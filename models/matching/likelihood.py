@@ -6,47 +6,16 @@ one, all over the photos.
 """
 
 import math
-from dataclasses import replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.matching.motion import (
-    FEWEST,
-    MatchedPair,
-    RelativePose,
-    epipolar_offsets,
-    explain,
-    support,
-    triangulate,
-)
+from models.matching.motion import MatchedPair, epipolar_offsets, triangulate
 
 ERROR_PX = 2.0  # standard deviation of a keypoint's distance from its epipolar line
 STRAY = 0.05  # share of right guesses that are further off
 SPAN_PX = 300.0  # over which the distances of wrong guesses spread
-
-
-WORTH = 0.3  # matches that a unit of log-likelihood stands for: neighbors say the same
-
-
-def prefer(pair: MatchedPair, pose: RelativePose) -> RelativePose:
-    """Of a motion and those that competed with it, the one that matches and guesses speak for."""
-    if not (pose.others and len(pair.guesses.pairs)):
-        return pose
-    at = pair.where(pair.matches)
-
-    def agreement(motion: Float[Tensor, "4 4"]) -> float:
-        depth, _ = triangulate(*at, pair.intrinsics[0], pair.intrinsics[1], motion)
-        matches = support(at, pair.intrinsics, pair.sizes, motion)[depth > 0].sum()
-        return float(matches) + WORTH * log_likelihood(pair, motion)
-
-    motions = (pose.first2second, *pose.others)
-    best = max(range(len(motions)), key=lambda index: agreement(motions[index]))
-    chosen = explain(at, pair.matches, pair.intrinsics, pair.sizes, motions[best])
-    if best == 0 or len(chosen) < FEWEST:
-        return pose
-    return replace(chosen, others=motions[:best] + motions[best + 1 :])
 
 
 def log_likelihood(pair: MatchedPair, first2second: Float[Tensor, "4 4"]) -> float:

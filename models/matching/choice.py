@@ -1,0 +1,101 @@
+"""Which of the motions that explain the matches of two photos is the right one."""
+
+import math
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from models.matching.contender import Candidate, Contender, best_of, contend, explore
+from models.matching.degenerate import flat_motions
+from models.matching.likelihood import log_likelihood
+from models.matching.motion import (
+    FEWEST,
+    MatchedPair,
+    RelativePose,
+    angle_between,
+    epipolar_offsets,
+    explain,
+    support,
+    triangulate,
+)
+from models.matching.subpixel import RIM_PX, Surroundings, align, with_rims
+
+HALF = 0.5  # of what the best motion explains: those with less are not considered
+SAME = math.radians(2)  # motions that differ less are one
+ALIGNED_AT = 2  # motions that say how surroundings are stretched; a third adds few matches
+SLOPES = (0.03, 0.06, 0.12, 0.25)  # errors of stretches, in pixels a pixel: theirs are 0.04
+SURROUNDINGS = 2.0  # worth of surroundings by that of the match: they have two directions
+
+GUESSES = 0.3  # matches that a unit of log-likelihood stands for: neighbors say the same
+
+
+def choose(
+    images: tuple[Float[Tensor, "3 _height _width"], Float[Tensor, "3 _height2 _width2"]],
+    pair: MatchedPair,
+    pose: RelativePose,
+) -> tuple[MatchedPair, RelativePose, Contender]:
+    """Choose among motions that explain the matches nearly as well by what lies around these.
+
+    Args:
+        images: Both photos.
+        pair: Their matches.
+        pose: The motion that explains most of them, with others that competed.
+
+    Returns:
+        The pair, its matches moved in the second photo to where that agrees with the first; the
+        motion chosen; and the one that rivals it.
+    """
+    cameras = pair.intrinsics, pair.sizes
+    starts = [pose.first2second, *pose.others, *flat_motions(*pair.where(pose.inliers), *cameras)]
+
+    def explained(motion: Float[Tensor, "4 4"]) -> float:
+        guessed = GUESSES * log_likelihood(pair, motion)
+        return float(_in_front(pair, motion).sum()) + guessed
+
+    rough = distinct(explore(pair.where(pair.matches), *cameras, starts, explained))
+    around = align(images, pair, rough[:ALIGNED_AT])
+    second = pair.second.clone()
+    second[pair.matches[:, 1]] = around.second
+    moved = replace(pair, second=second)
+    found = explore(
+        with_rims(moved, around), *cameras, rough, lambda motion: agreement(moved, around, motion)
+    )
+    at = moved.where(moved.matches)
+    for candidate in sorted(found, key=lambda candidate: -candidate.explained):
+        chosen = explain(at, moved.matches, *cameras, candidate.motion)
+        if len(chosen) >= FEWEST:
+            return moved, chosen, contend(found, candidate.motion)
+    found.append(Candidate(pose.first2second, agreement(moved, around, pose.first2second)))
+    return pair, pose, contend(found, pose.first2second)
+
+
+def distinct(found: list[Candidate]) -> list[Float[Tensor, "4 4"]]:
+    """The motions that differ, the best first, down to half of what that explains."""
+    kept: list[Tensor] = []
+    for each in sorted(found, key=lambda candidate: -candidate.explained):
+        if kept and each.explained < HALF * best_of(found).explained:
+            break
+        if all(angle_between(each.motion, motion) > SAME for motion in kept):
+            kept.append(each.motion)
+    return kept
+
+
+def agreement(pair: MatchedPair, around: Surroundings, motion: Float[Tensor, "4 4"]) -> float:
+    """How many matches a motion explains; those more whose surroundings it explains as well."""
+    matches = _in_front(pair, motion)
+    rims = [each[len(pair.matches) :] for each in with_rims(pair, around)]
+    offsets = epipolar_offsets((rims[0], rims[1]), pair.intrinsics, pair.sizes, motion)
+    right, left, below, above = offsets.unflatten(0, (-1, 4)).unbind(1)
+    squares = ((right - left).square() + (below - above).square()) / (2 * RIM_PX) ** 2
+    alike = torch.stack([1 - (squares / slope**2).clamp(max=1) for slope in SLOPES]).mean(0)
+    told = matches.sum() + SURROUNDINGS * (matches[around.good] * alike).sum()
+    return float(told) + GUESSES * log_likelihood(pair, motion)
+
+
+def _in_front(pair: MatchedPair, motion: Float[Tensor, "4 4"]) -> Float[Tensor, " match"]:
+    """How well each match agrees with a motion; not at all if it is behind the camera then."""
+    at = pair.where(pair.matches)
+    depth, _ = triangulate(*at, pair.intrinsics[0], pair.intrinsics[1], motion)
+    return support(at, pair.intrinsics, pair.sizes, motion) * (depth > 0)
