@@ -8,12 +8,12 @@ from models.camera import cross_matrix
 
 
 def fundamental_matrix(
-    first2second: Float[Tensor, "4 4"],
+    first2second: Float[Tensor, "*motion 4 4"],
     first_intrinsics: Float[Tensor, "3 3"],
     second_intrinsics: Float[Tensor, "3 3"],
-) -> Float[Tensor, "3 3"]:
+) -> Float[Tensor, "*motion 3 3"]:
     """The matrix with (x2, y2, 1) F (x1, y1, 1)ᵀ = 0 for coordinates in [0, 1] of one point."""
-    essential = cross_matrix(first2second[:3, 3]) @ first2second[:3, :3]
+    essential = cross_matrix(first2second[..., :3, 3]) @ first2second[..., :3, :3]
     return torch.linalg.inv(second_intrinsics).T @ essential @ torch.linalg.inv(first_intrinsics)
 
 

@@ -104,6 +104,6 @@ def test_a_likely_guess_says_more_than_an_unlikely_one(scene):
 
     def told(chance: float) -> Tensor:
         guesses = Guesses(pair.guesses.pairs[:DEEP], torch.full((DEEP,), chance))
-        return torch.tensor(log_likelihood(replace(pair, guesses=guesses), right.first2second))
+        return log_likelihood(replace(pair, guesses=guesses), right.first2second)
 
     assert 0 < told(0.01) < told(0.1) < told(0.9)

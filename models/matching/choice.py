@@ -50,9 +50,8 @@ def choose(
     cameras = pair.intrinsics, pair.sizes
     starts = [pose.first2second, *pose.others, *flat_motions(*pair.where(pose.inliers), *cameras)]
 
-    def explained(motion: Float[Tensor, "4 4"]) -> float:
-        guessed = GUESSES * log_likelihood(pair, motion)
-        return float(_in_front(pair, motion).sum()) + guessed
+    def explained(motions: Float[Tensor, "motion 4 4"]) -> Float[Tensor, " motion"]:
+        return _in_front(pair, motions).sum(-1) + GUESSES * log_likelihood(pair, motions)
 
     rough = distinct(explore(pair.where(pair.matches), *cameras, starts, explained))
     around = align(images, pair, rough[:ALIGNED_AT])
@@ -60,14 +59,15 @@ def choose(
     second[pair.matches[:, 1]] = around.second
     moved = replace(pair, second=second)
     found = explore(
-        with_rims(moved, around), *cameras, rough, lambda motion: agreement(moved, around, motion)
+        with_rims(moved, around), *cameras, rough, lambda motions: agreement(moved, around, motions)
     )
     at = moved.where(moved.matches)
     for candidate in sorted(found, key=lambda candidate: -candidate.explained):
         chosen = explain(at, moved.matches, *cameras, candidate.motion)
         if len(chosen) >= FEWEST:
             return moved, chosen, contend(found, candidate.motion)
-    found.append(Candidate(pose.first2second, agreement(moved, around, pose.first2second)))
+    told = float(agreement(moved, around, pose.first2second))
+    found.append(Candidate(pose.first2second, told))
     return pair, pose, contend(found, pose.first2second)
 
 
@@ -82,19 +82,23 @@ def distinct(found: list[Candidate]) -> list[Float[Tensor, "4 4"]]:
     return kept
 
 
-def agreement(pair: MatchedPair, around: Surroundings, motion: Float[Tensor, "4 4"]) -> float:
+def agreement(
+    pair: MatchedPair, around: Surroundings, motion: Float[Tensor, "*motion 4 4"]
+) -> Float[Tensor, "*motion"]:
     """How many matches a motion explains; those more whose surroundings it explains as well."""
     matches = _in_front(pair, motion)
     rims = [each[len(pair.matches) :] for each in with_rims(pair, around)]
     offsets = epipolar_offsets((rims[0], rims[1]), pair.intrinsics, pair.sizes, motion)
-    right, left, below, above = offsets.unflatten(0, (-1, 4)).unbind(1)
+    right, left, below, above = offsets.unflatten(-1, (-1, 4)).unbind(-1)
     squares = ((right - left).square() + (below - above).square()) / (2 * RIM_PX) ** 2
     alike = torch.stack([1 - (squares / slope**2).clamp(max=1) for slope in SLOPES]).mean(0)
-    told = matches.sum() + SURROUNDINGS * (matches[around.good] * alike).sum()
-    return float(told) + GUESSES * log_likelihood(pair, motion)
+    told = matches.sum(-1) + SURROUNDINGS * (matches[..., around.good] * alike).sum(-1)
+    return told + GUESSES * log_likelihood(pair, motion)
 
 
-def _in_front(pair: MatchedPair, motion: Float[Tensor, "4 4"]) -> Float[Tensor, " match"]:
+def _in_front(
+    pair: MatchedPair, motion: Float[Tensor, "*motion 4 4"]
+) -> Float[Tensor, "*motion match"]:
     """How well each match agrees with a motion; not at all if it is behind the camera then."""
     at = pair.where(pair.matches)
     depth, _ = triangulate(*at, pair.intrinsics[0], pair.intrinsics[1], motion)

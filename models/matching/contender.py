@@ -65,10 +65,10 @@ def find_contender(
     few = torch.linspace(0, count - 1, min(count, MOST_MATCHES)).round().long()
     at = at[0][few], at[1][few]
 
-    def explained(motion: Float[Tensor, "4 4"]) -> float:
-        depth, _ = triangulate(*at, intrinsics[0], intrinsics[1], motion)
-        agreement = support(at, intrinsics, sizes, motion)[depth > 0].sum()
-        return float(agreement) * count / len(few)
+    def explained(motions: Float[Tensor, "motion 4 4"]) -> Float[Tensor, " motion"]:
+        depth, _ = triangulate(*at, intrinsics[0], intrinsics[1], motions)
+        agreement = support(at, intrinsics, sizes, motions) * (depth > 0)
+        return agreement.sum(-1) * count / len(few)
 
     found = explore(at, intrinsics, sizes, [first2second, *others], explained)
     return contend(found, first2second)
@@ -79,13 +79,15 @@ def explore(
     intrinsics: Float[Tensor, "2 3 3"],
     sizes: tuple[tuple[int, int], tuple[int, int]],
     starts: list[Float[Tensor, "4 4"]],
-    explained: Callable[[Float[Tensor, "4 4"]], float],
+    explained: Callable[[Float[Tensor, "motion 4 4"]], Float[Tensor, " motion"]],
 ) -> list[Candidate]:
     """Some motions, the best ones near them, and those across from the best of all."""
 
     def with_refined(motions: list[Float[Tensor, "4 4"]]) -> list[Candidate]:
         refined = [refine_motion(at, intrinsics, sizes, motion) for motion in motions]
-        return [Candidate(motion, explained(motion)) for motion in (*motions, *refined)]
+        tried = [*motions, *refined]
+        told = explained(torch.stack(tried)).tolist()
+        return [Candidate(*each) for each in zip(tried, told, strict=True)]
 
     found = with_refined(starts)
     return found + with_refined(_around(best_of(found).motion, at, intrinsics, sizes))

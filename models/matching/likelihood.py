@@ -18,7 +18,9 @@ STRAY = 0.05  # share of right guesses that are further off
 SPAN_PX = 300.0  # over which the distances of wrong guesses spread
 
 
-def log_likelihood(pair: MatchedPair, first2second: Float[Tensor, "4 4"]) -> float:
+def log_likelihood(
+    pair: MatchedPair, first2second: Float[Tensor, "*motion 4 4"]
+) -> Float[Tensor, "*motion"]:
     """Logarithm of how much likelier the guesses are under this motion than under none.
 
     A keypoint of the first photo is one of its guesses or none of them; the right one lies near its
@@ -30,7 +32,6 @@ def log_likelihood(pair: MatchedPair, first2second: Float[Tensor, "4 4"]) -> flo
     depth, _ = triangulate(*at, pair.intrinsics[0], pair.intrinsics[1], first2second)
     peak = (1 - STRAY) * SPAN_PX / (ERROR_PX * math.sqrt(2 * math.pi))
     ratio = STRAY + peak * (-(offsets / ERROR_PX).square() / 2).exp() * (depth > 0)
-    evidence = torch.ones(len(pair.first)).index_add_(
-        0, guesses.pairs[:, 0], guesses.chances * (ratio - 1)
-    )
-    return float(evidence.log().sum())
+    keypoints, keypoint = guesses.pairs[:, 0].unique(return_inverse=True)
+    evidence = torch.ones(*first2second.shape[:-2], len(keypoints))
+    return evidence.index_add_(-1, keypoint, guesses.chances * (ratio - 1)).log().sum(-1)

@@ -59,8 +59,8 @@ def triangulate(
     second: Float[Tensor, "match 2"],
     first_intrinsics: Float[Tensor, "3 3"],
     second_intrinsics: Float[Tensor, "3 3"],
-    first2second: Float[Tensor, "4 4"],
-) -> tuple[Float[Tensor, " match"], Float[Tensor, " match"]]:
+    first2second: Float[Tensor, "*motion 4 4"],
+) -> tuple[Float[Tensor, "*motion match"], Float[Tensor, "*motion match"]]:
     """Depth (z in the first camera) where each pair of rays comes closest, and their angle.
 
     The depth is least squares in the second image; negative where the rays diverge.
@@ -70,12 +70,12 @@ def triangulate(
         homogeneous = torch.cat([points, torch.ones_like(points[:, :1])], dim=1)
         return homogeneous @ torch.linalg.inv(intrinsics).T
 
-    turned = rays(first, first_intrinsics) @ first2second[:3, :3].T
-    other = rays(second, second_intrinsics)
+    turned = rays(first, first_intrinsics) @ first2second[..., :3, :3].mT
+    other = rays(second, second_intrinsics).expand_as(turned)
     sine = torch.linalg.cross(other, turned)
-    shift = torch.linalg.cross(other, first2second[:3, 3].expand_as(other))
-    depth = -(sine * shift).sum(1) / (sine * sine).sum(1).clamp(min=1e-12)
-    angle = torch.atan2(sine.norm(dim=1), (other * turned).sum(1))
+    shift = torch.linalg.cross(other, first2second[..., None, :3, 3].expand_as(other))
+    depth = -(sine * shift).sum(-1) / (sine * sine).sum(-1).clamp(min=1e-12)
+    angle = torch.atan2(sine.norm(dim=-1), (other * turned).sum(-1))
     return depth, angle
 
 
@@ -157,8 +157,8 @@ def support(
     at: tuple[Float[Tensor, "match 2"], Float[Tensor, "match 2"]],
     intrinsics: Float[Tensor, "2 3 3"],
     sizes: tuple[tuple[int, int], tuple[int, int]],
-    first2second: Float[Tensor, "4 4"],
-) -> Float[Tensor, " match"]:
+    first2second: Float[Tensor, "*motion 4 4"],
+) -> Float[Tensor, "*motion match"]:
     """How well each match agrees with a motion, in [0, 1], whatever the size of errors is."""
     squares = epipolar_offsets(at, intrinsics, sizes, first2second).square()
     costs = [(squares / scale**2).clamp(max=1) for scale in SCALES_PX]
@@ -209,8 +209,8 @@ def epipolar_offsets(
     at: tuple[Float[Tensor, "match 2"], Float[Tensor, "match 2"]],
     intrinsics: Float[Tensor, "2 3 3"],
     sizes: tuple[tuple[int, int], tuple[int, int]],
-    first2second: Float[Tensor, "4 4"],
-) -> Float[Tensor, " match"]:
+    first2second: Float[Tensor, "*motion 4 4"],
+) -> Float[Tensor, "*motion match"]:
     """Sampson's distances in pixels, with a sign, of matches (their coordinates) to a motion."""
     rays = [
         torch.from_numpy(np.column_stack([in_pixels(coordinates, size), np.ones(len(coordinates))]))
@@ -218,9 +218,9 @@ def epipolar_offsets(
     ]
     cameras = [to_pixels(*each).double() for each in zip(intrinsics, sizes, strict=True)]
     fundamental = fundamental_matrix(first2second.double(), *cameras)
-    lines = rays[1] @ fundamental, rays[0] @ fundamental.T
-    slope = torch.cat([line[:, :2] for line in lines], dim=1).square().sum(1)
-    return (rays[1] * lines[1]).sum(1) / slope.sqrt()
+    lines = rays[1] @ fundamental, rays[0] @ fundamental.mT
+    slope = torch.cat([line[..., :2] for line in lines], dim=-1).square().sum(-1)
+    return (rays[1] * lines[1]).sum(-1) / slope.sqrt()
 
 
 def explain(
