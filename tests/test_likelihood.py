@@ -12,7 +12,13 @@ from models.matching.contender import Contender
 from models.matching.degenerate import flat_twin
 from models.matching.features import NO_GUESSES, Guesses
 from models.matching.likelihood import log_likelihood
-from models.matching.motion import MatchedPair, RelativePose, angle_between, explain
+from models.matching.motion import (
+    MatchedPair,
+    RelativePose,
+    angle_between,
+    explain,
+    propose,
+)
 
 INTRINSICS = torch.tensor([[0.9, 0.0, 0.48], [0.0, 1.2, 0.53], [0.0, 0.0, 1.0]])
 BOTH = INTRINSICS.expand(2, 3, 3)
@@ -64,6 +70,37 @@ def test_guesses_choose_between_two_motions_that_explain_all_matches(scene):
         assert angle_between(chosen.first2second, right.first2second) < 1e-3
         assert len(chosen) == FLAT
         assert rival.margin > 5
+
+
+def test_short_runs_propose_every_motion_that_explains_the_matches(scene):
+    pair, right, wrong = scene
+    motions = propose(pair)
+
+    for pose in (right, wrong):
+        assert min(angle_between(motion, pose.first2second) for motion in motions) < 0.01
+
+
+def test_a_motion_is_found_that_did_not_compete(scene):
+    pair, right, _ = scene
+    turned = se3_exponential(torch.tensor([0.6, 0.2, 0.1, -0.2, 0.3, 0.1]))
+    world = torch.rand(FLAT - 10, 3, generator=torch.Generator().manual_seed(5))
+    world = world * torch.tensor([2, 1.5, 2]) + torch.tensor([-1, -0.75, 2])
+    first = project(world, torch.eye(4), INTRINSICS)[0]
+    second = project(world, turned, INTRINSICS)[0]
+    numbers = len(pair.first) + torch.arange(FLAT - 10)
+    matches = torch.cat([pair.matches, numbers[:, None].expand(-1, 2)])
+    both = replace(
+        pair,
+        first=torch.cat([pair.first, first]),
+        second=torch.cat([pair.second, second]),
+        matches=matches,
+    )
+    turned[:3, 3] /= turned[:3, 3].norm()
+    other = explain(both.where(matches), matches, BOTH, SIZES, turned)
+    assert len(other) >= FLAT - 10
+    chosen, _ = prefer(both, other)
+
+    assert angle_between(chosen.first2second, right.first2second) < 0.01
 
 
 def test_without_guesses_the_two_motions_rival_each_other(scene):

@@ -17,6 +17,7 @@ from models.matching.motion import (
     angle_between,
     epipolar_offsets,
     explain,
+    propose,
     support,
     triangulate,
 )
@@ -24,6 +25,7 @@ from models.matching.subpixel import RIM_PX, Surroundings, align, with_rims
 
 HALF = 0.5  # of what the best motion explains: those with less are not considered
 SAME = math.radians(2)  # motions that differ less are one
+PROPOSED = 3  # motions of short runs that are looked at: ten find nothing better
 ALIGNED_AT = 2  # motions that say how surroundings are stretched; a third adds few matches
 SLOPES = (0.03, 0.06, 0.12, 0.25)  # errors of stretches, in pixels a pixel: theirs are 0.04
 SURROUNDINGS = 2.0  # worth of surroundings by that of the match: they have two directions
@@ -53,6 +55,9 @@ def choose(
     def explained(motions: Float[Tensor, "motion 4 4"]) -> Float[Tensor, " motion"]:
         return _in_front(pair, motions).sum(-1) + GUESSES * log_likelihood(pair, motions)
 
+    proposed = propose(pair)
+    told_of = explained(torch.stack(proposed)).tolist()
+    starts += distinct(list(map(Candidate, proposed, told_of)))[:PROPOSED]
     rough = distinct(explore(pair.where(pair.matches), *cameras, starts, explained))
     around = align(images, pair, rough[:ALIGNED_AT])
     second = pair.second.clone()

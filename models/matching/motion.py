@@ -17,7 +17,13 @@ EPIPOLAR_ERROR_PX = 1.0  # at a working size of about 1000 pixels
 ENOUGH = 200  # inliers of a pose that is as good as it gets
 SCALES_PX = (0.5, 1.0, 2.0, 3.0)  # how large the errors of good matches may be
 FEWEST = 8  # matches below which there is no pose; one of so few is reported as unsure
-RANSAC = {"min_iterations": 1000, "max_iterations": 10_000, "success_prob": 0.9999}
+SHORT_RUNS = 16  # for each of the larger errors of good matches
+SHORT: dict[str, int | float] = {"min_iterations": 100, "max_iterations": 100}
+RANSAC: dict[str, int | float] = {
+    "min_iterations": 1000,
+    "max_iterations": 10_000,
+    "success_prob": 0.9999,
+}
 
 
 @dataclass(frozen=True)
@@ -186,12 +192,23 @@ def refine_motion(
     return to_motion(refined)
 
 
+def propose(pair: MatchedPair) -> list[Float[Tensor, "4 4"]]:
+    """What short RANSAC runs find: of motions that explain matches as well, each sometimes."""
+    at = pair.where(pair.matches)
+    return [
+        _sample(at, pair.intrinsics, pair.sizes, seed, scale, SHORT)
+        for scale in SCALES_PX[1:]
+        for seed in range(1, 1 + SHORT_RUNS)
+    ]
+
+
 def _sample(
     at: tuple[Float[Tensor, "match 2"], Float[Tensor, "match 2"]],
     intrinsics: Float[Tensor, "2 3 3"],
     sizes: tuple[tuple[int, int], tuple[int, int]],
     seed: int,
     scale: float = 1.0,
+    length: dict[str, int | float] = RANSAC,
 ) -> Float[Tensor, "4 4"]:
     """The motion that PoseLib's LO-RANSAC finds, with errors up to `scale` times the usual."""
     pose, _ = poselib.estimate_relative_pose(
@@ -199,7 +216,7 @@ def _sample(
         in_pixels(at[1], sizes[1]),
         poselib_camera(intrinsics[0], sizes[0]),
         poselib_camera(intrinsics[1], sizes[1]),
-        {"max_epipolar_error": scale * EPIPOLAR_ERROR_PX, "seed": seed, **RANSAC},
+        {"max_epipolar_error": scale * EPIPOLAR_ERROR_PX, "seed": seed, **length},
         {},
     )
     return to_motion(pose)
