@@ -76,11 +76,11 @@ def register(
 ) -> Registration | None:
     """Find the poses of two or three photos from their matches.
 
-    The pair with the most inliers, of those with parallax, comes first; a third photo is added by
-    the points that it shares with that pair (PnP), or by pairs of its own, and then all poses are
-    adjusted to the matches of all pairs. Only the matchers run where the photos are, the rest on
-    the CPU. The focal length of `unknown_focal`, photos of one camera, is a guess, which the
-    matches may correct; `guessed` says whether any is.
+    The pair with the most inliers, of those with parallax, comes first (a flat scene's count half);
+    a third photo is added by the points that it shares with that pair (PnP), or by pairs of its
+    own, and then all poses are adjusted to the matches of all pairs. Only the matchers run where
+    the photos are, the rest on the CPU. The focal length of `unknown_focal`, photos of one camera,
+    is a guess, which the matches may correct; `guessed` says whether any is.
 
     Returns:
         None where the matches do not tell all the poses.
@@ -95,9 +95,12 @@ def register(
     if focal is not None:
         intrinsics = focal.applied_to(intrinsics)
     found, rivals = _choose_where_unsure(found, images, intrinsics, sizes)
-    base = max(found.poses, key=lambda pair: _foundation(found.poses[pair]))
-    matched = _matched(base, found, intrinsics, sizes)
-    pose, doubts = settle(matched, found.poses[base], seed, is_chosen=base in rivals)
+    settled = {
+        pair: settle(_matched(pair, found, intrinsics, sizes), pose, seed, is_chosen=pair in rivals)
+        for pair, pose in found.poses.items()
+    }
+    base = max(settled, key=lambda pair: _foundation(*settled[pair]))
+    pose, doubts = settled[base]
     found, all_doubts = replace(found, poses=found.poses | {base: pose}), {base: doubts}
     world2cam = torch.eye(4).repeat(len(images), 1, 1)
     world2cam[base[1]] = pose.first2second
@@ -121,6 +124,7 @@ def register(
         )
     contender = None
     if len(images) == 2:
+        matched = _matched(base, found, intrinsics, sizes)
         contender = rivals[base] if base in rivals else _contender(matched, pose)
     else:
         world2cam, points, sightings, pairs = _bundle(found, world2cam, intrinsics, sizes)
@@ -142,9 +146,13 @@ def register(
     )
 
 
-def _foundation(pose: RelativePose) -> tuple[bool, int]:
-    """How good a pair is to begin with: one without parallax has no depth."""
-    return float(pose.parallax.median()) >= LEAST_PARALLAX, len(pose)
+def _foundation(pose: RelativePose, doubts: Doubts) -> tuple[bool, float]:
+    """How good a pair is to begin with: one without parallax has no depth.
+
+    Of a flat scene's two motions only one is right, so that its matches are worth half.
+    """
+    worth = len(pose) * (1.0 if doubts.twin is None else 0.5)
+    return float(pose.parallax.median()) >= LEAST_PARALLAX, worth
 
 
 def _matched(

@@ -15,7 +15,9 @@ from models.matching.degenerate import (
     rival_support,
     settle,
 )
+from models.matching.features import NO_GUESSES, Features, Guesses
 from models.matching.motion import MatchedPair, RelativePose, relative_pose
+from models.refine import register
 
 INTRINSICS = torch.tensor([[0.9, 0.0, 0.48], [0.0, 1.2, 0.53], [0.0, 0.0, 1.0]])
 BOTH = INTRINSICS.expand(2, 3, 3)
@@ -178,3 +180,40 @@ def test_the_contender_in_a_flat_scene_walked_up_to_is_its_twin():
 def test_hardly_any_parallax_leaves_directions_far_apart():
     pose, other = contender(*seen(a_deep_scene(100), HARDLY))
     assert len(pose) > 50 and other.margin < 0.05 * len(pose) and math.degrees(other.angle) > 5
+
+
+class ThreePhotos:
+    """Has matches by heart: the first two photos share a flat scene, others its rest and more."""
+
+    def __init__(self, coordinates: list[Tensor], flat: int) -> None:
+        self.coordinates, self.flat = coordinates, flat
+
+    def detect(self, image: Tensor) -> Features:
+        view = int(image[0, 0, 0])
+        descriptors = torch.full((len(self.coordinates[view]), 128), float(view))
+        return Features(self.coordinates[view], descriptors, 4 / 3)
+
+    def match(self, first: Features, second: Features) -> Tensor:
+        numbers = torch.arange(len(first.coordinates))[:, None].expand(-1, 2)
+        views = int(first.descriptors[0, 0]), int(second.descriptors[0, 0])
+        return numbers[: self.flat] if views == (0, 1) else numbers[self.flat - 100 :]
+
+    def guess(self, first: Features, second: Features) -> Guesses:
+        return NO_GUESSES
+
+
+def test_three_photos_are_not_begun_with_the_flat_pair_however_many_its_matches():
+    poses = torch.stack([torch.eye(4), FORWARD, MOTION])
+    points = torch.cat([a_flat_scene(320), a_deep_scene(150)])
+    coordinates = [project(points, pose, INTRINSICS)[0] for pose in poses]
+    coordinates = [each + 0.3 / 600 * torch.randn_like(each) for each in coordinates]
+    photos = [torch.full((3, *SIZES[0]), float(view)) for view in range(3)]
+
+    found = register(photos, INTRINSICS.expand(3, 3, 3), [ThreePhotos(coordinates, 320)])
+
+    assert found.base != (0, 1)
+    for view in (1, 2):
+        turn = rotation_angle(found.world2cam[view, :3, :3], poses[view, :3, :3])
+        direction = torch.cosine_similarity(found.world2cam[view, :3, 3], poses[view, :3, 3], dim=0)
+        assert math.degrees(turn) < 1
+        assert math.degrees(direction.clamp(-1, 1).acos()) < 2
