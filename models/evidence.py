@@ -118,9 +118,9 @@ def match_confidence(
     that stay a guess have a `focal_spread` of 0.3.
     """
     ahead = USUAL_LEAD * inliers if margin is None else max(margin, 0.0)
-    odds = 1.38 * math.log(ahead + 1) + 4.43 * inlier_ratio - 3.42
+    odds = 1.4 * math.log(ahead + 1) + 5.4 * inlier_ratio - 4.3
     if focal_spread > 0:
-        odds = 1.31 + 0.32 * odds - 7.8 * focal_spread
+        odds = 1.5 + 0.23 * odds - 7.5 * focal_spread
     return 1 / (1 + math.exp(-odds))
 
 

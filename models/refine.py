@@ -178,14 +178,15 @@ def _choose_where_unsure(
     intrinsics: Float[Tensor, "view 3 3"],
     sizes: list[tuple[int, int]],
 ) -> tuple[Correspondences, dict[tuple[int, int], Contender]]:
-    """Choose anew the poses with few matches, and say what rivals them.
+    """Choose anew the poses of pairs with few matches, and say what rivals them.
 
+    So are those for which further matchers had to be asked: many matches may lie on one plane.
     The matches of two photos move to where the photos agree. Those of three stay: a keypoint that
     two pairs share would have to be in two places.
     """
     rivals = {}
     for pair, pose in found.poses.items():
-        if len(pose) >= ENOUGH:
+        if len(pose) >= ENOUGH and not len(found.guesses[pair].pairs):
             continue
         shown = images[pair[0]], images[pair[1]]
         moved, chosen, rivals[pair] = choose(shown, _matched(pair, found, intrinsics, sizes), pose)

@@ -9,9 +9,12 @@ from card_world import HALF_CARD, photograph
 from torch import Tensor
 
 from models.camera import project, rotation_angle, se3_exponential
+from models.matching import Correspondences
 from models.matching.choice import agreement, choose
+from models.matching.features import NO_GUESSES, Guesses
 from models.matching.motion import MatchedPair, RelativePose, angle_between, explain
 from models.matching.subpixel import align, with_rims
+from models.refine import _choose_where_unsure
 
 INTRINSICS = torch.tensor([[0.9, 0.0, 0.48], [0.0, 1.2, 0.53], [0.0, 0.0, 1.0]])
 BOTH = INTRINSICS.expand(2, 3, 3)
@@ -169,3 +172,23 @@ def test_the_motion_across_is_left_for_the_right_one(photos, scene):
 
     assert math.degrees(angle_between(chosen.first2second, unit(MOTION))) < 2
     assert contender.margin > 5 and math.degrees(contender.angle) > 5
+
+
+@pytest.mark.parametrize("is_asked", [True, False])
+def test_a_pair_that_further_matchers_were_asked_about_is_chosen_again(
+    photos, scene, monkeypatch, is_asked: bool
+):
+    """However many matches agree: all may lie on one plane."""
+    monkeypatch.setattr("models.refine.ENOUGH", 10)
+    pair, truth, _ = scene
+    guesses = Guesses(pair.matches, torch.full((len(truth),), 0.5)) if is_asked else NO_GUESSES
+    both = (0, 1)
+    pose = posed(pair, MOTION)
+    found = Correspondences(
+        [pair.first, pair.second], {both: pair.matches}, {both: pose}, {both: guesses}
+    )
+    again, rivals = _choose_where_unsure(found, list(photos), BOTH, [SIZE, SIZE])
+
+    assert (both in rivals) == is_asked
+    assert (again.poses[both] is pose) == (not is_asked)
+    assert (error_px(again.coordinates[1], truth) < 0.2) == is_asked
