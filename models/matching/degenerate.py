@@ -20,7 +20,7 @@ from models.matching.motion import (
     explain,
     in_pixels,
     refine_motion,
-    relative_pose,
+    sample_motion,
 )
 
 NEARLY_ALL = 0.9  # share of the inliers that a mere cut-out explains
@@ -154,10 +154,10 @@ def rival_support(pair: MatchedPair, pose: RelativePose, seed: int = 0) -> int:
     enough = max(FEWEST_OF_RIVAL, RIVAL * len(pose))
     if int((~taken).sum()) < enough:
         return 0
-    other = relative_pose(
-        pair.first, pair.second, pair.matches[~taken], pair.intrinsics, pair.sizes, seed
-    )
-    if other is None or len(other) < enough:
+    left, cameras = pair.matches[~taken], (pair.intrinsics, pair.sizes)
+    motion = sample_motion(pair.where(left), *cameras, seed)
+    other = explain(pair.where(left), left, *cameras, motion)
+    if len(other) < enough:
         return 0
     rotations = pose.first2second[:3, :3], other.first2second[:3, :3]
     return len(other) if float(rotation_angle(*rotations)) > SAME else 0

@@ -146,9 +146,9 @@ def relative_pose(
     if len(matches) < FEWEST:
         return None
     at = first[matches[:, 0]], second[matches[:, 1]]
-    found = [explain(at, matches, intrinsics, sizes, _sample(at, intrinsics, sizes, seed))]
+    found = [explain(at, matches, intrinsics, sizes, sample_motion(at, intrinsics, sizes, seed))]
     if len(found[0]) < ENOUGH:
-        further = (_sample(at, intrinsics, sizes, seed, scale) for scale in (0.5, 2.0))
+        further = (sample_motion(at, intrinsics, sizes, seed, scale) for scale in (0.5, 2.0))
         found += [explain(at, matches, intrinsics, sizes, other) for other in further]
 
     def agreement(pose: RelativePose) -> float:
@@ -196,13 +196,13 @@ def propose(pair: MatchedPair) -> list[Float[Tensor, "4 4"]]:
     """What short RANSAC runs find: of motions that explain matches as well, each sometimes."""
     at = pair.where(pair.matches)
     return [
-        _sample(at, pair.intrinsics, pair.sizes, seed, scale, SHORT)
+        sample_motion(at, pair.intrinsics, pair.sizes, seed, scale, SHORT)
         for scale in SCALES_PX[1:]
         for seed in range(1, 1 + SHORT_RUNS)
     ]
 
 
-def _sample(
+def sample_motion(
     at: tuple[Float[Tensor, "match 2"], Float[Tensor, "match 2"]],
     intrinsics: Float[Tensor, "2 3 3"],
     sizes: tuple[tuple[int, int], tuple[int, int]],
