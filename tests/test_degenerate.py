@@ -188,7 +188,7 @@ class ThreePhotos:
     def __init__(self, coordinates: list[Tensor], flat: int) -> None:
         self.coordinates, self.flat = coordinates, flat
 
-    def detect(self, image: Tensor) -> Features:
+    def detect(self, image: Tensor, turn: float = 0.0) -> Features:
         view = int(image[0, 0, 0])
         descriptors = torch.full((len(self.coordinates[view]), 128), float(view))
         return Features(self.coordinates[view], descriptors, 4 / 3)

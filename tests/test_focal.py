@@ -84,7 +84,7 @@ class Known:
     def __init__(self, sights: list[Tensor]) -> None:
         self.left = list(sights)
 
-    def detect(self, image: Tensor) -> Features:
+    def detect(self, image: Tensor, turn: float = 0.0) -> Features:
         coordinates = self.left.pop(0)
         return Features(coordinates, torch.zeros(len(coordinates), 128), 4 / 3)
 

@@ -1,5 +1,6 @@
 """The learned matcher against another implementation of its networks: kornia's."""
 
+import math
 import re
 
 import pytest
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from models.matching.aliked import Aliked
 from models.matching.features import Features
-from models.matching.learned import GUESSED, KEYPOINTS, LearnedMatcher, weights_files
+from models.matching.learned import BIAS, GUESSED, KEYPOINTS, LearnedMatcher, turned, weights_files
 from nps_cli.loading import open_refinement
 
 CPU = torch.device("cpu")
@@ -44,7 +45,7 @@ def test_keypoints_and_descriptors_are_those_of_kornia(photo, states, size: tupl
 
     found = LearnedMatcher(CPU).detect(image)
 
-    pixels = found.coordinates * torch.tensor([size[1], size[0]]) - 0.5
+    pixels = found.coordinates * torch.tensor([size[1], size[0]]) - 0.5 + torch.tensor(BIAS)
     assert len(pixels) == len(expected.keypoints) > 20
     # Scores that are almost the same may change places, so each looks for its like.
     distance, index = (pixels[:, None] - expected.keypoints).norm(dim=-1).min(1)
@@ -91,6 +92,50 @@ def test_matches_are_those_of_kornia(photo, states):
     assert len(found) > 50
     common = set(map(tuple, found.tolist())) & set(map(tuple, expected.tolist()))
     assert len(common) >= 0.99 * max(len(found), len(expected))
+
+
+def offsets_of_nearest(first: Tensor, second: Tensor) -> Tensor:
+    """From points to the nearest others, where each is the other's nearest, within 2."""
+    distance = torch.cdist(first, second)
+    nearest = distance.argmin(1)
+    both = distance.argmin(0)[nearest] == torch.arange(len(first))
+    near = both & (distance.amin(1) < 2)
+    return second[nearest[near]] - first[near]
+
+
+@pytest.mark.parametrize("turn", [0.4, -0.4])
+def test_a_turned_photo_has_its_keypoints_where_it_had_them(turn: float):
+    from skimage.data import astronaut
+
+    picture = torch.from_numpy(astronaut()).permute(2, 0, 1) / 255
+    upright, other = (LearnedMatcher(CPU).detect(picture, angle) for angle in (0.0, turn))
+    off = offsets_of_nearest(512 * upright.coordinates, 512 * other.coordinates)
+    assert len(off) > 500
+    assert off.median(0).values.abs().max() < 0.25  # half a pixel where the network's bias stays
+
+
+def test_photos_that_are_turned_alike_have_more_in_common(photo):
+    angle = 1.2
+    lying = turned(photo, angle)
+    matcher = LearnedMatcher(CPU)
+    first, asleep, upright = (
+        matcher.detect(photo),
+        matcher.detect(lying),
+        matcher.detect(lying, -angle),
+    )
+    few, many = matcher.match(first, asleep), matcher.match(first, upright)
+    size = torch.tensor([330.0, 260.0])
+    large = torch.tensor([lying.shape[2], lying.shape[1]])
+    cosine, sine = math.cos(angle), math.sin(angle)
+    rotation = torch.tensor([[cosine, sine], [-sine, cosine]])  # of rows
+
+    def right(matches: Tensor, second: Features) -> int:
+        expected = (first.coordinates[matches[:, 0]] - 0.5) * size @ rotation
+        seen = (second.coordinates[matches[:, 1]] - 0.5) * large
+        return int(((seen - expected).norm(dim=1) < 2).sum())
+
+    assert right(many, upright) > 3 * right(few, asleep)
+    assert right(many, upright) > 0.8 * len(many) > 100
 
 
 def test_rounded_to_bfloat16_almost_the_same_matches_are_found(photo):

