@@ -29,7 +29,6 @@ PROPOSED = 3  # motions of short runs that are looked at: ten find nothing bette
 ALIGNED_AT = 2  # motions that say how surroundings are stretched; a third adds few matches
 SLOPES = (0.03, 0.06, 0.12, 0.25)  # errors of stretches, in pixels a pixel: theirs are 0.04
 SURROUNDINGS = 2.0  # worth of surroundings by that of the match: they have two directions
-
 GUESSES = 0.3  # matches that a unit of log-likelihood stands for: neighbors say the same
 
 
@@ -98,7 +97,7 @@ def agreement(
     squares = ((right - left).square() + (below - above).square()) / (2 * RIM_PX) ** 2
     alike = torch.stack([1 - (squares / slope**2).clamp(max=1) for slope in SLOPES]).mean(0)
     told = matches.sum(-1) + SURROUNDINGS * (matches[..., around.good] * alike).sum(-1)
-    return told + GUESSES * log_likelihood(pair, motion)
+    return told + (1 + SURROUNDINGS) * GUESSES * log_likelihood(pair, motion)
 
 
 def _in_front(
