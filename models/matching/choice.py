@@ -18,8 +18,7 @@ from models.matching.motion import (
     epipolar_offsets,
     explain,
     propose,
-    support,
-    triangulate,
+    support_in_front,
 )
 from models.matching.subpixel import RIM_PX, Surroundings, align, with_rims
 
@@ -48,16 +47,18 @@ def choose(
         The pair, its matches moved in the second photo to where that agrees with the first; the
         motion chosen; and the one that rivals it.
     """
-    cameras = pair.intrinsics, pair.sizes
+    at, cameras = pair.where(pair.matches), (pair.intrinsics, pair.sizes)
     starts = [pose.first2second, *pose.others, *flat_motions(*pair.where(pose.inliers), *cameras)]
 
     def explained(motions: Float[Tensor, "motion 4 4"]) -> Float[Tensor, " motion"]:
-        return _in_front(pair, motions).sum(-1) + GUESSES * log_likelihood(pair, motions)
+        return support_in_front(at, *cameras, motions).sum(-1) + GUESSES * log_likelihood(
+            pair, motions
+        )
 
     proposed = propose(pair)
     told_of = explained(torch.stack(proposed)).tolist()
     starts += distinct(list(map(Candidate, proposed, told_of)))[:PROPOSED]
-    rough = distinct(explore(pair.where(pair.matches), *cameras, starts, explained))
+    rough = distinct(explore(at, *cameras, starts, explained))
     around = align(images, pair, rough[:ALIGNED_AT])
     second = pair.second.clone()
     second[pair.matches[:, 1]] = around.second
@@ -65,9 +66,9 @@ def choose(
     found = explore(
         with_rims(moved, around), *cameras, rough, lambda motions: agreement(moved, around, motions)
     )
-    at = moved.where(moved.matches)
+    moved_at = moved.where(moved.matches)
     for candidate in sorted(found, key=lambda candidate: -candidate.explained):
-        chosen = explain(at, moved.matches, *cameras, candidate.motion)
+        chosen = explain(moved_at, moved.matches, *cameras, candidate.motion)
         if len(chosen) >= FEWEST:
             return moved, chosen, contend(found, candidate.motion)
     told = float(agreement(moved, around, pose.first2second))
@@ -90,7 +91,8 @@ def agreement(
     pair: MatchedPair, around: Surroundings, motion: Float[Tensor, "*motion 4 4"]
 ) -> Float[Tensor, "*motion"]:
     """How many matches a motion explains; those more whose surroundings it explains as well."""
-    matches = _in_front(pair, motion)
+    at = pair.where(pair.matches)
+    matches = support_in_front(at, pair.intrinsics, pair.sizes, motion)
     rims = [each[len(pair.matches) :] for each in with_rims(pair, around)]
     offsets = epipolar_offsets((rims[0], rims[1]), pair.intrinsics, pair.sizes, motion)
     right, left, below, above = offsets.unflatten(-1, (-1, 4)).unbind(-1)
@@ -98,12 +100,3 @@ def agreement(
     alike = torch.stack([1 - (squares / slope**2).clamp(max=1) for slope in SLOPES]).mean(0)
     told = matches.sum(-1) + SURROUNDINGS * (matches[..., around.good] * alike).sum(-1)
     return told + (1 + SURROUNDINGS) * GUESSES * log_likelihood(pair, motion)
-
-
-def _in_front(
-    pair: MatchedPair, motion: Float[Tensor, "*motion 4 4"]
-) -> Float[Tensor, "*motion match"]:
-    """How well each match agrees with a motion; not at all if it is behind the camera then."""
-    at = pair.where(pair.matches)
-    depth, _ = triangulate(*at, pair.intrinsics[0], pair.intrinsics[1], motion)
-    return support(at, pair.intrinsics, pair.sizes, motion) * (depth > 0)

@@ -18,8 +18,7 @@ from models.matching.motion import (
     angle_between,
     epipolar_offsets,
     refine_motion,
-    support,
-    triangulate,
+    support_in_front,
 )
 
 APART = math.radians(5)  # motions that differ by more are not the same answer
@@ -66,8 +65,7 @@ def find_contender(
     at = at[0][few], at[1][few]
 
     def explained(motions: Float[Tensor, "motion 4 4"]) -> Float[Tensor, " motion"]:
-        depth, _ = triangulate(*at, intrinsics[0], intrinsics[1], motions)
-        agreement = support(at, intrinsics, sizes, motions) * (depth > 0)
+        agreement = support_in_front(at, intrinsics, sizes, motions)
         return agreement.sum(-1) * count / len(few)
 
     found = explore(at, intrinsics, sizes, [first2second, *others], explained)

@@ -171,6 +171,17 @@ def support(
     return 1 - torch.stack(costs).mean(0)
 
 
+def support_in_front(
+    at: tuple[Float[Tensor, "match 2"], Float[Tensor, "match 2"]],
+    intrinsics: Float[Tensor, "2 3 3"],
+    sizes: tuple[tuple[int, int], tuple[int, int]],
+    first2second: Float[Tensor, "*motion 4 4"],
+) -> Float[Tensor, "*motion match"]:
+    """How well each match agrees with a motion; not at all if it is behind the camera then."""
+    depth, _ = triangulate(*at, intrinsics[0], intrinsics[1], first2second)
+    return support(at, intrinsics, sizes, first2second) * (depth > 0)
+
+
 def refine_motion(
     at: tuple[Float[Tensor, "match 2"], Float[Tensor, "match 2"]],
     intrinsics: Float[Tensor, "2 3 3"],
