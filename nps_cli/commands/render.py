@@ -122,15 +122,12 @@ def _count_frames(wanted: int | None, given: int, out: Path) -> int:
 
 
 def _cameras(gaussians: "Gaussians", comments: list[str]) -> "list[SceneCamera]":
-    from models.trajectory import FOREIGN_SIZE, guess_camera
-    from nps_cli.formats import SceneCamera, read_cameras
+    from nps_cli.formats import guessed_camera, read_cameras
 
     cameras = read_cameras(comments)
     if not cameras:
         console.say("the scene names no photos: the camera is a guess")
-        world2cam, intrinsics = guess_camera(gaussians)
-        height, width = FOREIGN_SIZE
-        cameras = [SceneCamera("", width, height, intrinsics, world2cam)]
+        cameras = [guessed_camera(gaussians)]
     return cameras
 
 

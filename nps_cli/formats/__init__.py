@@ -6,14 +6,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nps_cli.errors import NpsError
-from nps_cli.formats.provenance import SceneCamera, read_cameras, write_comments
+from nps_cli.formats.provenance import SceneCamera, guessed_camera, read_cameras, write_comments
 from nps_cli.output import whole_file
 
 if TYPE_CHECKING:
     from models.gaussians import Gaussians
     from models.weights import WeightsInfo
 
-__all__ = ["SceneCamera", "check_format", "is_scene", "load_scene", "read_cameras", "save_scene"]
+__all__ = [
+    "SceneCamera",
+    "check_format",
+    "guessed_camera",
+    "is_scene",
+    "load_scene",
+    "read_cameras",
+    "save_scene",
+]
 STREAM = "-"
 READABLE = (".ply", ".spz", ".splat")
 WRITABLE = (*READABLE, ".glb", ".html")

@@ -6,20 +6,14 @@ import math
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
+from models.camera import transform_points
 from models.gaussians import Gaussians
 from models.render.rules import NEAR
-from models.trajectory import (
-    FOREIGN_SIZE,
-    guess_camera,
-    mean_camera,
-    orbit_amplitude_deg,
-    scene_center,
-)
-from nps_cli.formats.provenance import SceneCamera
-from nps_cli.formats.spz import save_spz
+from models.trajectory import mean_camera, orbit_amplitude_deg, scene_center
+from nps_cli.formats.provenance import SceneCamera, guessed_camera
+from nps_cli.formats.spz import pack_spz
 
 PAGE = Path(__file__).with_name("viewer.html")
 
@@ -29,9 +23,7 @@ def save_page(gaussians: Gaussians, path: Path, cameras: Sequence[SceneCamera] =
 
     The scene is in it as an .spz, whose harmonics but the constant one are not shown.
     """
-    with TemporaryDirectory() as folder:
-        save_spz(gaussians, Path(folder) / "scene.spz", sh_degree=0)
-        scene = base64.b64encode((Path(folder) / "scene.spz").read_bytes()).decode()
+    scene = base64.b64encode(pack_spz(gaussians, sh_degree=0)).decode()
     title = " and ".join(camera.photo for camera in cameras) or "A scene"
     text = PAGE.read_text(encoding="utf-8")
     for mark, value in (
@@ -47,18 +39,14 @@ def _facts(gaussians: Gaussians, cameras: Sequence[SceneCamera]) -> dict[str, An
     """What the page has to know beside the Gaussians."""
     import torch
 
-    photos = list(cameras)
-    if not photos:
-        world2cam, intrinsics = guess_camera(gaussians)
-        height, width = FOREIGN_SIZE
-        photos = [SceneCamera("", width, height, intrinsics, world2cam)]
+    photos = list(cameras) or [guessed_camera(gaussians)]
     poses = torch.stack([camera.world2cam for camera in photos])
     center = scene_center(gaussians, poses)
     home = _camera(photos[0]) | {"world2cam": mean_camera(poses).tolist()}
     return {
         "near": NEAR,
         "center": center.tolist(),
-        "reach": float((poses[0, :3, :3] @ center + poses[0, :3, 3]).norm()),
+        "reach": float(transform_points(center[None], poses[0]).norm()),
         "amplitude": math.radians(orbit_amplitude_deg(poses, center)),
         "home": home,
         "photos": [_camera(camera) for camera in cameras],

@@ -14,6 +14,7 @@ from nps_cli.errors import NpsError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from models.gaussians import Gaussians
     from models.weights import WeightsInfo
 
 
@@ -54,6 +55,15 @@ def write_comments(
 def read_cameras(comments: Iterable[str]) -> list[SceneCamera]:
     """The cameras among a scene's comments; none if another program wrote it."""
     return [_parse(line) for line in comments if line.startswith('view {"')]
+
+
+def guessed_camera(gaussians: "Gaussians") -> SceneCamera:
+    """A camera that sees a scene which names no photos."""
+    from models.trajectory import FOREIGN_SIZE, guess_camera
+
+    world2cam, intrinsics = guess_camera(gaussians)
+    height, width = FOREIGN_SIZE
+    return SceneCamera("", width, height, intrinsics, world2cam)
 
 
 def _parse(line: str) -> SceneCamera:

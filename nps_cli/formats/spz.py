@@ -31,8 +31,13 @@ SH_BITS = 5, 4, 4  # of the harmonics of degree 1, 2, 3
 TURN = torch.tensor([1.0, -1.0, -1.0])  # half a circle about x
 
 
-def save_spz(gaussians: Gaussians, path: Path, sh_degree: int = MOST_DEGREE) -> None:
-    """Write a scene; values are rounded to what 20 bytes, or with harmonics more, can hold.
+def save_spz(gaussians: Gaussians, path: Path) -> None:
+    """Write a scene: see `pack_spz`."""
+    path.write_bytes(pack_spz(gaussians))
+
+
+def pack_spz(gaussians: Gaussians, sh_degree: int = MOST_DEGREE) -> bytes:
+    """A scene as a file's content: values rounded to 20 bytes, or with harmonics more.
 
     Harmonics are cut to `sh_degree`. Raises NpsError where a Gaussian is too far away.
     """
@@ -52,7 +57,7 @@ def save_spz(gaussians: Gaussians, path: Path, sh_degree: int = MOST_DEGREE) -> 
     )
     header = HEADER.pack(MAGIC, VERSION, len(gaussians), degree, fraction, 0)
     content = header + b"".join(np.ascontiguousarray(stream).tobytes() for stream in streams)
-    path.write_bytes(gzip.compress(content, compresslevel=6, mtime=0))
+    return gzip.compress(content, compresslevel=6, mtime=0)
 
 
 def load_spz(path: Path) -> Gaussians:
