@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,18 @@ def test_a_page_fetches_nothing_and_names_cannot_break_out_of_it(nps, tmp_path: 
     assert not re.search(r"https?:|src=|@import|fetch[(]|XMLHttp", page)
     assert "a &lt;/script&gt; b.jpg and c.jpg" in page
     assert page.count("</script>") == 3
+
+
+def test_photos_may_be_called_like_the_marks_of_the_page(
+    nps, tmp_path: Path, tiny_scene: Gaussians
+):
+    names = "TITLE FACTS SCENE.jpg", "SCENE.jpg"
+    cameras = [replace(camera, photo=name) for camera, name in zip(CAMERAS, names, strict=True)]
+    save_scene(tiny_scene, tmp_path / "page.html", cameras)
+    page = (tmp_path / "page.html").read_text()
+    assert "<title>TITLE FACTS SCENE.jpg and SCENE.jpg</title>" in page
+    assert len(json.loads(inside(page, "facts"))["photos"]) == 2
+    assert base64.b64decode(inside(page, "scene"))[:2] == b"\x1f\x8b"
 
 
 def test_a_scene_without_photos_gets_a_camera_too(nps, tmp_path: Path, tiny_scene: Gaussians):

@@ -26,10 +26,10 @@ def save_page(gaussians: Gaussians, path: Path, cameras: Sequence[SceneCamera] =
     scene = base64.b64encode(pack_spz(gaussians, sh_degree=0)).decode()
     title = " and ".join(camera.photo for camera in cameras) or "A scene"
     text = PAGE.read_text(encoding="utf-8")
-    for mark, value in (
-        ("TITLE", escape(title)),
-        ("FACTS", json.dumps(_facts(gaussians, cameras)).replace("<", "\\u003c")),
+    for mark, value in (  # from the end: what is put in may hold an earlier mark's letters
         ("SCENE", scene),
+        ("FACTS", json.dumps(_facts(gaussians, cameras)).replace("<", "\\u003c")),
+        ("TITLE", escape(title)),
     ):
         text = text.replace(mark, value, 1)
     path.write_text(text, encoding="utf-8")
