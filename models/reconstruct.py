@@ -10,24 +10,24 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.camera import transform_points
-from models.evidence import TRUSTED, back_up, best_support, match_evidence, weakest_link
-from models.exposure import even_out
-from models.fill import fill
-from models.framing import ALL_OF_THEM, Framing
-from models.fusion import PosedDepth, fuse
-from models.gaussians import join
-from models.lpips import Lpips
-from models.matching.contender import Contender
-from models.matching.features import Matcher
+from models.confidence import TRUSTED, back_up, best_support, match_evidence, weakest_link
+from models.features.matcher import Matcher
+from models.geometry.camera import transform_points
+from models.geometry.gaussians import join
+from models.geometry.views import resize
+from models.metrics.lpips import Lpips
 from models.network.noposplat import NoPoSplat
-from models.prediction import Reconstruction, predict
-from models.refine import LEAST_PARALLAX, Registration, depth_range, register
-from models.sightings import spread_depth
+from models.network.preprocessing import ALL_OF_THEM, Framing
+from models.reconstruction import Reconstruction, predict
+from models.scene.disocclusion import fill
+from models.scene.exposure import even_out
+from models.scene.fusion import PosedDepth, fuse
+from models.sfm.contender import Contender
+from models.sfm.registration import LEAST_PARALLAX, Registration, depth_range, register
+from models.sfm.tracks import spread_depth
 from models.stereo.depth import estimate_depths
 from models.stereo.network import StereoNetwork
-from models.surface import settle
-from models.views import resize
+from models.stereo.tgv import settle
 
 PLAUSIBLE = 0.05  # confidence in the network's poses from which they are worth aligning
 

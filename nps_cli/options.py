@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from nps_cli.intrinsics import GivenIntrinsics
+    from nps_cli.photos.intrinsics import GivenIntrinsics
 
 
 def _device(value: str) -> str:
@@ -183,7 +183,7 @@ def given_intrinsics(
     focal_35mm: list[float] | None, fov: list[float] | None, file: Path | None
 ) -> "GivenIntrinsics":
     """What a person said about the cameras; more than one way at a time is a wrong usage."""
-    from nps_cli.intrinsics import GivenIntrinsics
+    from nps_cli.photos.intrinsics import GivenIntrinsics
 
     if bool(focal_35mm) + bool(fov) + bool(file) > 1:
         raise typer.BadParameter("Use only one of --focal-35mm, --fov and --intrinsics.")

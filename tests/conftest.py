@@ -51,7 +51,7 @@ def tiny_scene():
     """A wall of 24 x 16 colored Gaussians two units in front of the first camera."""
     import torch
 
-    from models.gaussians import SH_DEGREE_0, Gaussians
+    from models.geometry.gaussians import SH_DEGREE_0, Gaussians
 
     height, width = 16, 24
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
@@ -86,9 +86,9 @@ def reconstruction(tiny_scene):
     """The tiny scene as if reconstructed from two photos, the second from the right."""
     import torch
 
-    from models.camera import se3_exponential
-    from models.evidence import PairEvidence
-    from models.prediction import Reconstruction
+    from models.confidence import PairEvidence
+    from models.geometry.camera import se3_exponential
+    from models.reconstruction import Reconstruction
 
     second = se3_exponential(torch.tensor([-0.3, 0.0, 0.0, 0.0, -0.15, 0.0]))
     depth = torch.linspace(1.5, 2.5, 16 * 24).reshape(16, 24)
@@ -123,7 +123,7 @@ def faked(monkeypatch, reconstruction):
         fake.calls.append(call)
         return fake.reconstruction
 
-    monkeypatch.setattr("nps_cli.loading.open_network", lambda *asked: (None, info))
-    monkeypatch.setattr("nps_cli.loading.open_refinement", lambda device: "refinement")
+    monkeypatch.setattr("nps_cli.reconstruction.open_network", lambda *asked: (None, info))
+    monkeypatch.setattr("nps_cli.reconstruction.open_refinement", lambda device: "refinement")
     monkeypatch.setattr("models.reconstruct.reconstruct", reconstruct)
     return fake

@@ -7,26 +7,26 @@ import torch
 from card_world import INTRINSICS, SIZE, photograph
 
 import models.reconstruct as reconstruct_module
-from models.camera import rotation_angle, se3_exponential
-from models.evidence import (
+from models.confidence import (
     TRUSTED,
     PairEvidence,
     back_up,
     match_confidence,
     pnp_evidence,
 )
-from models.framing import network_size
-from models.fusion import PosedDepth
-from models.matching.contender import Contender
-from models.matching.sift import SiftMatcher
-from models.metrics import psnr
+from models.features.sift import SiftMatcher
+from models.geometry.camera import rotation_angle, se3_exponential
+from models.geometry.views import resize
+from models.metrics.errors import psnr
 from models.network.noposplat import NoPoSplat, NoPoSplatConfig
-from models.pose import PnpPose
+from models.network.preprocessing import network_size
+from models.pose.photometric import PnpPose
 from models.reconstruct import Refinement, reconstruct, weak_point
-from models.refine import depth_range, register
 from models.render import render
+from models.scene.fusion import PosedDepth
+from models.sfm.contender import Contender
+from models.sfm.registration import depth_range, register
 from models.stereo.network import StereoConfig, StereoNetwork
-from models.views import resize
 
 POSES = torch.stack(
     [
@@ -248,7 +248,7 @@ def test_where_matches_leave_doubts_the_better_way_wins(
     photos, network, refinement, monkeypatch, sure, method
 ):
     monkeypatch.setattr("models.reconstruct.weakest_link", lambda registration: 0.2)
-    monkeypatch.setattr("models.evidence.match_confidence", lambda *support: 0.2)
+    monkeypatch.setattr("models.confidence.match_confidence", lambda *support: 0.2)
     honest = reconstruct_module.predict
 
     def predict(*arguments):

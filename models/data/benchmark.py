@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from models.camera import invert
 from models.data.chunks import open_chunk, read_index
 from models.data.examples import check_fov, normalize_poses
 from models.data.pairs import PhotoPair, PosedPhoto
 from models.data.report import Report
 from models.data.scenes import Scene, find_bad_frames, read_size
 from models.data.settings import DataSettings
+from models.geometry.camera import invert
 
 
 def overlap_bin(overlap: float) -> str:

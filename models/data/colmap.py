@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from models.camera import from_wxyz
-from models.data.posed import PosedImage
+from models.data.posed_images import PosedImage
+from models.geometry.camera import from_wxyz
 
 _MODELS = {  # COLMAP's name: its number, how many parameters, and how many are focal lengths
     "SIMPLE_PINHOLE": (0, 3, 1),

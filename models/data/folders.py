@@ -12,12 +12,12 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from models.camera import from_pixels, to_pixels
 from models.data import colmap, nerfstudio
 from models.data.lens import undistort
-from models.data.posed import PosedImage
+from models.data.posed_images import PosedImage
 from models.data.report import Report
 from models.data.scenes import Scene, decode, find_bad_frames, read_encoded, read_size
+from models.geometry.camera import from_pixels, to_pixels
 
 _QUALITY = 95  # of JPEGs, where an image is shrunk
 _SMALLER = ("images_4", "images_8", "images_2")  # DL3DV comes with one of these, and not the full

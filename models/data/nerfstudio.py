@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.camera import invert
-from models.data.posed import PosedImage
+from models.data.posed_images import PosedImage
+from models.geometry.camera import invert
 
 FILE = "transforms.json"
 _DISTORTION = ("k1", "k2", "p1", "p2", "k3")

@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from models.camera import invert, project, unproject
 from models.data.procedural.shapes import FAR
+from models.geometry.camera import invert, project, unproject
 
 _TOLERANCE = 1.03  # of depth, for what lies on a slope
 

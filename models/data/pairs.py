@@ -11,11 +11,11 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from models.camera import from_pixels, invert
 from models.data.chunks import open_chunk
 from models.data.crop import crop_intrinsics, rescale_and_crop
 from models.data.report import Report
 from models.data.scenes import RIGID_TOLERANCE, decode, read_encoded, to_float, to_tensor
+from models.geometry.camera import from_pixels, invert
 
 
 @dataclass(frozen=True)

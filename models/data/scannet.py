@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.camera import from_pixels
 from models.data.pairs import PhotoPair, PosedPhoto
 from models.data.report import Report
 from models.data.scenes import find_bad_frames, read_encoded, read_size
+from models.geometry.camera import from_pixels
 
 LIST = "test.npz"
 

@@ -7,12 +7,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.camera import rotation_angle
-from models.colormap import color_depth, depth_range
-from models.data.artifacts import degrade
+from models.data.augmentation import degrade
 from models.data.overlap import seen_from, share_seen
 from models.data.procedural import FAR, Assets, WorldBatch, generate
 from models.data.procedural.worlds import KINDS
+from models.geometry.camera import rotation_angle
+from models.geometry.colormap import color_depth, depth_range
 
 _GAP = 4  # white pixels between worlds
 _DIMMED = 0.25  # what the other photo does not show

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from models.network.harmonics import ray_features, ray_width
+from models.geometry.spherical_harmonics import ray_features, ray_width
 from models.network.layers import PATCH_SIZE, DecoderBlock, EncoderBlock, LayerNorm, rotary_table
 
 Part = TypeVar("Part", bound=nn.Module)

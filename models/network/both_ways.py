@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.gaussians import Gaussians
+from models.geometry.gaussians import Gaussians
+from models.geometry.views import Views
 from models.network.noposplat import NoPoSplat
-from models.views import Views
 
 
 def reconstruct_in_every_order(

@@ -9,13 +9,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import normalize, pad, softplus
 
-from models.camera import camera_rays
-from models.gaussians import SH_DEGREE_0, Gaussians
-from models.network import local
+from models.geometry.camera import camera_rays
+from models.geometry.gaussians import SH_DEGREE_0, Gaussians
+from models.geometry.views import Views
+from models.network import transform_then_fuse
 from models.network.backbone import Backbone, FirstAndOthers, IntrinsicsInput
 from models.network.heads import CenterHead, LinearHead, ParameterHead, TrunkWidths
 from models.network.layers import PATCH_SIZE
-from models.views import Views
 
 SCALE_UNIT = 1e-3
 MAX_SCALE = 0.3
@@ -235,13 +235,13 @@ def join(
     intrinsics: Float[Tensor, "batch view 3 3"],
 ) -> Prediction:
     """Bring Gaussians that lie in their views' own frames into the first view's."""
-    means, distance = local.place(raw_centers, cam2world, intrinsics)
+    means, distance = transform_then_fuse.place(raw_centers, cam2world, intrinsics)
     rotation = cam2world[..., :3, :3]
     return Prediction(
         means=means,
-        scales=local.seen_sizes(raw_scales, distance, intrinsics),
-        rotations=local.turn_quaternions(own.rotations, rotation),
-        harmonics=local.turn_harmonics(own.harmonics, rotation),
+        scales=transform_then_fuse.seen_sizes(raw_scales, distance, intrinsics),
+        rotations=transform_then_fuse.turn_quaternions(own.rotations, rotation),
+        harmonics=transform_then_fuse.turn_harmonics(own.harmonics, rotation),
         opacities=own.opacities,
     )
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from models.gaussians import Gaussians
+from models.geometry.gaussians import Gaussians
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from models.camera import to_pixels
-from models.gaussians import Gaussians
+from models.geometry.camera import to_pixels
+from models.geometry.gaussians import Gaussians
 from models.render import Rendering
 from models.render.kernels.drawing import add_up, draw, draw_backward
 from models.render.kernels.layout import SPLAT_COLUMNS, TILE

@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.camera import to_pixels
-from models.gaussians import Gaussians
+from models.geometry.camera import to_pixels
+from models.geometry.gaussians import Gaussians
 from models.render import Rendering
-from models.render.rules import DILATION, HIGHEST_DEGREE, NEAR
+from models.render.constants import DILATION, HIGHEST_DEGREE, NEAR
 
 
 def render_cuda(

@@ -7,16 +7,16 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from models.camera import camera_rays, invert, project, transform_points
-from models.fusion import PosedDepth
-from models.stereo.color import in_colors_of
+from models.geometry.camera import camera_rays, invert, project, transform_points
+from models.geometry.views import resize
+from models.scene.fusion import PosedDepth
+from models.stereo.color_transfer import in_colors_of
 from models.stereo.features import compare_features
-from models.stereo.match import Match, match, position_to_depth
 from models.stereo.network import StereoNetwork
+from models.stereo.plane_sweep import Comparison, inverse_depth_planes, sweep
 from models.stereo.prior import SurfacePrior, span_surface
-from models.stereo.smooth import agreement
-from models.stereo.sweep import Comparison, inverse_depth_planes, sweep
-from models.views import resize
+from models.stereo.semi_global import Match, match, position_to_depth
+from models.stereo.smoothing import agreement
 
 COLOR_SIGMA = 0.06  # of the color difference at which a coarse neighbor stops counting
 SAME_SURFACE = 1.5  # steps: coarse neighbors further apart are not averaged

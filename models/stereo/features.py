@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.stereo.sweep import box_mean, warp_to_planes
+from models.stereo.plane_sweep import box_mean, warp_to_planes
 
 CONTRAST_WINDOWS = (5, 15)  # pixels
 CLUES = 3 + len(CONTRAST_WINDOWS)

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.stereo.features import MatchingFeatures, two_layers
-from models.stereo.match import Match
+from models.stereo.plane_sweep import box_mean
 from models.stereo.prior import SurfacePrior
-from models.stereo.smooth import smooth
-from models.stereo.sweep import box_mean
+from models.stereo.semi_global import Match
+from models.stereo.smoothing import smooth
 
 NEAR_COSTS, NEAR_LOGITS = 2, 3  # steps around the position that the network sees
 MEANS = (5, 15, 45)  # pixels, windows over which positions are compared

@@ -14,9 +14,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from models.training import processes
-from models.training.board import Board
 from models.training.config import NetworkT
 from models.training.run import CHECKPOINT, Run, Step, save, take_step
+from models.training.tensorboard import Board
 
 LOG = "log.jsonl"
 

@@ -11,18 +11,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.camera import invert
-from models.data.artifacts import degrade
+from models.data.augmentation import degrade
 from models.data.procedural import FAR, Textures, WorldBatch
 from models.data.variation import vary
-from models.losses import center_loss, mean_distance, render_loss, true_centers
-from models.metrics import FAILED_POSE, PoseError, pose_auc, pose_error, psnr
+from models.geometry.camera import invert
+from models.geometry.views import Views
+from models.metrics.errors import FAILED_POSE, PoseError, pose_auc, pose_error, psnr
 from models.network.noposplat import SMALL, NoPoSplat, NoPoSplatConfig, Prediction
 from models.render import render
+from models.training.checkpointing import round_heads
 from models.training.config import TrainConfig
-from models.training.held_out import held_out
-from models.training.memory import round_heads
-from models.views import Views
+from models.training.losses import center_loss, mean_distance, render_loss, true_centers
+from models.training.validation import held_out
 from models.weights import save_network
 
 _DEGREES = 5.0, 10.0, 20.0
@@ -181,7 +181,7 @@ def score_network(
 
 
 def _pose_error(prediction: Prediction, worlds: WorldBatch) -> PoseError:
-    from models.pose import pose_from_centers
+    from models.pose.photometric import pose_from_centers
 
     found = pose_from_centers(
         prediction.means[0, 1], prediction.opacities[0, 1], worlds.intrinsics[0, 1]

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from models.geometry.views import Views
 from models.network.noposplat import NoPoSplat, NoPoSplatConfig, Prediction
 from models.training.run import Run
-from models.views import Views
 
 _SECONDS = 0.5  # of products of matrices that are timed
 

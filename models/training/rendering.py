@@ -10,19 +10,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.camera import invert
 from models.data.procedural import Textures, WorldBatch, generate
-from models.gaussians import rescale
-from models.lpips import Lpips
-from models.metrics import psnr, ssim, structure_loss
+from models.geometry.camera import invert
+from models.geometry.gaussians import rescale
+from models.geometry.views import Views
+from models.metrics.errors import psnr, ssim, structure_loss
+from models.metrics.lpips import Lpips
 from models.network.noposplat import NoPoSplat, NoPoSplatConfig, Prediction
 from models.render import render
-from models.render.rules import NEAR
+from models.render.constants import NEAR
+from models.training.batches import Lesson, Unit, lesson_from_worlds
+from models.training.checkpointing import recompute_blocks
 from models.training.config import TrainConfig
-from models.training.held_out import SEED
-from models.training.lessons import Lesson, Unit, lesson_from_worlds
-from models.training.memory import recompute_blocks
-from models.views import Views
+from models.training.validation import SEED
 from models.weights import save_network
 
 NEW = ("parameter_head", "intrinsics_embed")  # what MASt3R has not and learns fast

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from models.data.procedural import Assets, Textures, WorldBatch, generate
 from models.data.textures import load_assets
-from models.lpips import Lpips
+from models.metrics.lpips import Lpips
 from models.training import processes
 from models.training.config import NetworkT, TrainConfig
 from models.training.network import NetworkTraining

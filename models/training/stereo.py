@@ -10,14 +10,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.data.artifacts import degrade
+from models.data.augmentation import degrade
 from models.data.procedural import Textures, WorldBatch
 from models.data.variation import vary
-from models.stereo.match import position_to_depth
 from models.stereo.network import StereoConfig, StereoNetwork
-from models.stereo.train import make_example, predict, stereo_loss
+from models.stereo.semi_global import position_to_depth
 from models.training.config import TrainConfig
-from models.training.held_out import SEED, held_out
+from models.training.stereo_loss import make_example, predict, stereo_loss
+from models.training.validation import SEED, held_out
 from models.weights import save_stereo
 
 

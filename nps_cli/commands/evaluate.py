@@ -14,9 +14,9 @@ from nps_cli import console, options
 from nps_cli.errors import EXIT_UNTRUSTED
 
 if TYPE_CHECKING:
-    from models.evaluate import ReconstructFn
+    from models.evaluation.evaluate import ReconstructFn
     from nps_cli.formats.evaluation import Evaluation
-    from nps_cli.loading import NetworkChoice
+    from nps_cli.reconstruction import NetworkChoice
 
 SUFFIXES = (".json", ".csv", ".md")
 ENOUGH = 0.7  # Gaussians for a pixel to align by: 0.4 of the time, and 0.03 dB off on average
@@ -149,7 +149,7 @@ def evaluate(
     """Measure poses and novel views on photos whose cameras are known."""
     console.set_verbosity(quiet=quiet, verbose=verbose)
     from nps_cli.formats.evaluation import is_report, merge, read_report
-    from nps_cli.loading import NetworkChoice, check_outputs
+    from nps_cli.reconstruction import NetworkChoice, check_outputs
 
     check_outputs(out, folder=save, force=force)
     refine = refine and not paper
@@ -161,9 +161,9 @@ def evaluate(
         raise typer.BadParameter("takes one list or data set, or several reports to merge.")
     if compare and not refine:
         raise typer.BadParameter("--compare needs refinement to compare with.")
-    from models.evaluate import EvaluationConfig
-    from nps_cli.evaluating import load_data
-    from nps_cli.evaluation_run import ALONE, USUAL, Request, carry_out
+    from models.evaluation.evaluate import EvaluationConfig
+    from nps_cli.evaluation.inputs import load_data
+    from nps_cli.evaluation.runner import ALONE, USUAL, Request, carry_out
 
     published = paper or (data[0].is_dir() and not (data[0] / "pairs.json").is_file())
     config = EvaluationConfig(
@@ -213,9 +213,9 @@ def _open_reconstruct(
 ) -> "ReconstructFn":
     """Load everything once per process; what there was to say was said by the first."""
     from nps_cli.device import pick_device
-    from nps_cli.evaluating import TimedReconstruct
-    from nps_cli.loading import framing_for, open_network, open_refinement
+    from nps_cli.evaluation.inputs import TimedReconstruct
     from nps_cli.memory import keep_freed_memory
+    from nps_cli.reconstruction import framing_for, open_network, open_refinement
 
     keep_freed_memory()
     where = pick_device(choice.device)
@@ -235,7 +235,7 @@ def _show(
     evaluation: "Evaluation",
 ) -> None:
     """Write the report, and print it."""
-    from models.summary import summarize
+    from models.evaluation.summary import summarize
     from nps_cli.formats import tables
     from nps_cli.formats.evaluation import write_document
     from nps_cli.output import whole_file

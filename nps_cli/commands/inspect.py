@@ -41,8 +41,8 @@ def _facts(file: Path) -> dict[str, Any]:
 
 
 def _photo(file: Path) -> dict[str, Any]:
-    from models.camera import to_pixels
-    from nps_cli.photos import load_photo
+    from models.geometry.camera import to_pixels
+    from nps_cli.photos.load import load_photo
 
     photo = load_photo(file)
     intrinsics_px = to_pixels(photo.intrinsics.double(), (photo.height, photo.width))

@@ -10,7 +10,7 @@ from nps_cli import console, options
 from nps_cli.errors import EXIT_UNTRUSTED, NpsError
 
 if TYPE_CHECKING:
-    from nps_cli.loading import Result
+    from nps_cli.reconstruction import Result
 
 STDOUT = Path("-")
 
@@ -84,7 +84,7 @@ def pose(
     if method is Method.matches and not refine:
         raise typer.BadParameter("--no-refine leaves no matches.", param_hint="--method")
     _check(photos, out, format, plot, json, force)
-    from nps_cli.loading import NetworkChoice, reconstruct_photos
+    from nps_cli.reconstruction import NetworkChoice, reconstruct_photos
 
     given = options.given_intrinsics(focal_35mm, fov, intrinsics)
     matched = refine and method is not Method.network
@@ -108,7 +108,7 @@ def _check(
 ) -> None:
     """Refuse what could not be written, before any work."""
     from nps_cli.formats.colmap import check_model, image_names
-    from nps_cli.loading import check_outputs
+    from nps_cli.reconstruction import check_outputs
 
     if out == STDOUT and format is Format.colmap:
         raise typer.BadParameter("COLMAP's model is a folder: name one.", param_hint="--out")

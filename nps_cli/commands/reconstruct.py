@@ -7,10 +7,10 @@ import typer
 
 from nps_cli import console, options
 from nps_cli.errors import EXIT_UNTRUSTED
-from nps_cli.film import VIDEOS
+from nps_cli.video import VIDEOS
 
 if TYPE_CHECKING:
-    from nps_cli.loading import Result
+    from nps_cli.reconstruction import Result
 
 STDOUT = Path("-")
 
@@ -62,7 +62,7 @@ def reconstruct(
     console.set_verbosity(quiet=quiet, verbose=verbose)
     _check_usage(out, video, json)
     from nps_cli.formats import check_format
-    from nps_cli.loading import NetworkChoice, check_outputs, reconstruct_photos
+    from nps_cli.reconstruction import NetworkChoice, check_outputs, reconstruct_photos
 
     check_format(out)
     check_outputs(None if out == STDOUT else out, video, poses, folder=depth, force=force)
@@ -88,11 +88,11 @@ def _check_usage(out: Path, video: Path | None, json: bool) -> None:
 
 
 def _write(result: "Result", written: dict[str, Path], force: bool) -> None:
-    from models.trajectory import video_size
-    from nps_cli.film import FRAMES, Motion, film, plan
+    from models.geometry.trajectory import video_size
     from nps_cli.formats import save_scene
     from nps_cli.formats.depths import write_depths
     from nps_cli.formats.poses import pose_document, write_poses
+    from nps_cli.video import FRAMES, Motion, film, plan
 
     reconstruction, gaussians = result.reconstruction, result.reconstruction.gaussians
     if "poses" in written:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nps_cli import console, options
-from nps_cli.film import FPS, FRAMES, Motion, check_film, film, plan
+from nps_cli.video import FPS, FRAMES, Motion, check_film, film, plan
 
 if TYPE_CHECKING:
-    from models.gaussians import Gaussians
+    from models.geometry.gaussians import Gaussians
     from nps_cli.formats.provenance import SceneCamera
 
 
@@ -68,7 +68,7 @@ def render(
     from nps_cli.device import pick_device
     from nps_cli.formats import load_scene
     from nps_cli.formats.poses import read_poses
-    from nps_cli.loading import check_outputs
+    from nps_cli.reconstruction import check_outputs
 
     given = read_poses(Path(path)) if motion is Motion.given else []
     count = _count_frames(frames, len(given), out)
@@ -132,6 +132,6 @@ def _cameras(gaussians: "Gaussians", comments: list[str]) -> "list[SceneCamera]"
 
 
 def _default_size(camera: "SceneCamera") -> tuple[int, int]:
-    from models.trajectory import video_size
+    from models.geometry.trajectory import video_size
 
     return video_size((camera.height, camera.width))

@@ -207,34 +207,34 @@ def train(
         raise typer.BadParameter("is for presets on --procedural worlds.", param_hint="--centers")
     settings = {name: value for name, value in given.items() if value is not None}
     from models.training import processes
-    from nps_cli import recipes, slices
     from nps_cli.device import joined_processes
     from nps_cli.output import check_target
+    from nps_cli.training import runs, setup
 
     with joined_processes(device) as chosen:
         console.set_verbosity(quiet=quiet or processes.rank() > 0, verbose=verbose)
         if export:
             check_target(export, force=force)
         if ablation == "all":
-            slices.compare_ablations(
+            runs.compare_ablations(
                 out, textures, settings, score or 32, seeds, chosen, go_on=resume
             )
             return
-        roots = recipes.parse_roots(data or [])
+        roots = setup.parse_roots(data or [])
         config: TrainConfig[Any]
         if own:
-            config = recipes.embedded(own, settings)
+            config = setup.embedded(own, settings)
         elif roots or preset or ablation:
-            config = recipes.experiment(preset, roots, network, settings)
-            config = recipes.ablated(config, ablation) if ablation else config
+            config = setup.experiment(preset, roots, network, settings)
+            config = setup.ablated(config, ablation) if ablation else config
         else:
             config = _embedded(part, settings)
-        perceptual = recipes.find_perceptual(config, lpips)
+        perceptual = setup.find_perceptual(config, lpips)
         if workers is None:
             workers = min(4, os.cpu_count() or 1)
-        run = recipes.begin(config, out, init, chosen, perceptual, go_on=resume, force=force)
-        slices.train_slice(
-            run, out, roots, recipes.Made(textures, panoramas, meshes),
+        run = setup.begin(config, out, init, chosen, perceptual, go_on=resume, force=force)
+        runs.train_slice(
+            run, out, roots, setup.Made(textures, panoramas, meshes),
             workers=workers, minutes=minutes, steps=steps,
             log_every=log_every, pictures=pictures, score=score, export=export, small=small,
         )  # fmt: skip

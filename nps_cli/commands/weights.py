@@ -56,10 +56,10 @@ def fetch(
     force: Annotated[bool, typer.Option("--force", help="Fetch again what is here.")] = False,
 ) -> None:
     """Fetch published weights from the Hugging Face hub, or LPIPS' (lpips-vgg), and check them."""
-    from nps_cli import hub, perceptual
+    from nps_cli.weights import hub, lpips
 
-    if name == perceptual.NAME:
-        console.emit(str(perceptual.fetch(force=force)))
+    if name == lpips.NAME:
+        console.emit(str(lpips.fetch(force=force)))
         console.say("next: nps train, or nps evaluate, which use LPIPS where they find it")
         return
     checkpoint = _find(name)
@@ -91,7 +91,7 @@ def verify(
 ) -> None:
     """Read weights from the first to the last byte, and check hash, names and shapes."""
     from models.weights import CHECKPOINTS
-    from nps_cli import hub
+    from nps_cli.weights import hub
 
     here = [file.stem for file in _embedded_files()]
     here += [checkpoint.name for checkpoint in CHECKPOINTS if hub.find_cached(checkpoint)]
@@ -176,10 +176,10 @@ def _embedded() -> list[dict[str, Any]]:
 
 def _published(checkpoint: "PublishedCheckpoint") -> dict[str, Any]:
     """What is known of a published checkpoint, without reading it."""
-    from nps_cli import hashes, hub
+    from nps_cli.weights import checksums, hub
 
     path = hub.find_cached(checkpoint)
-    sha256 = checkpoint.sha256 or hashes.expected(checkpoint.name)
+    sha256 = checkpoint.sha256 or checksums.expected(checkpoint.name)
     return {
         "name": checkpoint.name,
         "kind": "published",
@@ -209,7 +209,7 @@ def _find(name: str) -> "PublishedCheckpoint":
 def _locate(name: str) -> Path:
     """The file of a name, or a file itself."""
     from models.weights import embedded_path, find_checkpoint
-    from nps_cli import hub
+    from nps_cli.weights import hub
 
     checkpoint = find_checkpoint(name)
     path = hub.find_cached(checkpoint) if checkpoint else embedded_path(name)
@@ -227,13 +227,13 @@ def _locate(name: str) -> Path:
 def _verified(name: str) -> str:
     """The sha256 of weights that are whole, the expected ones, and fit their network."""
     from models.weights import find_checkpoint, load_network, load_stereo
-    from nps_cli import hashes, hub
+    from nps_cli.weights import checksums, hub
 
     path, checkpoint = _locate(name), find_checkpoint(name)
     if checkpoint:
         sha256 = hub.check(checkpoint, path, read=True)
     else:
-        sha256 = hashes.sha256_of(path, read=True)
+        sha256 = checksums.sha256_of(path, read=True)
     try:
         load_stereo(path) if name == "stereo" else load_network(path, sha256)
     except (OSError, ValueError) as error:

@@ -10,7 +10,7 @@ from nps_cli.formats.provenance import SceneCamera, guessed_camera, read_cameras
 from nps_cli.output import whole_file
 
 if TYPE_CHECKING:
-    from models.gaussians import Gaussians
+    from models.geometry.gaussians import Gaussians
     from models.weights import WeightsInfo
 
 __all__ = [

@@ -10,8 +10,8 @@ from nps_cli.errors import NpsError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from models.prediction import Reconstruction
-    from nps_cli.photos import Photo
+    from models.reconstruction import Reconstruction
+    from nps_cli.photos.load import Photo
 
 BINARY = ("cameras.bin", "images.bin", "points3D.bin")  # read in place of text where there are any
 
@@ -103,7 +103,7 @@ def _points(
 ) -> Iterator[str]:
     import torch
 
-    from models.sightings import mean_colors, reprojection_errors
+    from models.sfm.tracks import mean_colors, reprojection_errors
 
     points = reconstruction.points.detach().double().cpu()
     colors = mean_colors([photo.image.double().cpu() for photo in photos], sightings)

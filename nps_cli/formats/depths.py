@@ -13,7 +13,7 @@ def write_depths(depths: "Sequence[Tensor]", folder: Path, *, force: bool) -> No
     import numpy as np
     import torch
 
-    from models.colormap import color_depth, depth_range
+    from models.geometry.colormap import color_depth, depth_range
     from nps_cli.formats.video import write_png
     from nps_cli.output import whole_folder
 

@@ -6,10 +6,10 @@ from json import JSONDecodeError, loads
 from pathlib import Path
 from typing import Any
 
-from models.evaluate import Unusable
-from models.metrics import PoseError
-from models.scores import ImageScore, PairScores, PartSeconds, TargetScore
-from models.summary import compare, summarize
+from models.evaluation.evaluate import Unusable
+from models.evaluation.scores import ImageScore, PairScores, PartSeconds, TargetScore
+from models.evaluation.summary import compare, summarize
+from models.metrics.errors import PoseError
 from nps_cli.errors import NpsError
 
 FORMAT, VERSION = "nps-evaluation", 2

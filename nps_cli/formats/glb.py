@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.gaussians import SH_DEGREE_0, Gaussians
+from models.geometry.gaussians import SH_DEGREE_0, Gaussians
 
 EXTENSION = "KHR_gaussian_splatting"
 HEADER = struct.Struct("<4sII")  # magic, version, length

@@ -8,10 +8,10 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from models.camera import transform_points
-from models.gaussians import Gaussians
-from models.render.rules import NEAR
-from models.trajectory import mean_camera, orbit_amplitude_deg, scene_center
+from models.geometry.camera import transform_points
+from models.geometry.gaussians import Gaussians
+from models.geometry.trajectory import mean_camera, orbit_amplitude_deg, scene_center
+from models.render.constants import NEAR
 from nps_cli.formats.provenance import SceneCamera, guessed_camera
 from nps_cli.formats.spz import pack_spz
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from nps_cli.formats.canvas import Canvas, Panel, between, pushed_apart
 
 if TYPE_CHECKING:
-    from models.prediction import Reconstruction
-    from nps_cli.photos import Photo
+    from models.reconstruction import Reconstruction
+    from nps_cli.photos.load import Photo
 
 WIDTH, MARGIN, GAP, OVERVIEW = 1600, 24, 10, 460  # pixels, as are all lengths here
 TEXT, LINE, SMALL, SMALL_LINE = 22, 33, 17, 26  # heights of letters and of lines
@@ -167,7 +167,7 @@ def _draw_legend(canvas: Canvas, panel: Panel) -> None:
 def _draw_epipolar_lines(
     canvas: Canvas, panels: list[Panel], photos: "list[Photo]", reconstruction: "Reconstruction"
 ) -> None:
-    from models.epipolar import epipolar_segments, fundamental_matrix
+    from models.geometry.epipolar import epipolar_segments, fundamental_matrix
     from models.overview import spread
 
     sightings = reconstruction.sightings.detach().cpu()

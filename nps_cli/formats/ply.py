@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.gaussians import Gaussians
+from models.geometry.gaussians import Gaussians
 from nps_cli.errors import NpsError
 
 MOST_SH_DEGREE = 3  # what other programs read

@@ -11,10 +11,10 @@ from nps_cli.formats.provenance import SceneCamera
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from models.evidence import PairEvidence
-    from models.prediction import Reconstruction
+    from models.confidence import PairEvidence
+    from models.reconstruction import Reconstruction
     from models.weights import WeightsInfo
-    from nps_cli.photos import Photo
+    from nps_cli.photos.load import Photo
 
 CONVENTION = "OpenCV camera axes (+x right, +y down, +z forward); world = first view's camera"
 SHAPE = (
@@ -76,7 +76,7 @@ def read_poses(path: Path) -> list[SceneCamera]:
 
 
 def _view(photo: "Photo", world2cam: "Tensor") -> dict[str, Any]:
-    from models.camera import invert, to_pixels, to_wxyz
+    from models.geometry.camera import invert, to_pixels, to_wxyz
 
     intrinsics_px = to_pixels(photo.intrinsics.double().cpu(), (photo.height, photo.width))
     return {
@@ -95,7 +95,7 @@ def _view(photo: "Photo", world2cam: "Tensor") -> dict[str, Any]:
 def _pair(pair: "PairEvidence", world2cam: "Tensor") -> dict[str, Any]:
     from torch.nn.functional import normalize
 
-    from models.camera import invert, rotation_angle
+    from models.geometry.camera import invert, rotation_angle
 
     first, second = world2cam[pair.first], world2cam[pair.second]
     rotation = rotation_angle(first[:3, :3], second[:3, :3])
@@ -116,7 +116,7 @@ def _pair(pair: "PairEvidence", world2cam: "Tensor") -> dict[str, Any]:
 def _camera(view: Any) -> SceneCamera:
     import torch
 
-    from models.camera import from_pixels, invert
+    from models.geometry.camera import from_pixels, invert
 
     size = int(view["height"]), int(view["width"])
     if not all(1 <= side <= 1 << 16 for side in size):

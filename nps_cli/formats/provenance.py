@@ -14,7 +14,7 @@ from nps_cli.errors import NpsError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from models.gaussians import Gaussians
+    from models.geometry.gaussians import Gaussians
     from models.weights import WeightsInfo
 
 
@@ -59,7 +59,7 @@ def read_cameras(comments: Iterable[str]) -> list[SceneCamera]:
 
 def guessed_camera(gaussians: "Gaussians") -> SceneCamera:
     """A camera that sees a scene which names no photos."""
-    from models.trajectory import FOREIGN_SIZE, guess_camera
+    from models.geometry.trajectory import FOREIGN_SIZE, guess_camera
 
     world2cam, intrinsics = guess_camera(gaussians)
     height, width = FOREIGN_SIZE

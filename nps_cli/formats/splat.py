@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from models.gaussians import SH_DEGREE_0, Gaussians
+from models.geometry.gaussians import SH_DEGREE_0, Gaussians
 from nps_cli.errors import NpsError
 
 RECORD = np.dtype(

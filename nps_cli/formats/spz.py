@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.gaussians import Gaussians
-from models.network.harmonics import turning_matrix
+from models.geometry.gaussians import Gaussians
+from models.geometry.spherical_harmonics import turning_matrix
 from nps_cli.errors import NpsError
 
 MAGIC, VERSION = 0x5053474E, 3  # "NGSP"

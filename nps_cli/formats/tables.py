@@ -5,8 +5,16 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from models.scores import ImageScore, PairScores
-from models.summary import BINS, Comparison, Percentiles, PoseSummary, Summary, compare, summarize
+from models.evaluation.scores import ImageScore, PairScores
+from models.evaluation.summary import (
+    BINS,
+    Comparison,
+    Percentiles,
+    PoseSummary,
+    Summary,
+    compare,
+    summarize,
+)
 from nps_cli.formats.evaluation import Evaluation
 
 ABSENT = "-"

@@ -31,8 +31,8 @@ import torch
 from parity import published_shapes, recipe_views, recipe_weight
 from torch import Tensor
 
+from models.geometry.views import Views
 from models.network.precision import round_to_bfloat16
-from models.views import Views
 from models.weights import load_network
 from nps_cli.memory import keep_freed_memory
 

@@ -18,15 +18,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.gaussians import Gaussians
+from models.geometry.gaussians import Gaussians
+from models.geometry.views import Views
 from models.network.backbone import token_positions
 from models.network.noposplat import NoPoSplat, NoPoSplatConfig, Prediction
-from models.views import Views
 from models.weights import empty_network, load_published
 
 TOLERANCE = 5e-5  # of the largest magnitude in an array
 ROLES = ("first", "others")
-PARAMETERS = Path(__file__).parent.parent / "data" / "published_parameters.txt"
+PARAMETERS = Path(__file__).parent.parent / "network" / "published_parameters.txt"
 
 
 def published_shapes() -> dict[str, tuple[int, ...]]:

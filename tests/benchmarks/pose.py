@@ -11,9 +11,9 @@ import time
 import torch
 from render import pixel_aligned
 
-from models.camera import se3_exponential, twist_gradient
-from models.metrics import structure_of
-from models.pose import Goal
+from models.geometry.camera import se3_exponential, twist_gradient
+from models.metrics.errors import structure_of
+from models.pose.photometric import Goal
 from models.render import render
 
 SIZE = (256, 256)

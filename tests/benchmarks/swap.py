@@ -16,16 +16,16 @@ from pathlib import Path
 from torch import Tensor
 
 from models.data.pairs import load_pairs, spread_over_scenes
-from models.evaluate import EvaluationConfig, evaluate_pair
-from models.framing import Framing
-from models.gaussians import Gaussians
+from models.evaluation.evaluate import EvaluationConfig, evaluate_pair
+from models.geometry.gaussians import Gaussians
+from models.geometry.views import Views
 from models.network.both_ways import reconstruct_in_every_order
 from models.network.noposplat import NoPoSplat
-from models.prediction import Reconstruction
+from models.network.preprocessing import Framing
 from models.reconstruct import reconstruct
-from models.views import Views
+from models.reconstruction import Reconstruction
 from nps_cli.device import pick_device
-from nps_cli.loading import framing_for, open_network
+from nps_cli.reconstruction import framing_for, open_network
 
 
 class BothWays:

@@ -8,14 +8,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.camera import invert
 from models.data.procedural.assets import Assets
 from models.data.procedural.atlas import build_atlas
 from models.data.procedural.cameras import draw_cameras, draw_intrinsics
-from models.data.procedural.dice import Dice
 from models.data.procedural.photograph import Looks, photograph
+from models.data.procedural.random import Dice
 from models.data.procedural.shapes import FAR
 from models.data.procedural.worlds import SHARES, build
+from models.geometry.camera import invert
 
 __all__ = ["FAR", "Assets", "Textures", "WorldBatch", "generate"]
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from models.data.procedural.atlas import Atlas, build_atlas
 from models.data.procedural.blocks import MATERIALS_PER_SCENE, TEXTURES_PER_SCENE
-from models.data.procedural.dice import Dice
 from models.data.procedural.meshes import Meshes
+from models.data.procedural.random import Dice
 
 _MATERIALS = 0.4  # share of the textures, the most even ones, that large surfaces are made of
 

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.data.procedural.dice import Dice
 from models.data.procedural.meshes import Meshes
+from models.data.procedural.random import Dice
 from models.data.procedural.shapes import BOX, CARD, CYLINDER, ELLIPSOID, MESH, Shapes, join
 
 TEXTURES_PER_SCENE = 20

@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.camera import camera_rays, invert, look_at, project, unproject
-from models.data.procedural.dice import Dice
+from models.data.procedural.random import Dice
 from models.data.procedural.scenes import Scenes
 from models.data.procedural.shapes import FAR, Shapes, Tiles, distance_bound, trace
+from models.geometry.camera import camera_rays, invert, look_at, project, unproject
 
 _PROBE = (9, 9)  # rays of a quick look around
 _CANDIDATES = 6

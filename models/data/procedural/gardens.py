@@ -8,8 +8,8 @@ from torch import Tensor
 
 from models.data.procedural import blocks
 from models.data.procedural.blocks import shapes_at, vectors
-from models.data.procedural.dice import Dice
 from models.data.procedural.meshes import Meshes
+from models.data.procedural.random import Dice
 from models.data.procedural.scenes import Scenes, draw_heights, draw_light, draw_sun
 from models.data.procedural.shapes import BOX, CARD, ELLIPSOID, TERRAIN, Shapes, join
 

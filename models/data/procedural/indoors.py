@@ -8,8 +8,8 @@ from torch import Tensor
 
 from models.data.procedural import blocks
 from models.data.procedural.blocks import shapes_at, vectors
-from models.data.procedural.dice import Dice
 from models.data.procedural.meshes import Meshes
+from models.data.procedural.random import Dice
 from models.data.procedural.scenes import Scenes, draw_light, flat_ground
 from models.data.procedural.shapes import BOX, CYLINDER, Shapes, join
 

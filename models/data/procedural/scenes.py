@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.data.procedural.dice import Dice
+from models.data.procedural.random import Dice
 from models.data.procedural.shading import Light
 from models.data.procedural.shapes import Shapes
 

@@ -4,11 +4,11 @@ from dataclasses import fields
 
 import torch
 
-from models.data.procedural.dice import Dice
 from models.data.procedural.gardens import garden
 from models.data.procedural.indoors import room, table_top
 from models.data.procedural.meshes import Meshes
 from models.data.procedural.outdoors import floaters, relief, street
+from models.data.procedural.random import Dice
 from models.data.procedural.scenes import Scenes
 from models.data.procedural.shading import Light
 from models.data.procedural.shapes import stack

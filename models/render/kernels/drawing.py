@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float32, Int32, Int64
 from numba import njit
 
-from models.render import rules
+from models.render import constants
 from models.render.kernels import layout as at
 from models.render.kernels.layout import (
     BLOCK,
@@ -18,9 +18,9 @@ from models.render.kernels.layout import (
 )
 
 ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
-SMALLEST_ALPHA = np.float32(rules.SMALLEST_ALPHA)
-LARGEST_ALPHA = np.float32(rules.LARGEST_ALPHA)
-ENOUGH = np.float32(rules.ENOUGH)
+SMALLEST_ALPHA = np.float32(constants.SMALLEST_ALPHA)
+LARGEST_ALPHA = np.float32(constants.LARGEST_ALPHA)
+ENOUGH = np.float32(constants.ENOUGH)
 CHECK_EVERY = 8  # Gaussians between two looks at whether all pixels of a block are done
 
 # Where a block's state is in its `lanes`: one number for every pixel. One array and not many, so

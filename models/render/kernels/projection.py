@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int32
 from numba import njit
 
+from models.render.constants import DILATION, MARGIN, NEAR, SMALLEST_ALPHA
 from models.render.kernels import layout as at
 from models.render.kernels.vectors import apply, combine, dot, mix, times, triple
-from models.render.rules import DILATION, MARGIN, NEAR, SMALLEST_ALPHA
 
 ROUNDING = 1e-3  # pixels by which a box is larger than it must be
 NOTHING = (0.0, 0.0, 0.0), (0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.0)

@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int32
 from numba import njit
 
+from models.render.constants import HIGHEST_DEGREE
 from models.render.kernels import layout as at
-from models.render.rules import HIGHEST_DEGREE
 
 MOST_TERMS = (HIGHEST_DEGREE + 1) ** 2
 

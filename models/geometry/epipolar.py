@@ -1,0 +1,42 @@
+"""Epipolar geometry: where a point of one photo may lie in another."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from models.geometry.camera import cross_matrix
+
+
+def fundamental_matrix(
+    first2second: Float[Tensor, "*motion 4 4"],
+    first_intrinsics: Float[Tensor, "3 3"],
+    second_intrinsics: Float[Tensor, "3 3"],
+) -> Float[Tensor, "*motion 3 3"]:
+    """The matrix with (x2, y2, 1) F (x1, y1, 1)ᵀ = 0 for coordinates in [0, 1] of one point."""
+    essential = cross_matrix(first2second[..., :3, 3]) @ first2second[..., :3, :3]
+    return torch.linalg.inv(second_intrinsics).T @ essential @ torch.linalg.inv(first_intrinsics)
+
+
+def epipolar_segments(
+    coordinates: Float[Tensor, "point 2"], fundamental: Float[Tensor, "3 3"]
+) -> Float[Tensor, "point 2 2"]:
+    """The ends of every point's epipolar line inside the second photo; NaN where it misses it."""
+    homogeneous = torch.cat([coordinates, torch.ones_like(coordinates[:, :1])], dim=1)
+    a, b, c = (homogeneous @ fundamental.T).T
+    zero, one = torch.zeros_like(a), torch.ones_like(a)
+    crossings = torch.stack(  # with the left, right, upper and lower border
+        [
+            torch.stack([zero, -c / b], dim=1),
+            torch.stack([one, -(a + c) / b], dim=1),
+            torch.stack([-c / a, zero], dim=1),
+            torch.stack([-(b + c) / a, one], dim=1),
+        ],
+        dim=1,
+    )
+    inside = ((crossings >= 0) & (crossings <= 1)).all(-1)
+    along = b[:, None] * crossings[..., 0] - a[:, None] * crossings[..., 1]
+    first = along.where(inside, torch.inf).argmin(1)
+    last = along.where(inside, -torch.inf).argmax(1)
+    number = torch.arange(len(coordinates), device=coordinates.device)
+    ends = torch.stack([crossings[number, first], crossings[number, last]], dim=1)
+    return ends.where(inside.any(1)[:, None, None], torch.nan)

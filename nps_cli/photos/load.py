@@ -1,0 +1,285 @@
+"""A photo file of any kind to an upright `Photo` with intrinsics."""
+
+import logging
+import math
+import os
+import stat
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pillow_heif
+from PIL import Image, ImageCms, UnidentifiedImageError
+
+from nps_cli.errors import NpsError
+from nps_cli.photos.exif import (
+    FILM_DIAGONAL_MM,
+    GUESSED_35MM,
+    Camera,
+    Source,
+    focal_in_pixels,
+    read_camera,
+)
+from nps_cli.photos.intrinsics import GivenIntrinsics, pinhole
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+WORKING_SIDE = 1024
+MOST_PIXELS = 178_956_970  # Pillow's own limit for what it takes for an attack
+LEAST_SIDE = 16
+MOST_ASPECT = 8.0
+EXIF_DIRECTORY, ORIENTATION = 0x8769, 0x0112
+DRAWINGS = ("EPS", "WMF")  # Pillow would run other programs to draw these
+TO_UPRIGHT = {  # what undoes each EXIF orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo as people see it: upright, in sRGB, on white where it is transparent.
+
+    `width` and `height` are those of the full upright photo; `image` may be smaller. `intrinsics`
+    are normalized, so they are right for both. `orientation` is the EXIF tag that was found and
+    applied, 1 to 8, or None.
+    """
+
+    name: str
+    image: "Float[Tensor, '3 _height _width']"
+    width: int
+    height: int
+    intrinsics: "Float[Tensor, '3 3']"
+    intrinsics_source: Source
+    orientation: int | None
+    camera: Camera
+
+    @property
+    def hfov_deg(self) -> float:
+        """Horizontal field of view, as if the principal point were central."""
+        return math.degrees(2 * math.atan(0.5 / float(self.intrinsics[0, 0])))
+
+    @property
+    def focal_35mm(self) -> float:
+        """The 35 mm equivalent of the focal length, whatever its source, by the diagonal."""
+        focal_px = float(self.intrinsics[0, 0]) * self.width
+        return focal_px * FILM_DIAGONAL_MM / math.hypot(self.width, self.height)
+
+    @property
+    def intrinsics_note(self) -> str:
+        """What is known of the focal length, in words that may follow it."""
+        match self.intrinsics_source:
+            case "exif-35mm":
+                return f"{self.camera.focal_35mm:g} mm equivalent from EXIF"
+            case "exif-sensor":
+                return f"{self.camera.focal_mm:g} mm from EXIF and the sensor's size"
+            case "given":
+                return "as given"
+            case "guessed":
+                return f"guessed, {GUESSED_35MM:g} mm equivalent"
+            case "estimated":
+                return f"estimated from matches, {self.focal_35mm:.0f} mm equivalent"
+
+
+def load_photos(
+    paths: list[Path], given: GivenIntrinsics | None = None, max_side: int = WORKING_SIDE
+) -> list[Photo]:
+    """Load photos, each with its own size and camera; what a person said about those wins."""
+    photos = [load_photo(path, max_side) for path in paths]
+    matrices = given and given.for_photos([(photo.height, photo.width) for photo in photos])
+    if not matrices:
+        return photos
+    import torch
+
+    return [
+        replace(photo, intrinsics=torch.tensor(matrix), intrinsics_source="given")
+        for photo, matrix in zip(photos, matrices, strict=True)
+    ]
+
+
+def load_photo(path: Path, max_side: int = WORKING_SIDE) -> Photo:
+    """Load a photo with the intrinsics that its EXIF gives, or else a guess.
+
+    The first frame of an animation, the first picture of an MPO. A truncated file is refused
+    unless its decoder finds every pixel.
+
+    Args:
+        path: JPEG, PNG, WebP, TIFF, HEIC, AVIF, or what else Pillow decodes by itself.
+        max_side: Larger images are reduced by averaging to this long side.
+    """
+    _check_is_file(path)
+    pillow_heif.register_heif_opener()
+    try:
+        with _silence():
+            return _decode(path, max_side)
+    except NpsError:
+        raise
+    except UnidentifiedImageError as error:
+        raise NpsError(
+            f"{path} is not an image, or it is damaged or of an unknown kind.",
+            hint="Export the photo as JPEG, PNG or HEIC.",
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise _too_large(path) from error
+    except Exception as error:  # decoders raise anything at all on damaged files
+        raise NpsError(
+            f"{path} cannot be decoded ({_first_line(error)}).",
+            hint="The file is damaged or cut short: copy it again, or export it as JPEG.",
+        ) from error
+
+
+def _decode(path: Path, max_side: int) -> Photo:
+    with Image.open(path) as file:
+        _check_content(path, file, max_side)
+        found = file.info.get("original_orientation") or _exif(file).get(ORIENTATION)
+        camera = read_camera(_exif(file))
+        width, height = file.size
+        working = _reduced(file.size, max_side)
+        file.draft(None, working)
+        with _silent_stderr() if file.format == "TIFF" else nullcontext():
+            file.load()
+        profile = file.info.get("icc_profile")
+        image = _to_srgb(_to_8_bit(file).resize(working, Image.Resampling.HAMMING), profile)
+        orientation = _exif(file).get(
+            ORIENTATION
+        )  # after loading: some decoders turn by themselves
+    if orientation in TO_UPRIGHT:
+        image = image.transpose(TO_UPRIGHT[orientation])
+        width, height = (width, height) if orientation < 5 else (height, width)
+    focal_px, source = focal_in_pixels(camera, (height, width))
+    import torch  # takes a second: what is no photo has been refused by now
+
+    return Photo(
+        name=path.name,
+        image=torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous().float() / 255,
+        width=width,
+        height=height,
+        intrinsics=torch.tensor(pinhole(focal_px, (height, width))),
+        intrinsics_source=source,
+        orientation=found if isinstance(found, int) and 1 <= found <= 8 else None,
+        camera=camera,
+    )
+
+
+def _exif(file: Image.Image) -> dict[int, object]:
+    """Tags of the main and the Exif directory (never the GPS one); none if they are garbage."""
+    try:
+        exif = file.getexif()
+        return {**exif, **exif.get_ifd(EXIF_DIRECTORY)}
+    except Exception:  # as for pixels; a photo is fine without its EXIF
+        return {}
+
+
+def _to_8_bit(image: Image.Image) -> Image.Image:
+    """Bring any pixel type to L, RGB, RGBA or CMYK."""
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        values = np.nan_to_num(np.asarray(image, np.float32))
+        ranges = (1, 255, 65535) if image.mode == "F" else (65535,)
+        full = next((most for most in ranges if values.max() <= most), values.max())
+        return Image.fromarray((values.clip(0) * (255 / full) + 0.5).astype(np.uint8))
+    if image.has_transparency_data:
+        return image.convert("RGBA")
+    return image if image.mode in ("L", "RGB", "CMYK") else image.convert("RGB")
+
+
+def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """Convert colors by the ICC profile if it is usable, and put what is transparent on white."""
+    color = image.convert("RGB") if image.mode == "RGBA" else image
+    try:
+        source = ImageCms.ImageCmsProfile(BytesIO(profile or b""))
+        srgb = ImageCms.createProfile("sRGB")
+        color = ImageCms.profileToProfile(color, source, srgb, outputMode="RGB") or color
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        color = color.convert("RGB")
+    if image.mode == "RGBA":
+        white = Image.new("RGB", image.size, "white")
+        color = Image.composite(color, white, image.getchannel("A"))
+    return color
+
+
+def _reduced(size: tuple[int, int], max_side: int) -> tuple[int, int]:
+    scale = min(1.0, max_side / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _check_is_file(path: Path) -> None:
+    hint = "Check the path; a photo is a file such as photo.jpg."
+    try:
+        status = path.stat()
+    except OSError as error:
+        reason = "does not exist" if isinstance(error, FileNotFoundError) else error.strerror
+        raise NpsError(f"{path}: {reason}.", hint=hint) from error
+    if stat.S_ISDIR(status.st_mode):
+        raise NpsError(f"{path} is a folder, not a photo.", hint=hint)
+    if not stat.S_ISREG(status.st_mode):
+        raise NpsError(f"{path} is not a regular file.", hint=hint)
+    if status.st_size == 0:
+        raise NpsError(f"{path} is empty (0 bytes).", hint="Copy the photo again.")
+    if not os.access(path, os.R_OK):
+        raise NpsError(f"{path} may not be read.", hint=f"Try: chmod u+r {path}")
+
+
+def _check_content(path: Path, file: Image.Image, max_side: int) -> None:
+    """Refuse, before anything is decoded, what cannot be a photo."""
+    if file.format in DRAWINGS:
+        raise NpsError(f"{path} is a drawing ({file.format}), not a photo.", hint="Give photos.")
+    if file.width * file.height > MOST_PIXELS:
+        raise _too_large(path)
+    long, short = max(file.size), min(file.size)
+    if long > MOST_ASPECT * short or min(_reduced(file.size, max_side)) < LEAST_SIDE:
+        raise NpsError(
+            f"{path} is too small or too narrow: {file.width} x {file.height} pixels.",
+            hint=f"Give photos of {LEAST_SIDE} pixels or more on the short side, "
+            f"and at most {MOST_ASPECT:g} times as long.",
+        )
+
+
+def _too_large(path: Path) -> NpsError:
+    return NpsError(
+        f"{path} has more than {MOST_PIXELS // 10**6} megapixels.",
+        hint="Reduce it first; about 1 megapixel is all that is used.",
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep what Pillow has to say about odd files off stderr."""
+    logger = logging.getLogger("PIL")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Silence libtiff, which writes to the process's stderr itself."""
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

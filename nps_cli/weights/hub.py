@@ -1,0 +1,139 @@
+"""Published checkpoints on this machine and on the Hugging Face hub; the only place online.
+
+Proxies, mirrors (HF_ENDPOINT), cache folders (HF_HOME, HF_HUB_CACHE) and HF_HUB_OFFLINE are the
+hub library's, and so is the rule that a file appears in its cache whole or not at all.
+"""
+
+import errno
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nps_cli.errors import NpsError
+from nps_cli.weights import checksums
+
+if TYPE_CHECKING:
+    from models.weights import PublishedCheckpoint
+
+
+def find_cached(checkpoint: "PublishedCheckpoint") -> Path | None:
+    """Where the hub's cache has it, unchecked; None where it is not."""
+    from huggingface_hub import constants
+
+    folder = Path(constants.HF_HUB_CACHE) / f"models--{checkpoint.repository.replace('/', '--')}"
+    found = [path for path in folder.glob(f"snapshots/*/{checkpoint.file}") if path.is_file()]
+    return max(found, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def obtain(checkpoint: "PublishedCheckpoint") -> tuple[Path, str]:
+    """Its file and sha256: from the cache if it is there, else from the hub, saying so."""
+    path = find_cached(checkpoint) or fetch(checkpoint)
+    return path, check(checkpoint, path)
+
+
+def fetch(checkpoint: "PublishedCheckpoint", *, force: bool = False) -> Path:
+    """Say under which terms, download, and check; `force` replaces what is in the cache."""
+    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
+
+    page = f"{constants.ENDPOINT}/{checkpoint.repository}"
+    _announce(checkpoint, page)
+    with _explained(checkpoint, page):
+        size = get_hf_file_metadata(hf_hub_url(checkpoint.repository, checkpoint.file)).size
+        _check_space(checkpoint, Path(constants.HF_HUB_CACHE), size or checkpoint.size)
+        path = Path(hf_hub_download(checkpoint.repository, checkpoint.file, force_download=force))
+    try:
+        check(checkpoint, path, read=True)
+    except NpsError:
+        for damaged in (path.resolve(), path):
+            damaged.unlink(missing_ok=True)
+        raise
+    return path
+
+
+def check(checkpoint: "PublishedCheckpoint", path: Path, *, read: bool = False) -> str:
+    """The file's sha256, if that is the one it must have; `read` it even if it seems unchanged.
+
+    It must be the one in our table, the one at the first fetch, and the one that the hub gave
+    with the file, whose cache names files by it: as many of them as are known.
+    """
+    found = checksums.sha256_of(path, read=read)
+    recorded = checksums.expected(checkpoint.name)
+    told = path.resolve().name if re.fullmatch(r"[0-9a-f]{64}", path.resolve().name) else None
+    for expected, source in (
+        (told, "the hub"),
+        (checkpoint.sha256, "nps"),
+        (recorded, f"{checksums.place()}, written at the first fetch"),
+    ):
+        if expected not in (None, found):
+            again = f"nps weights fetch --force {checkpoint.name}"
+            raise NpsError(
+                f"{path} has sha256 {found}, but expected {expected}, according to {source}.",
+                hint=f"The file is damaged, or another one than before. Try: {again}",
+            )
+    if recorded is None:
+        checksums.expect(checkpoint.name, found)
+    return found
+
+
+def _announce(checkpoint: "PublishedCheckpoint", page: str) -> None:
+    """Always said, also with --quiet: nobody gets such terms unknowingly."""
+    what = f"{checkpoint.file}, {checkpoint.size / 1e9:.1f} GB, from {page}"
+    for line in (
+        f"fetching {checkpoint.name}: {what}",
+        f"license of the weights: {checkpoint.license}",
+        f"license of the authors' code: {checkpoint.code_license}",
+    ):
+        print(line, file=sys.stderr, flush=True)
+
+
+def _check_space(checkpoint: "PublishedCheckpoint", folder: Path, size: int) -> None:
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    free = shutil.disk_usage(there).free
+    if free < size:
+        raise NpsError(
+            f"{checkpoint.name} takes {size / 1e9:.2f} GB, but {folder} has {free / 1e9:.2f} GB "
+            "left.",
+            hint="Make room, or set HF_HUB_CACHE to a folder on another disk.",
+        )
+
+
+@contextmanager
+def _explained(checkpoint: "PublishedCheckpoint", page: str) -> Iterator[None]:
+    """Turn what can go wrong between here and the hub into one sentence and a way out."""
+    from huggingface_hub import errors
+
+    what = f"{checkpoint.name} could not be fetched"
+    elsewhere = "or fetch the file on another machine and give it with --weights FILE."
+    try:
+        yield
+    except errors.OfflineModeIsEnabled as error:
+        raise NpsError(
+            f"{what}: HF_HUB_OFFLINE forbids it, and it is not on this machine.",
+            hint=f"Unset HF_HUB_OFFLINE and run: nps weights fetch {checkpoint.name}; {elsewhere}",
+        ) from error
+    except (errors.RemoteEntryNotFoundError, errors.RepositoryNotFoundError) as error:
+        raise NpsError(
+            f"{what}: {page} has no {checkpoint.file}, or not for everyone.",
+            hint=f"Look at {page}; `nps weights list` shows what is on this machine.",
+        ) from error
+    except errors.HfHubHTTPError as error:
+        raise NpsError(
+            f"{what}: {page} answered {error.response.status_code}, expected the file.",
+            hint=f"Try again later: nps weights fetch {checkpoint.name}; {elsewhere}",
+        ) from error
+    except (OSError, RuntimeError, errors.HTTPError) as error:
+        if getattr(error, "errno", None) == errno.ENOSPC:
+            raise NpsError(
+                f"{what}: the disk is full.",
+                hint="Make room, or set HF_HUB_CACHE to a folder on another disk.",
+            ) from error
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise NpsError(
+            f"{what} from {page}: {reason}",
+            hint=f"With a network (see HTTPS_PROXY, HF_ENDPOINT): nps weights fetch "
+            f"{checkpoint.name}; {elsewhere}",
+        ) from error

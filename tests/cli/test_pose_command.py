@@ -1,0 +1,165 @@
+"""`nps pose`: the document on stdout or in a file."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from models.sfm.focal_length import SharedFocal
+
+
+def test_the_document_is_all_that_stdout_gets(nps, faked, photo_pair):
+    ran = nps("pose", *photo_pair)
+    assert ran.code == 0, ran.err
+    document = json.loads(ran.out)
+    assert [view["photo"] for view in document["views"]] == ["left.jpg", "right.jpg"]
+    assert "next: nps reconstruct" in ran.err
+
+
+def test_a_file_gets_what_stdout_would(nps, faked, photo_pair, tmp_path: Path):
+    out = tmp_path / "pose.json"
+    ran = nps("pose", *photo_pair, "-o", out)
+    assert (ran.code, ran.out) == (0, "")
+    assert json.loads(out.read_text()) == json.loads(nps("pose", *photo_pair).out)
+
+
+def test_an_existing_file_is_kept_unless_forced(nps, faked, photo_pair, tmp_path: Path):
+    out = tmp_path / "pose.json"
+    out.write_text("precious")
+    assert nps("pose", *photo_pair, "-o", out).code == 1
+    assert (out.read_text(), faked.calls) == ("precious", [])
+    assert nps("pose", *photo_pair, "-o", out, "--force").code == 0
+
+
+def test_a_pose_not_to_be_trusted_is_written_but_ends_with_3(nps, faked, photo_pair):
+    faked.reconstruction = replace(faked.reconstruction, problems=("No overlap.",))
+    ran = nps("pose", *photo_pair)
+    assert ran.code == 3
+    assert json.loads(ran.out)["problems"] == ["No overlap."]
+    assert "warning: No overlap." in ran.err
+
+
+def test_a_colmap_model_is_a_folder(nps, faked, photo_pair, tmp_path: Path):
+    out = tmp_path / "sparse"
+    ran = nps("pose", *photo_pair, "--format", "colmap", "-o", out)
+    assert (ran.code, ran.out) == (0, ""), ran.err
+    assert {file.name for file in out.iterdir()} == {"cameras.txt", "images.txt", "points3D.txt"}
+    assert nps("pose", *photo_pair, "--format", "colmap", "-o", out).code == 1
+    assert nps("pose", *photo_pair, "--format", "colmap", "-o", out, "--force").code == 0
+    assert len(faked.calls) == 2
+
+
+def test_a_folder_does_not_fit_on_stdout(nps, faked, photo_pair):
+    ran = nps("pose", *photo_pair, "--format", "colmap")
+    assert (ran.code, ran.out, faked.calls) == (2, "", [])
+    assert "--out" in ran.err
+
+
+def test_a_photo_that_colmap_cannot_name_is_refused_before_any_work(
+    nps, faked, photo_pair, tmp_path: Path
+):
+    left = photo_pair[0].rename(tmp_path / "the left.jpg")
+    ran = nps("pose", left, photo_pair[1], "--format", "colmap", "-o", tmp_path / "sparse")
+    assert (ran.code, faked.calls) == (1, [])
+    assert "the left.jpg" in ran.err and not (tmp_path / "sparse").exists()
+
+
+def test_transforms_go_to_stdout_or_a_file(nps, faked, photo_pair, tmp_path: Path):
+    ran = nps("pose", *photo_pair, "--format", "nerfstudio")
+    assert ran.code == 0, ran.err
+    assert len(json.loads(ran.out)["frames"]) == 2
+    out = tmp_path / "transforms.json"
+    assert nps("pose", *photo_pair, "--format", "nerfstudio", "-o", out).out == ""
+    assert json.loads(out.read_text()) == json.loads(ran.out)
+
+
+def test_a_report_beside_the_file_is_the_pose_document(nps, faked, photo_pair, tmp_path: Path):
+    out = tmp_path / "transforms.json"
+    ran = nps("pose", *photo_pair, "--format", "nerfstudio", "-o", out, "--json")
+    assert json.loads(ran.out)["format"] == "nps-pose"
+    assert nps("pose", *photo_pair, "--format", "nerfstudio", "--json").code == 2
+
+
+def test_a_photo_stored_turned_gets_a_word_of_warning(nps, faked, photo_pair):
+    with Image.open(photo_pair[0]) as photo:
+        exif = photo.getexif()
+        exif[0x0112] = 6
+        photo.load()
+        photo.save(photo_pair[0], exif=exif)
+    assert "left.jpg: stored turned" in nps("pose", *photo_pair, "--format", "nerfstudio").err
+    assert "stored turned" not in nps("pose", *photo_pair).err
+
+
+def test_a_plot_comes_beside_the_document(nps, faked, photo_pair, tmp_path: Path):
+    plot = tmp_path / "plot.png"
+    ran = nps("pose", *photo_pair, "--plot", plot)
+    assert ran.code == 0, ran.err
+    assert json.loads(ran.out)["format"] == "nps-pose"
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert nps("pose", *photo_pair, "--plot", plot).code == 1
+    assert nps("pose", *photo_pair, "--plot", tmp_path / "plot.jpg").code == 2
+    assert len(faked.calls) == 1
+
+
+def test_an_estimated_focal_length_is_reported(nps, faked, photo_pair):
+    guessed = json.loads(nps("pose", *photo_pair).out)["views"]
+    assert faked.calls[0].options["unknown_focal"] == (0, 1)
+    focal = SharedFocal(1.25, 0.04, (0, 1))
+    faked.reconstruction = replace(faked.reconstruction, focal=focal)
+    ran = nps("pose", *photo_pair)
+
+    for view, before in zip(json.loads(ran.out)["views"], guessed, strict=True):
+        assert (before["intrinsics_source"], view["intrinsics_source"]) == ("guessed", "estimated")
+        ratio = view["intrinsics_px"][0][0] / before["intrinsics_px"][0][0]
+        assert ratio == pytest.approx(1.25)
+    assert "left.jpg: focal length estimated from matches, 35 mm equivalent" in ran.err
+
+
+def test_a_focal_length_that_somebody_knows_is_not_estimated(nps, faked, photo_pair):
+    nps("pose", *photo_pair, "--fov", 60)
+    with Image.open(photo_pair[0]) as photo:
+        exif = photo.getexif()
+        exif.get_ifd(0x8769)[0xA405] = 26
+        photo.load()
+        photo.save(photo_pair[0], exif=exif)
+    nps("pose", *photo_pair)
+    assert [call.options["unknown_focal"] for call in faked.calls] == [(), ()]
+
+
+def test_photos_of_different_sizes_share_no_focal_length(nps, faked, photo_pair):
+    with Image.open(photo_pair[0]) as photo:
+        photo.crop((0, 0, 100, 100)).save(photo_pair[0])
+    nps("pose", *photo_pair)
+    assert faked.calls[0].options["unknown_focal"] == ()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "matched", "aligned"),
+    [
+        ((), True, False),
+        (("--method", "matches"), True, False),
+        (("--method", "network"), False, True),
+        (("--method", "network", "--no-refine"), False, False),
+    ],
+)
+def test_the_method_decides_what_is_asked(nps, faked, photo_pair, arguments, matched, aligned):
+    assert nps("pose", *photo_pair, *arguments).code == 0
+    (call,) = faked.calls
+    assert (call.refinement is not None, call.options["align"]) == (matched, aligned)
+
+
+def test_matches_alone_are_an_error_where_there_are_none(nps, faked, photo_pair, tmp_path: Path):
+    guess = replace(faked.reconstruction.pairs[0], method="pnp")
+    faked.reconstruction = replace(faked.reconstruction, pairs=(guess,))
+    out = tmp_path / "pose.json"
+    ran = nps("pose", *photo_pair, "--method", "matches", "-o", out)
+    assert (ran.code, ran.out, out.exists()) == (1, "", False)
+    assert "--method network" in ran.err
+    assert nps("pose", *photo_pair, "-o", out).code == 0
+
+
+def test_matches_alone_cannot_go_without_them(nps, faked, photo_pair):
+    ran = nps("pose", *photo_pair, "--method", "matches", "--no-refine")
+    assert (ran.code, faked.calls) == (2, [])

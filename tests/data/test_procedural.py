@@ -1,0 +1,320 @@
+"""Facts about procedural worlds: depth, pose and intrinsics describe the images exactly."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from models.data.augmentation import degrade
+from models.data.overlap import seen_from, share_seen
+from models.data.procedural import FAR, Assets, WorldBatch, generate
+from models.data.procedural.atlas import build_atlas
+from models.data.procedural.blocks import meshes_at, shapes_at
+from models.data.procedural.meshes import load_meshes
+from models.data.procedural.photograph import Looks, look
+from models.data.procedural.random import Dice
+from models.data.procedural.shapes import BOX, Shapes, Tiles, join, trace
+from models.data.procedural.worlds import KINDS
+from models.data.sheet import make_sheet
+from models.data.textures import load_panoramas, load_textures, noise_textures
+from models.geometry.camera import (
+    camera_rays,
+    invert,
+    project,
+    rotation_angle,
+    transform_points,
+    unproject,
+)
+
+SIZE = (64, 96)
+CPU = torch.device("cpu")
+
+
+def worlds(seed: int, batch: int = 5, difficulty: float = 0.3, views: int = 2) -> WorldBatch:
+    generator = torch.Generator().manual_seed(seed)
+    textures = noise_textures(8, 32, generator)
+    return generate(batch, views, SIZE, textures, generator, CPU, difficulty)
+
+
+def seen_from_second(batch: WorldBatch) -> tuple[torch.Tensor, ...]:
+    """Where the first view's pixels land in the second, their depth there, and who hits it."""
+    points = unproject(batch.depth[:, 0], batch.cam2world[:, 0], batch.intrinsics[:, 0])
+    at, z = project(points.flatten(1, 2), invert(batch.cam2world[:, 1]), batch.intrinsics[:, 1])
+    inside = (at > 0.03).all(-1) & (at < 0.97).all(-1) & (z > 0)
+    return at, z, inside & (batch.depth[:, 0].flatten(1) < FAR)
+
+
+def look_up(maps: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+    grid = (at * 2 - 1)[:, None]
+    return torch.nn.functional.grid_sample(maps, grid, align_corners=False)[:, :, 0]
+
+
+@pytest.fixture(scope="module")
+def batch() -> WorldBatch:
+    return worlds(seed=1, batch=12)
+
+
+def test_depth_warps_the_second_view_onto_the_first(batch: WorldBatch):
+    at, z, inside = seen_from_second(batch)
+    depth_there = look_up(batch.depth[:, 1:2], at)[:, 0]
+    visible = inside & ((depth_there / z - 1).abs() < 0.01)
+    color_there = look_up(batch.images[:, 1], at)
+    difference = (color_there - batch.images[:, 0].flatten(2)).abs().mean(1)
+
+    assert visible.float().mean() > 0.3
+    assert difference[visible].mean() < 0.03
+
+
+def test_a_pixel_of_shift_in_the_warp_is_noticed(batch: WorldBatch):
+    at, z, inside = seen_from_second(batch)
+    depth_there = look_up(batch.depth[:, 1:2], at)[:, 0]
+    visible = inside & ((depth_there / z - 1).abs() < 0.01)
+
+    def error(shift: tuple[float, float]) -> float:
+        moved = at + torch.tensor(shift) / torch.tensor([SIZE[1], SIZE[0]])
+        difference = (look_up(batch.images[:, 1], moved) - batch.images[:, 0].flatten(2)).abs()
+        return difference.mean(1)[visible].mean().item()
+
+    exact = error((0, 0))
+    assert all(error(shift) > 1.1 * exact for shift in ((1, 0), (-1, 0), (0, 1), (0, -1)))
+
+
+def test_both_views_measure_the_same_surface(batch: WorldBatch):
+    at, z, inside = seen_from_second(batch)
+    depth_there = look_up(batch.depth[:, 1:2], at)[:, 0]
+    ratio = (depth_there / z)[inside]
+
+    assert ((ratio - 1).abs() < 0.01).float().mean() > 0.6  # the rest is hidden, or at edges
+    assert (ratio > 1.05).float().mean() < 0.04  # nothing is seen through
+
+
+def test_the_first_camera_is_the_world(batch: WorldBatch):
+    torch.testing.assert_close(batch.cam2world[:, 0], torch.eye(4).expand(12, 4, 4))
+    rotations = batch.cam2world[:, 1, :3, :3]
+    torch.testing.assert_close(
+        rotations @ rotations.mT, torch.eye(3).expand(12, 3, 3), atol=1e-5, rtol=0
+    )
+
+
+def test_views_overlap_and_turn_within_bounds(batch: WorldBatch):
+    _, _, inside = seen_from_second(batch)
+    angle = rotation_angle(batch.cam2world[:, 0, :3, :3], batch.cam2world[:, 1, :3, :3])
+
+    assert inside.float().mean(1).quantile(0.2) > 0.3
+    assert angle.rad2deg().quantile(0.9) < 46
+
+
+def test_cameras_keep_away_from_things(batch: WorldBatch):
+    depth = torch.where(batch.depth < FAR, batch.depth, torch.nan).flatten(2)
+    nearest = depth.nan_to_num(FAR).amin(-1) / depth.nanmedian(-1).values
+
+    assert nearest.quantile(0.1) > 0.08
+
+
+def test_the_same_generator_state_makes_the_same_worlds():
+    first, second = worlds(seed=3, batch=2), worlds(seed=3, batch=2)
+    other = worlds(seed=4, batch=2)
+
+    assert torch.equal(first.images, second.images)
+    assert torch.equal(first.depth, second.depth)
+    assert not torch.equal(first.images, other.images)
+
+
+def test_images_are_colors_and_depth_is_positive(batch: WorldBatch):
+    assert batch.images.shape == (12, 2, 3, *SIZE)
+    assert batch.images.min() >= 0 and batch.images.max() <= 1
+    assert batch.depth.min() > 0 and batch.depth.max() <= FAR
+    assert batch.images.std(dim=(2, 3, 4)).min() > 0.01
+
+
+def test_pixels_are_square(batch: WorldBatch):
+    focal_px = batch.intrinsics.diagonal(dim1=-2, dim2=-1)[..., :2] * torch.tensor(
+        [SIZE[1], SIZE[0]]
+    )
+    torch.testing.assert_close(focal_px[..., 0], focal_px[..., 1])
+
+
+def test_harder_means_wider():
+    def mean_baseline(difficulty: float) -> float:
+        made = worlds(seed=5, batch=24, difficulty=difficulty)
+        near = made.depth[:, 0].flatten(1).median(1).values.clamp(max=30)
+        return (made.cam2world[:, 1, :3, 3].norm(dim=-1) / near).mean().item()
+
+    assert mean_baseline(1.0) > 1.5 * mean_baseline(0.0)
+
+
+def test_three_views_share_a_world():
+    made = worlds(seed=6, batch=2, views=3)
+    points = unproject(made.depth[:, 2], made.cam2world[:, 2], made.intrinsics[:, 2])
+    in_first = transform_points(points.flatten(1, 2), invert(made.cam2world[:, 0]))
+    rays = camera_rays(made.intrinsics[:, 2], SIZE)
+
+    assert made.images.shape[1] == 3
+    assert rays.shape == (2, *SIZE, 3)
+    assert in_first[..., 2].median() > 0
+
+
+def test_a_degraded_photo_still_shows_the_same_pixels_in_the_same_places():
+    ramp = torch.linspace(0, 1, 40).expand(1, 2, 3, 24, 40).contiguous()
+    generator = torch.Generator().manual_seed(0)
+
+    mild = degrade(ramp, generator, strength=0.0)
+    rough = degrade(ramp, generator, strength=1.0)
+
+    torch.testing.assert_close(mild, ramp, atol=0.03, rtol=0)
+    along = torch.corrcoef(torch.stack([rough[0, 0].mean((0, 1)), ramp[0, 0, 0, 0]]))[0, 1]
+    assert along > 0.98
+    assert (rough - ramp).abs().mean() > 0.01
+    assert not torch.equal(rough[:, 0], rough[:, 1])  # every view has its own
+
+
+def test_textures_come_from_a_folder(tmp_path: Path):
+    generator = torch.Generator().manual_seed(0)
+    red = Image.new("RGB", (40, 20), (255, 0, 0))
+    red.paste((0, 255, 0), (0, 0, 10, 20))  # outside the central square
+    red.save(tmp_path / "red.png")
+
+    textures = load_textures(tmp_path, 5, 16, generator)
+
+    assert textures.shape == (1, 3, 16, 16)
+    assert textures[0, 0].min() > 0.95 and textures[0, 1].max() < 0.05
+
+
+def test_an_empty_folder_is_an_error(tmp_path: Path):
+    with pytest.raises(ValueError, match=r"no \.jpg or \.png"):
+        load_textures(tmp_path, 5, 16, torch.Generator())
+
+
+def write_meshes(file: Path, **changes: np.ndarray) -> Path:
+    """A 60 x 40 x 20 cm box of twelve triangles, and a table of 90 cm with a texture."""
+    corner = np.array([[x, y, z] for x in (-1, 1) for y in (0, 2) for z in (-1, 1)], np.float16)
+    quads = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
+    faces = [[a, b, c] for a, b, c, _ in quads] + [[a, c, d] for a, _, c, d in quads]
+    picture = io.BytesIO()
+    Image.new("RGB", (8, 8), (250, 10, 10)).save(picture, "JPEG")
+    data = {
+        "verts": np.concatenate([corner * [0.3, 0.2, 0.1], corner * [0.45, 0.4, 0.3]]),
+        "uvs": np.zeros((16, 2)), "faces": np.array(faces * 2), "face_mat": np.zeros(24),
+        "v_off": np.array([0, 8, 16]), "f_off": np.array([0, 12, 24]),
+        "mat_off": np.array([0, 1, 2]),
+        "mat_kd": np.array([[0.2, 0.4, 0.6], [1, 1, 1]]), "mat_alpha": np.ones(2),
+        "mat_tex": np.array([-1, 0]), "tex_blob": np.frombuffer(picture.getvalue(), np.uint8),
+        "tex_off": np.array([0, len(picture.getvalue())]),
+    }  # fmt: skip
+    types = {"faces": np.uint16, "face_mat": np.uint8, "mat_tex": np.int16, "verts": np.float16}
+    data = {name: value.astype(types.get(name, value.dtype)) for name, value in data.items()}
+    np.savez(file, **{**data, **changes})
+    return file
+
+
+@pytest.fixture(scope="module")
+def assets(tmp_path_factory) -> Assets:
+    folder = tmp_path_factory.mktemp("assets")
+    sky = Image.new("RGB", (64, 32), (20, 40, 250))
+    sky.save(folder / "sky.png")
+    meshes = load_meshes(write_meshes(folder / "meshes.npz"))
+    textures = noise_textures(8, 32, torch.Generator().manual_seed(0))
+    return Assets(textures, load_panoramas(folder, 16), meshes)
+
+
+def rays_around(count: int) -> Tiles:
+    """Bundles of rays from random places towards the middle of the world."""
+    dice = Dice(torch.Generator().manual_seed(3), CPU)
+    origins = torch.nn.functional.normalize(dice.normal(count, 3), dim=-1) * 2
+    directions = (-origins[..., None] + dice.normal(count, 3, 16) * 0.25).contiguous()
+    return Tiles(torch.zeros(count, dtype=torch.long), origins, directions)
+
+
+def one_box(assets: Assets) -> tuple[Shapes, Shapes]:
+    """The box of the meshes as a mesh, and as a shape of its own, in the same place."""
+    dice = Dice(torch.Generator().manual_seed(1), CPU)
+    floor, scale = torch.tensor([[[0.1, 0.2, -0.1]]]), torch.ones(1, 1)
+    solid = meshes_at(dice, assets.meshes, torch.tensor([0]), floor, scale)
+    return solid, replace(solid, kind=torch.full_like(solid.kind, BOX))
+
+
+def test_rays_meet_a_mesh_of_a_box_where_they_meet_the_box(assets: Assets):
+    solid, box = one_box(assets)
+    heights, tiles = torch.zeros(1, 4, 4), rays_around(60)
+    t, shape, triangle = trace(solid, heights, tiles, meshes=assets.meshes)
+    expected, expected_shape, _ = trace(box, heights, tiles)
+
+    assert 0.1 < (shape == 0).float().mean() < 0.9
+    assert (shape != expected_shape).float().mean() < 0.005  # edges
+    both = (shape == 0) & (expected_shape == 0)
+    torch.testing.assert_close(t[both], expected[both], atol=1e-3, rtol=1e-3)
+    assert len(triangle[both].unique()) > 6 and triangle[both].max() < 32
+
+
+def test_meshes_stand_on_the_floor_in_meters_and_right_side_up(assets: Assets):
+    solid, _ = one_box(assets)
+    low, high = (solid.center + sign * solid.half for sign in (-1, 1))
+    torch.testing.assert_close(high[0, 0, 1], torch.tensor(0.2))  # y points down
+    assert (assets.meshes.half[0] - torch.tensor([0.3, 0.2, 0.1])).abs().max() < 1e-3
+    assert (low < high).all()
+    found = [assets.meshes.find(*bounds).tolist() for bounds in ((0.5, 0.7), (0.8, 1), (3, 4))]
+    assert found == [[0], [1], [0, 1]]  # all, where none is of such a size
+
+
+def test_worlds_with_meshes_and_panoramas_are_as_exact_as_others(assets: Assets):
+    generator = torch.Generator().manual_seed(4)
+    made = generate(6, 2, SIZE, assets, generator, CPU, 0.3, [2, 1, 1, 1, 0, 1])
+    at, z, inside = seen_from_second(made)
+    depth_there = look_up(made.depth[:, 1:2], at)[:, 0]
+    ratio = (depth_there / z)[inside]
+    visible = inside & ((depth_there / z - 1).abs() < 0.01)
+    difference = (look_up(made.images[:, 1], at) - made.images[:, 0].flatten(2)).abs().mean(1)
+
+    assert ((ratio - 1).abs() < 0.01).float().mean() > 0.5
+    assert (ratio[ratio < FAR / 30] > 1.05).float().mean() < 0.06
+    assert difference[visible].mean() < 0.04
+    sky = made.images[:, 0].movedim(1, -1)[made.depth[:, 0] == FAR]
+    assert (sky[:, 2] > sky[:, 0] + 0.2).float().mean() > 0.5  # most skies are the blue panorama
+
+
+@pytest.mark.parametrize("change", [{"v_off": np.zeros(1, np.int32)}, {"mat_alpha": np.zeros(2)}])
+def test_a_file_without_meshes_is_an_error(tmp_path: Path, change: dict):
+    with pytest.raises(ValueError, match="no mesh of"):
+        load_meshes(write_meshes(tmp_path / "meshes.npz", **change))
+    (tmp_path / "other.npz").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="no file of meshes"):
+        load_meshes(tmp_path / "other.npz")
+
+
+def test_through_an_opening_one_sees_the_sky(assets: Assets):
+    pane = shapes_at(
+        Dice(torch.Generator().manual_seed(0), CPU), BOX,
+        torch.tensor([[[0.0, 0.0, 2.0]]]), torch.tensor([[[1.0, 1.0, 0.1]]]),
+    )  # fmt: skip
+    shapes = join([replace(pane, opening=~pane.opening), replace(pane, center=pane.center * 2)])
+    looks = Looks(build_atlas(assets.textures), torch.zeros(1, 20).long(), torch.ones(1))
+    directions = torch.tensor([[[0.0, 5.0], [0.0, 0.0], [1.0, 1.0]]])
+    tiles = Tiles(torch.zeros(1).long(), torch.zeros(1, 3), directions)
+    t, shape, _ = look(shapes, torch.zeros(1, 4, 4), looks, tiles)
+    assert t.tolist() == [[FAR, FAR]] and shape.tolist() == [[-1, -1]]
+
+
+def test_overlap_is_what_both_see_and_none_of_it_is_sky():
+    depth = torch.full((8, 8), 2.0)
+    depth[:2] = FAR
+    intrinsics = torch.tensor([[1.0, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
+    moved = torch.eye(4)
+    moved[0, 3] = 1.0  # half of the width of what is seen
+    view = depth, torch.eye(4), intrinsics
+    assert share_seen(seen_from(*view, *view), depth) == 1
+    seen = seen_from(*view, depth, moved, intrinsics)
+    assert seen[2:, 4:].all() and not seen[:, :4].any() and not seen[:2].any()
+    near = torch.full((8, 8), 1.0)
+    assert not seen_from(*view, near, torch.eye(4), intrinsics).any()  # hidden
+
+
+def test_a_sheet_shows_every_kind_and_says_what_it_shows(assets: Assets):
+    generator = torch.Generator().manual_seed(0)
+    sheet, shown = make_sheet(assets, 6, (32, 48), 0.4, 0.5, generator)
+    assert [each.kind for each in shown] == list(KINDS)
+    assert sheet.shape == (3, 3 * (32 + 8), 2 * (4 * 48 + 8))
+    assert all(0 <= each.overlap <= 1 and each.turn_deg < 46 for each in shown)

@@ -1,0 +1,76 @@
+"""Pictures smaller than the scene is fine are averages, whatever program asks for them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from card_world import INTRINSICS, SIZE, photograph
+from PIL import Image
+
+from models.geometry.gaussians import Gaussians
+from models.geometry.views import resize
+from models.metrics.errors import psnr
+from models.render.supersampling import detail_needed, draw_averaged
+from models.scene.fusion import PosedDepth, splat
+from nps_cli.formats import save_scene
+
+
+@pytest.fixture(scope="module")
+def photo() -> torch.Tensor:
+    return photograph(torch.eye(4))[0]
+
+
+@pytest.fixture(scope="module")
+def scene(photo) -> Gaussians:
+    """One Gaussian for every pixel of the photo."""
+    depth = photograph(torch.eye(4))[1]
+    view = PosedDepth(photo, depth, torch.ones(SIZE), INTRINSICS, torch.eye(4))
+    return splat(view, torch.ones(SIZE, dtype=torch.bool))
+
+
+@pytest.mark.parametrize(("smaller", "detail"), [(0.5, 1), (1, 1), (2, 2), (3, 3), (16, 4)])
+def test_the_detail_is_how_much_smaller_the_picture_is_and_never_above_four(
+    scene, smaller: float, detail: int
+):
+    size = (round(SIZE[0] / smaller), round(SIZE[1] / smaller))
+    assert detail_needed(scene, torch.eye(4), INTRINSICS, size) == detail
+
+
+def test_nothing_in_front_of_the_camera_needs_no_detail(scene):
+    behind = torch.diag(torch.tensor([-1.0, 1.0, -1.0, 1.0]))
+    assert detail_needed(scene, behind, INTRINSICS, SIZE) == 1
+
+
+def test_an_averaged_picture_is_nearer_to_the_shrunk_photo(scene, photo):
+    half = (SIZE[0] // 2, SIZE[1] // 2)
+    small = resize(photo, half)
+    plain, averaged = (
+        psnr(draw_averaged(scene, torch.eye(4), INTRINSICS, half, detail), small)
+        for detail in (1, 2)
+    )
+    assert averaged > plain + 2
+
+
+def test_nps_render_averages_small_pictures(nps, scene, photo, tmp_path: Path):
+    half = (SIZE[0] // 2, SIZE[1] // 2)
+    save_scene(scene, tmp_path / "scene.ply")
+    view = {
+        "width": SIZE[1],
+        "height": SIZE[0],
+        "intrinsics_px": (torch.tensor([SIZE[1], SIZE[0], 1])[:, None] * INTRINSICS).tolist(),
+        "world2cam": torch.eye(4).tolist(),
+    }
+    (tmp_path / "pose.json").write_text(json.dumps({"views": [view]}))
+    size = ("--size", f"{half[1]}x{half[0]}")
+    ran = nps(
+        *("render", tmp_path / "scene.ply", "--path", tmp_path / "pose.json"),
+        *("-o", tmp_path / "view.png", *size),
+    )
+    assert ran.code == 0, ran.err
+    pixels = np.array(Image.open(tmp_path / "view.png").convert("RGB"))
+    shown = torch.from_numpy(pixels).permute(2, 0, 1) / 255
+    plain = draw_averaged(scene, torch.eye(4), INTRINSICS, half, 1)
+    small = resize(photo, half)
+    assert psnr(shown, small) > psnr(plain, small) + 2

@@ -1,0 +1,174 @@
+"""The rasterizer against the definition: every Gaussian at every pixel, in float64."""
+
+from dataclasses import fields
+
+import pytest
+import torch
+from torch import Tensor
+
+from models.geometry.camera import se3_exponential, to_pixels
+from models.geometry.gaussians import Gaussians
+from models.render import Rendering, render
+
+SIZE = (40, 56)
+INTRINSICS = torch.tensor([[0.9, 0.0, 0.42], [0.0, 1.3, 0.61], [0.0, 0.0, 1.0]])
+BACKGROUND = (0.2, 0.5, 0.8)
+
+
+def harmonics_along(direction: Tensor) -> Tensor:
+    """The 16 real harmonics of degrees 0 to 3 as homogeneous polynomials, in 3DGS's order."""
+    x, y, z = direction.unbind(-1)
+    xx, yy, zz = x * x, y * y, z * z
+    terms = [
+        0.28209479177387814 * torch.ones_like(x),
+        *(-0.4886025119029199 * y, 0.4886025119029199 * z, -0.4886025119029199 * x),
+        1.0925484305920792 * x * y,
+        -1.0925484305920792 * y * z,
+        0.31539156525252005 * (2 * zz - xx - yy),
+        -1.0925484305920792 * x * z,
+        0.5462742152960396 * (xx - yy),
+        -0.5900435899266435 * y * (3 * xx - yy),
+        2.890611442640554 * x * y * z,
+        -0.4570457994644658 * y * (4 * zz - xx - yy),
+        0.3731763325901154 * z * (2 * zz - 3 * xx - 3 * yy),
+        -0.4570457994644658 * x * (4 * zz - xx - yy),
+        1.445305721320277 * z * (xx - yy),
+        -0.5900435899266435 * x * (xx - 3 * yy),
+    ]
+    return torch.stack(terms, dim=-1)
+
+
+def covariances(scales: Tensor, rotations: Tensor) -> Tensor:
+    w, x, y, z = (rotations / rotations.norm(dim=-1, keepdim=True)).unbind(-1)
+    rows = [
+        *(w * w + x * x - y * y - z * z, 2 * (x * y - w * z), 2 * (x * z + w * y)),
+        *(2 * (x * y + w * z), w * w - x * x + y * y - z * z, 2 * (y * z - w * x)),
+        *(2 * (x * z - w * y), 2 * (y * z + w * x), w * w - x * x - y * y + z * z),
+    ]
+    axes = torch.stack(rows, dim=-1).unflatten(-1, (3, 3)) * scales[:, None, :]
+    return axes @ axes.mT
+
+
+def reference(scene: Gaussians, world2cam: Tensor, intrinsics: Tensor) -> Rendering:
+    """Draw by the definition; all tensors float64."""
+    height, width = SIZE
+    lens = to_pixels(intrinsics, SIZE)
+    x, y, z = (scene.means @ world2cam[:3, :3].mT + world2cam[:3, 3]).unbind(-1)
+    seen = torch.argsort(z)[(z < 0.01).sum() :]
+    x, y, z = x[seen], y[seen], z[seen]
+    left, top = -lens[0, 2] - 0.15 * width, -lens[1, 2] - 0.15 * height
+    across = torch.minimum(torch.maximum(lens[0, 0] * x / z, left), left + 1.3 * width)
+    down = torch.minimum(torch.maximum(lens[1, 1] * y / z, top), top + 1.3 * height)
+    zero = torch.zeros_like(z)
+    jacobian = torch.stack(
+        [lens[0, 0] / z, zero, -across / z, zero, lens[1, 1] / z, -down / z], dim=-1
+    ).unflatten(-1, (2, 3))
+    to_pixel = jacobian @ world2cam[:3, :3]
+    spread = to_pixel @ covariances(scene.scales[seen], scene.rotations[seen]) @ to_pixel.mT
+    conic = torch.linalg.inv(spread + 0.3 * torch.eye(2).double())
+
+    center = torch.stack([lens[0, 0] * x / z + lens[0, 2], lens[1, 1] * y / z + lens[1, 2]], -1)
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    pixels = torch.stack([columns, rows], dim=-1) + 0.5
+    offset = pixels - center[:, None, None, :]
+    power = torch.einsum("nhwi,nij,nhwj->nhw", offset, conic, offset) / 2
+    alpha = (scene.opacities[seen, None, None] * torch.exp(-power)).clamp(max=0.999)
+    alpha = torch.where(alpha >= 1 / 255, alpha, 0)
+    alpha = torch.where(torch.cumprod(1 - alpha, dim=0) > 1e-4, alpha, 0)
+    after = torch.cumprod(1 - alpha, dim=0)
+    weight = alpha * torch.cat([torch.ones_like(after[:1]), after[:-1]])
+
+    eye = torch.linalg.inv(world2cam)[:3, 3]
+    basis = harmonics_along(torch.nn.functional.normalize(scene.means[seen] - eye, dim=-1))
+    terms = scene.harmonics.shape[-1]
+    color = torch.einsum("nck,nk->nc", scene.harmonics[seen], basis[:, :terms])
+    color = (0.5 + color).clamp(min=0)
+    behind = torch.tensor(BACKGROUND)[:, None, None] * after[-1]
+    return Rendering(
+        color=torch.einsum("nhw,nc->chw", weight, color) + behind,
+        depth=torch.einsum("nhw,n->hw", weight, z),
+        alpha=1 - after[-1],
+    )
+
+
+def random_scene(sh_degree: int = 3, count: int = 300) -> Gaussians:
+    """Gaussians before, beside and behind the camera; some opaque, some very long."""
+    generator = torch.Generator().manual_seed(sh_degree)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    scales = torch.exp(normal(count, 3) * 0.7 - 3.2)
+    scales[:5, 0] = 1
+    opacities = torch.sigmoid(2 * normal(count))
+    opacities[:20] = 1
+    return Gaussians(
+        means=normal(count, 3) * torch.tensor([1.0, 0.8, 1.0]) + torch.tensor([0.0, 0.0, 2.0]),
+        scales=scales,
+        rotations=normal(count, 4),
+        harmonics=normal(count, 3, (sh_degree + 1) ** 2) * 0.3,
+        opacities=opacities,
+    )
+
+
+def random_camera() -> Tensor:
+    return se3_exponential(torch.tensor([0.1, -0.15, 0.2, 0.1, -0.2, 0.3]))
+
+
+def doubled(scene: Gaussians) -> Gaussians:
+    return Gaussians(*(getattr(scene, field.name).double() for field in fields(scene)))
+
+
+def parts(drawn: Rendering) -> dict[str, Tensor]:
+    return {field.name: getattr(drawn, field.name) for field in fields(drawn)}
+
+
+@pytest.mark.parametrize("sh_degree", [0, 1, 2, 3])
+def test_pictures_follow_the_definition(sh_degree: int):
+    scene, world2cam = random_scene(sh_degree), random_camera()
+
+    drawn = parts(render(scene, world2cam, INTRINSICS, SIZE, BACKGROUND))
+
+    expected = parts(reference(doubled(scene), world2cam.double(), INTRINSICS.double()))
+    assert expected["alpha"].min() < 0.4 and expected["alpha"].max() > 0.99
+    for name, value in drawn.items():
+        error = (value - expected[name]).abs()
+        assert error.mean() < 2e-6, name
+        assert (error > 1e-4).float().mean() < 2e-3, name  # alpha on the verge of 1/255
+        assert error.max() < 2e-2, name
+
+
+def gradients(draw, scene: Gaussians, weights: Rendering) -> dict[str, Tensor]:
+    """Of a weighted sum of all that is drawn, by all that goes in."""
+    leaves = {field.name: getattr(scene, field.name).clone() for field in fields(scene)}
+    leaves["twist"] = torch.zeros(6, dtype=scene.means.dtype)
+    leaves["intrinsics"] = INTRINSICS.to(scene.means.dtype, copy=True)
+    for leaf in leaves.values():
+        leaf.requires_grad_()
+    *arrays, twist, intrinsics = leaves.values()
+    world2cam = se3_exponential(twist) @ random_camera().to(twist.dtype)
+    drawn = parts(draw(Gaussians(*arrays), world2cam, intrinsics))
+    sum((value * parts(weights)[name]).sum() for name, value in drawn.items()).backward()
+    return {name: leaf.grad for name, leaf in leaves.items()}
+
+
+@pytest.mark.parametrize("part", ["color", "depth", "alpha", "all"])
+def test_gradients_are_those_of_the_definition(part: str):
+    scene, generator = random_scene(), torch.Generator().manual_seed(1)
+    weights = Rendering(
+        color=torch.randn(3, *SIZE, generator=generator) * (part in ("color", "all")),
+        depth=torch.randn(SIZE, generator=generator) * (part in ("depth", "all")),
+        alpha=torch.randn(SIZE, generator=generator) * (part in ("alpha", "all")),
+    )
+
+    ours = gradients(
+        lambda scene, world2cam, intrinsics: render(scene, world2cam, intrinsics, SIZE, BACKGROUND),
+        scene,
+        weights,
+    )
+
+    expected = gradients(reference, doubled(scene), weights)
+    for name, value in ours.items():
+        scale = expected[name].norm()
+        assert (value - expected[name]).norm() <= 1e-3 * scale, name
+        assert scale > 0 or (name == "harmonics" and part != "color")

@@ -1,0 +1,46 @@
+"""Photos of one place get the colors of the first, whatever their exposure was."""
+
+from dataclasses import replace
+
+import torch
+from card_world import INTRINSICS, SIZE, photograph
+
+from models.geometry.camera import se3_exponential
+from models.scene.exposure import even_out
+from models.scene.fusion import PosedDepth
+
+SECOND = se3_exponential(torch.tensor([-0.4, 0.05, 0.0, 0.0, -0.1, 0.0]))
+ELSEWHERE = se3_exponential(torch.tensor([0.0, 0.0, 0.0, 0.0, 2.5, 0.0]))
+GAIN, OFFSET = torch.tensor([0.8, 0.7, 0.9]), torch.tensor([0.05, 0.1, 0.0])
+
+
+def view(world2cam: torch.Tensor) -> PosedDepth:
+    image, depth = photograph(world2cam)
+    return PosedDepth(image, depth, torch.ones(SIZE), INTRINSICS, world2cam)
+
+
+def darkened(posed: PosedDepth) -> PosedDepth:
+    return replace(posed, image=posed.image * GAIN[:, None, None] + OFFSET[:, None, None])
+
+
+def test_a_darker_second_photo_gets_the_colors_of_the_first():
+    first, second = view(torch.eye(4)), view(SECOND)
+    evened = even_out([first, darkened(second)])
+    assert (darkened(second).image - second.image).abs().mean() > 0.05
+    assert (evened[1].image - second.image).abs().mean() < 0.015
+    assert torch.equal(evened[0].image, first.image)
+    assert torch.equal(evened[1].depth, second.depth)
+
+
+def test_a_highlight_in_one_photo_does_not_change_the_rest():
+    first, second = view(torch.eye(4)), view(SECOND)
+    image = darkened(second).image.clone()
+    image[:, 60:110, 80:140] = 1.0
+    evened = even_out([first, replace(second, image=image)])
+    rest = (evened[1].image - second.image).abs().mean(0)
+    assert rest[120:].mean() < 0.025
+
+
+def test_photos_that_share_nothing_stay_as_they_are():
+    first, second = view(torch.eye(4)), replace(view(torch.eye(4)), world2cam=ELSEWHERE)
+    assert torch.equal(even_out([first, second])[1].image, second.image)

@@ -1,0 +1,98 @@
+"""Depth maps become surfaces: planes go on through what is in doubt, edges stay where they are."""
+
+import torch
+from card_world import CARD, INTRINSICS, SIZE, WALL, photograph
+
+from models.geometry.camera import se3_exponential
+from models.scene.fusion import PosedDepth, look_up
+from models.stereo.tgv import decide, piecewise_affine, settle
+
+NEAR_FAR, PLANES = (1.0, 8.0), 64
+SECOND = se3_exponential(torch.tensor([-0.4, 0.05, 0.0, 0.0, -0.1, 0.0]))
+HEIGHT_WIDTH = (128, 192)
+FLAT = torch.full((3, *HEIGHT_WIDTH), 0.5)
+
+
+def slanted() -> torch.Tensor:
+    rows, columns = torch.meshgrid(torch.arange(128.0), torch.arange(192.0), indexing="ij")
+    return 10 + 0.2 * rows + 0.1 * columns
+
+
+def test_a_slanted_plane_goes_on_through_a_hole():
+    measured, trust = slanted(), torch.full(HEIGHT_WIDTH, 0.3)
+    measured[40:90, 60:120] = 0.0
+    trust[40:90, 60:120] = 1e-4
+    found = piecewise_affine(measured, trust, FLAT)
+    assert (found - slanted()).abs().max() < 1.0
+
+
+def test_steps_between_planes_are_evened_out():
+    found = piecewise_affine(slanted().round(), torch.full(HEIGHT_WIDTH, 0.3), FLAT)
+    before = (slanted().round() - slanted()).square().mean()
+    assert (found - slanted()).square().mean() < 0.15 * before
+
+
+def test_an_edge_of_the_photo_may_be_an_edge_of_the_surface():
+    guide = FLAT.clone()
+    guide[:, :, 96:] = 0.9
+    truth = slanted()
+    truth[:, 96:] += 10
+    trust = torch.full(HEIGHT_WIDTH, 0.3)
+    trust[:, 80:112] = 1e-4
+    measured = truth.clone()
+    measured[:, 80:112] = 20.0
+    found = piecewise_affine(measured, trust, guide)
+    assert (found - truth)[:, :95].abs().max() < 1.0
+    assert (found - truth)[:, 97:].abs().max() < 1.0
+
+
+def test_two_noisy_views_of_a_card_before_a_wall_become_smooth_and_keep_its_outline():
+    generator = torch.Generator().manual_seed(0)
+    step = (1 / NEAR_FAR[0] - 1 / NEAR_FAR[1]) / (PLANES - 1)
+    truths, views = [], []
+    for world2cam in (torch.eye(4), SECOND):
+        image, depth = photograph(world2cam)
+        noise = step * torch.randn(depth.shape, generator=generator)
+        noisy = 1 / (1 / depth + noise).clamp(min=0.05)
+        views.append(PosedDepth(image, noisy, torch.ones(SIZE), INTRINSICS, world2cam))
+        truths.append(depth)
+    settled = settle(views, [NEAR_FAR] * 2, PLANES)
+    for view, noisy, truth in zip(settled, views, truths, strict=True):
+        error = (1 / view.depth - 1 / truth).abs() / step
+        assert error.median() < 0.4 * ((1 / noisy.depth - 1 / truth).abs() / step).median()
+    on_card = truths[0] < (CARD + WALL) / 2
+    said_card = settled[0].depth < (CARD + WALL) / 2
+    assert (said_card != on_card).float().mean() < 0.01
+
+
+def test_pixels_between_a_foreground_and_its_background_go_where_their_color_is():
+    image, depth = torch.full((3, *HEIGHT_WIDTH), 0.2), torch.full(HEIGHT_WIDTH, 4.0)
+    image[:, :, 100:], depth[:, 100:] = 0.8, 2.0
+    smeared = depth.clone()
+    smeared[:, 96:104] = torch.linspace(3.7, 2.2, 8)
+    torch.testing.assert_close(decide(smeared, image), depth)
+
+
+def test_a_steep_plane_has_no_foreground():
+    depth = 1 / torch.linspace(0.1, 1.0, 192).expand(HEIGHT_WIDTH)
+    torch.testing.assert_close(decide(depth, FLAT)[:, 40:], depth[:, 40:])
+
+
+def test_what_hides_behind_another_views_foreground_is_not_taken_for_measured(monkeypatch):
+    trusted = []
+
+    def piecewise(measured, trust, guide):
+        trusted.append(trust)
+        return measured
+
+    monkeypatch.setattr("models.stereo.tgv.piecewise_affine", piecewise)
+    first, second = (
+        PosedDepth(image, depth, torch.ones(SIZE), INTRINSICS, world2cam)
+        for world2cam in (torch.eye(4), SECOND)
+        for image, depth in [photograph(world2cam)]
+    )
+    z, inside, there = look_up(first, second, second.depth[None])
+    hidden = (inside & (there[0] < 0.9 * z)).unflatten(0, SIZE)
+    settle([first, second], [NEAR_FAR] * 2, PLANES)
+    assert hidden.sum() > 500
+    assert trusted[0][hidden].max() < 0.05 * trusted[0][~hidden].median()

@@ -1,0 +1,290 @@
+"""The paper's recipe: its numbers, its loss, its groups of parameters, exact resuming."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from models.data.procedural import WorldBatch
+from models.data.textures import noise_textures
+from models.geometry.camera import unproject
+from models.geometry.gaussians import SH_DEGREE_0
+from models.geometry.views import Views
+from models.metrics.lpips import Lpips
+from models.network.noposplat import NoPoSplatConfig, Prediction
+from models.training.ablation_study import Result, run_study, table
+from models.training.ablations import ABLATIONS
+from models.training.batches import Lesson
+from models.training.presets import PRESETS
+from models.training.rendering import RenderTraining, median_center_error, nearest
+from models.training.run import CHECKPOINT, resume, save, start, take_step
+
+CPU = torch.device("cpu")
+TINY = NoPoSplatConfig(
+    encoder_width=32, encoder_depth=1, decoder_width=32, decoder_depth=2, attention_head_width=16,
+    trunk_widths=(8, 8, 8, 8), fusion_width=8, sh_degree=1,
+)  # fmt: skip
+TRAINING = RenderTraining(
+    data=(), network=TINY, sizes=((32, 48),), batch=2, targets=2, total_steps=100, warmup_steps=2,
+    learning_rate=4e-3, pretrained_share=1.0, unit="distance", center_weight=1.0, recompute=False,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def textures() -> torch.Tensor:
+    return noise_textures(6, 16, torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def worlds(textures: torch.Tensor) -> WorldBatch:
+    return replace(TRAINING, spare=1).draw_worlds(textures, 0, 0, CPU)
+
+
+@pytest.fixture(scope="module")
+def lesson(worlds: WorldBatch) -> Lesson:
+    return TRAINING.lesson(worlds)
+
+
+def truth(lesson: Lesson) -> Prediction:
+    """Gaussians of a pixel's size and color where the pixels' centers truly are."""
+    assert lesson.centers is not None
+    shape = lesson.centers.shape[:-1]
+    return Prediction(
+        means=lesson.centers,
+        scales=(lesson.centers[..., 2:] / 48 * 0.6).abs().expand(*shape, 3),
+        rotations=torch.tensor([1.0, 0, 0, 0]).expand(*shape, 4),
+        harmonics=((lesson.examples.images.movedim(2, -1) - 0.5) / SH_DEGREE_0)[..., None],
+        opacities=torch.full(shape, 0.95),
+    )
+
+
+def test_the_learning_rates_are_the_published_ones():
+    config = PRESETS["re10k"]
+    new = [config.rate(step) for step in (0, 125, 5_000, 9_375, 15_000, 18_750)]
+    known = [config.rate(step, 0.1) for step in (125, 5_000, 18_750)]
+
+    expected = [2e-4 / 125, 2e-4, 1.716e-4, 1.119e-4, 3.83e-5, 2.0e-5]
+    torch.testing.assert_close(new, expected, rtol=5e-4, atol=3e-8)
+    assert known == pytest.approx([2e-5] * 3)  # published: it never falls
+
+
+def test_the_presets_are_the_papers_experiments():
+    presets = PRESETS.values()
+    common = {(p.learning_rate, p.warmup_steps, p.total_steps, p.gap_steps) for p in presets}
+    assert common == {(2e-4, 125, 18_751, 9_375), (1e-4, 2_000, 300_001, 150_000)}
+    assert all(p.network == NoPoSplatConfig() and p.clip_norm == 0.5 for p in presets)
+    rows = {
+        name: (p.data, p.context, p.sizes[0][0], p.batch, p.scale_invariant)
+        for name, p in PRESETS.items()
+    }
+    assert rows["re10k"] == (("re10k",), 2, 256, 16, True)
+    assert rows["acid"] == (("acid",), 2, 256, 16, True)
+    assert rows["re10k-3view"] == (("re10k",), 3, 256, 8, True)
+    assert rows["re10k-dl3dv"] == (("re10k", "dl3dv"), 2, 256, 8, False)
+    assert rows["re10k-dl3dv-512"] == (("re10k-720p", "dl3dv-960p"), 2, 512, 2, False)
+
+
+def test_only_parameter_heads_and_intrinsics_learn_at_the_full_rate():
+    run = start(replace(TRAINING, pretrained_share=0.1), CPU)
+    names = {id(value): name for name, value in run.network.named_parameters()}
+    new, known = run.optimizer.param_groups
+
+    assert (new["share"], known["share"]) == (1.0, 0.1)
+    assert {names[id(p)].split(".")[0] for p in new["params"]} == {"parameter_head", "backbone"}
+    assert sum("intrinsics_embed" in names[id(p)] for p in new["params"]) == 2
+    assert any("center_head" in names[id(p)] for p in known["params"])
+    assert len(new["params"]) + len(known["params"]) == len(names)
+    assert new["weight_decay"] == known["weight_decay"] == 0.05 and new["betas"] == (0.9, 0.95)
+
+
+def test_worlds_become_examples_with_a_baseline_of_one(worlds: WorldBatch):
+    lesson = replace(TRAINING, unit="baseline").lesson(worlds)
+    examples, centers = lesson.examples, lesson.centers
+    baseline = examples.world2cam[:, 1].inverse()[:, :3, 3].norm(dim=-1)
+    meters = unproject(worlds.depth, worlds.cam2world, worlds.intrinsics)[:, :2]
+
+    torch.testing.assert_close(baseline, torch.ones(2))
+    torch.testing.assert_close(examples.world2cam[:, 0], torch.eye(4).expand(2, 4, 4))
+    torch.testing.assert_close(centers * examples.scale[:, None, None, None, None], meters)
+    assert examples.images.shape[1] == 2 and examples.target_images.shape[1] == 3
+
+
+def test_true_gaussians_draw_the_targets(lesson: Lesson):
+    right = TRAINING.render_targets(truth(lesson), lesson)
+    poses = lesson.examples.target_world2cam.clone()
+    poses[..., :3, 3] *= -1
+    elsewhere = replace(lesson, examples=replace(lesson.examples, target_world2cam=poses))
+    wrong = TRAINING.render_targets(truth(lesson), elsewhere)
+
+    def squares(drawn: torch.Tensor) -> torch.Tensor:
+        drawn_on = drawn.amin(2) > 0.1  # what no photo shows stays dark
+        return (drawn - lesson.examples.target_images).square().mean(2)[drawn_on].mean()
+
+    assert squares(right) < 0.5 * squares(wrong)
+    assert median_center_error(truth(lesson), lesson) < 1e-6
+
+
+@pytest.mark.parametrize(("scale_invariant", "limit"), [(True, 0.02 / 4), (False, 0.2)])
+def test_nothing_nearer_is_drawn_than_in_the_original(scale_invariant: bool, limit: float):
+    config = replace(TRAINING, scale_invariant=scale_invariant)
+    torch.testing.assert_close(nearest(torch.tensor([4.0]), scale_invariant), torch.tensor([limit]))
+
+    def brightness(depth: float) -> float:
+        means = torch.zeros(1, 2, 1, 1, 3)
+        means[..., 2] = depth
+        prediction = Prediction(
+            means=means,
+            scales=torch.full((1, 2, 1, 1, 3), 0.1 * depth),
+            rotations=torch.tensor([1.0, 0, 0, 0]).expand(1, 2, 1, 1, 4),
+            harmonics=torch.ones(1, 2, 1, 1, 3, 1),
+            opacities=torch.ones(1, 2, 1, 1),
+        )
+        camera = torch.tensor([[1.0, 0, 0.5], [0, 1.0, 0.5], [0, 0, 1]]).expand(1, 1, 3, 3)
+        pose, images = torch.eye(4).expand(1, 1, 4, 4), torch.zeros(1, 1, 3, 16, 16)
+        examples = replace(
+            empty_examples(), images=images, target_intrinsics=camera, target_world2cam=pose
+        )
+        return float(config.render_targets(prediction, Lesson(examples)).max())
+
+    assert brightness(limit * 0.99) == 0 and brightness(limit * 1.01) > 0.5
+
+
+def empty_examples():
+    from models.data.examples import ExampleBatch
+
+    eye = torch.eye(4).expand(1, 1, 4, 4)
+    camera, images = torch.eye(3).expand(1, 1, 3, 3), torch.zeros(1, 1, 3, 16, 16)
+    return ExampleBatch(images, camera, eye, images, camera, eye, torch.tensor([4.0]), ("made",))
+
+
+def test_the_loss_is_mse_and_five_percent_of_lpips_where_that_has_weights(lesson: Lesson):
+    run = start(replace(TRAINING, center_weight=0.0), CPU)
+    torch.manual_seed(0)
+    perceptual = Lpips()
+    for head in perceptual.heads:
+        head.fill_(1.0)
+    config, network = run.config, run.network.eval()
+    with torch.no_grad():
+        loss, details = config.loss(network, lesson, run.generator, perceptual)
+        without, other = config.loss(network, lesson, run.generator)
+        drawn = config.render_targets(config.predict(network, lesson), lesson)
+    photos = lesson.examples.target_images
+    squares = (drawn - photos).square().mean()
+    distance = perceptual(drawn.flatten(0, 1), photos.flatten(0, 1)).mean()
+
+    torch.testing.assert_close(loss, squares + 0.05 * distance)
+    assert details.keys() == {"psnr", "lpips"} and other.keys() == {"psnr", "structure"}
+    torch.testing.assert_close(without, squares + 0.05 * other["structure"])
+    assert distance > 0.01
+
+
+def test_the_loss_falls_on_a_fixed_lesson(lesson: Lesson):
+    run = start(TRAINING, CPU)
+    losses = [take_step(run, lesson).loss for _ in range(25)]
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+
+
+def test_recomputing_blocks_changes_no_gradient(lesson: Lesson):
+    gradients = []
+    for recompute in (False, True):
+        run = start(replace(TRAINING, recompute=recompute), CPU)
+        take_step(run, lesson)
+        gradients.append([p.grad for p in run.network.parameters() if p.grad is not None])
+    assert len(gradients[0]) == len(gradients[1]) > 50
+    for kept, recomputed in zip(*gradients, strict=True):
+        torch.testing.assert_close(kept, recomputed)
+
+
+def test_autocast_leaves_the_heads_in_single_precision(lesson: Lesson):
+    run = start(TRAINING, CPU)
+    seen = {}
+    network = run.network
+    for name, module in {
+        "backbone": network.backbone.encoder[0].mlp[0], "center": network.center_head.first.out,
+        "parameters": network.parameter_head.others.hidden,
+    }.items():  # fmt: skip
+        module.register_forward_hook(lambda _, __, out, name=name: seen.update({name: out.dtype}))
+    views = Views(lesson.examples.images, lesson.examples.intrinsics)
+    prediction = network(views, autocast=True)
+
+    assert seen["backbone"] == torch.bfloat16
+    assert seen["center"] == seen["parameters"] == prediction.means.dtype == torch.float32
+
+
+def test_what_the_published_network_never_uses_gets_no_gradient(lesson: Lesson):
+    run = start(TRAINING, CPU)
+    take_step(run, lesson)
+    unused = {name for name, p in run.network.named_parameters() if p.grad is None}
+    heads = [
+        f"{head}.{view}"
+        for head in ("center_head", "parameter_head")
+        for view in ("first", "others")
+    ]
+    layers = [f"{conv}.{kind}" for conv in ("conv1", "conv2") for kind in ("weight", "bias")]
+    skips = {f"{head}.trunk.fuse.3.skip_unit.{layer}" for head in heads for layer in layers}
+    assert unused == {"backbone.mask_token"} | skips
+
+
+def test_a_step_on_broken_data_is_skipped_and_counted(lesson: Lesson):
+    run = start(TRAINING, CPU)
+    before = {name: value.clone() for name, value in run.network.state_dict().items()}
+    broken = replace(lesson.examples, target_images=lesson.examples.target_images * math.nan)
+    take_step(run, replace(lesson, examples=broken))
+
+    assert run.skipped == 1
+    assert all(torch.equal(value, before[name]) for name, value in run.network.state_dict().items())
+
+
+def test_a_resumed_run_draws_and_drops_out_the_same(textures: torch.Tensor, tmp_path: Path):
+    def go(run, steps: int) -> None:
+        for _ in range(steps):
+            take_step(run, run.config.draw(textures, run.step, 0, CPU))
+
+    straight, stopped = start(TRAINING, CPU), start(TRAINING, CPU)
+    go(straight, 3)
+    go(stopped, 1)
+    save(stopped, tmp_path / CHECKPOINT)
+    torch.rand(7)  # nothing hangs on what torch has drawn meanwhile
+    resumed = resume(tmp_path / CHECKPOINT, CPU)
+    go(resumed, 2)
+
+    assert resumed.config == TRAINING and TRAINING.network.dropout > 0
+    for name, value in straight.network.state_dict().items():
+        assert torch.equal(value, resumed.network.state_dict()[name]), name
+
+
+def test_the_log_shows_photos_target_and_drawing(lesson: Lesson):
+    run = start(TRAINING, CPU)
+    picture = TRAINING.picture(run.network, lesson)
+    assert picture.shape == (3, 2 * 32, 4 * 48)
+    torch.testing.assert_close(picture[:, :32, :48], lesson.examples.images[0, 0])
+    torch.testing.assert_close(picture[:, 32:, 96:144], lesson.examples.target_images[1, 0])
+    assert run.network.training
+
+
+def test_every_ablation_changes_its_one_thing_and_predicts_the_same_views(worlds: WorldBatch):
+    base = replace(TRAINING, spare=1)
+    targets = base.lesson(worlds).examples.target_images
+    configs = {name: ablation.of(base) for name, ablation in ABLATIONS.items()}
+
+    assert configs["published"] == base
+    assert len({(c.network, c.context) for c in configs.values()}) == len(ABLATIONS)
+    for name, config in configs.items():
+        examples = config.lesson(worlds).examples
+        assert torch.equal(examples.target_images, targets), name
+        assert examples.images.shape[1] == (3 if name == "3-views" else 2)
+
+
+def test_a_study_scores_every_ablation_from_every_seed(textures: torch.Tensor):
+    experiment = replace(TRAINING, spare=1, batch=1, targets=1, total_steps=2)
+    seen: list[Result] = []
+    names = ["published", "transform-then-fuse", "3-views"]
+    results = run_study(experiment, names, [0, 1], 1, textures, seen.append)
+    lines = table(results).splitlines()
+
+    assert seen == results and len(results) == 6 and len(lines) == 5
+    assert results[0].scores.keys() == {"psnr", "ssim", "center_error"}
+    gain = [results[at + 2].scores["psnr"] - results[at].scores["psnr"] for at in (0, 3)]
+    assert f"{sum(gain) / 2:.3f} ± " in lines[4] and "±" in lines[2]
