@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from jaxtyping import Float
 from torch import Tensor
 
+from models.geometry.depth_map import DepthMap, photometric_agreement
 from models.metrics.errors import pose_error
 from models.pose.photometric import PnpPose
-from models.scene.fusion import PosedDepth, photometric_agreement
 from models.sfm.registration import Registration
 
 TRUSTED = 0.3  # confidence below which a result is not to be trusted
@@ -35,7 +35,7 @@ class PairEvidence:
     confidence: float  # in [0, 1]
 
 
-def pnp_evidence(second: int, pose: PnpPose | None, views: list[PosedDepth]) -> PairEvidence:
+def pnp_evidence(second: int, pose: PnpPose | None, views: list[DepthMap]) -> PairEvidence:
     """What supports the network's pose of a further view."""
     error, overlap = photometric_agreement(views[0], views[second])
     ratio = 0.0 if pose is None else pose.inlier_ratio
@@ -52,7 +52,7 @@ def pnp_evidence(second: int, pose: PnpPose | None, views: list[PosedDepth]) -> 
 
 
 def match_evidence(
-    first: int, second: int, registration: Registration, views: list[PosedDepth]
+    first: int, second: int, registration: Registration, views: list[DepthMap]
 ) -> PairEvidence:
     """What supports the pose of a pair that was found by matches."""
     error, overlap = photometric_agreement(views[first], views[second])

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from models.geometry.camera import cross_matrix, invert, transform_points
+from models.geometry.rigid import cross_matrix, invert, transform_points
 
 ASIDE = math.radians(-32), math.radians(28)  # azimuth and elevation of whom looks
 ABOVE = 0.0, math.radians(90)

@@ -12,8 +12,10 @@ from torch import Tensor
 
 from models.confidence import TRUSTED, back_up, best_support, match_evidence, weakest_link
 from models.features.matcher import Matcher
-from models.geometry.camera import transform_points
+from models.geometry.camera import Camera
+from models.geometry.depth_map import DepthMap
 from models.geometry.gaussians import join
+from models.geometry.rigid import transform_points
 from models.geometry.views import resize
 from models.metrics.lpips import Lpips
 from models.network.noposplat import NoPoSplat
@@ -21,7 +23,7 @@ from models.network.preprocessing import ALL_OF_THEM, Framing
 from models.reconstruction import Reconstruction, predict
 from models.scene.disocclusion import fill
 from models.scene.exposure import even_out
-from models.scene.fusion import PosedDepth, fuse
+from models.scene.fusion import fuse
 from models.sfm.contender import Contender
 from models.sfm.registration import LEAST_PARALLAX, Registration, depth_range, register
 from models.sfm.tracks import spread_depth
@@ -175,7 +177,8 @@ def locate(
         shown = seen.isfinite().all(-1)
         near = transform_points(points[shown], pose)[:, 2]
         depth = spread_depth(seen[shown], near, (image.shape[-2], image.shape[-1]))
-        views.append(PosedDepth(image, depth, torch.ones_like(depth), matrix, pose))
+        camera = Camera(matrix, pose, (image.shape[-2], image.shape[-1]))
+        views.append(DepthMap(image, depth, torch.ones_like(depth), camera))
     return _with_evidence(answer, registration, views, points)
 
 
@@ -195,7 +198,12 @@ def measure(
         resized, intrinsics, world2cam, ranges, points, registration.sightings, stereo
     )
     views = [
-        PosedDepth(image, found.depth, found.confidence, matrix, pose)
+        DepthMap(
+            image,
+            found.depth,
+            found.confidence,
+            Camera(matrix, pose, (image.shape[-2], image.shape[-1])),
+        )
         for image, found, matrix, pose in zip(
             resized, estimates, intrinsics, world2cam, strict=True
         )
@@ -212,11 +220,11 @@ def measure(
 def _with_evidence(
     answer: Reconstruction,
     registration: Registration,
-    views: list[PosedDepth],
+    views: list[DepthMap],
     points: Float[Tensor, "point 3"],
 ) -> Reconstruction:
     """The views' poses, what supports and what speaks against them; the network's scene."""
-    world2cam = torch.stack([view.world2cam for view in views])
+    world2cam = torch.stack([view.camera.world2cam for view in views])
     backers = {(pair.first, pair.second): pair for pair in answer.pairs}
     pairs = tuple(
         back_up(pair, world2cam, backers[ends], answer.world2cam)

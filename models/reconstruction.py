@@ -7,14 +7,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from models.confidence import TRUSTED, PairEvidence, pnp_evidence
-from models.geometry.camera import transform_points
+from models.geometry.camera import Camera
+from models.geometry.depth_map import DepthMap
 from models.geometry.gaussians import Gaussians
+from models.geometry.rigid import transform_points
 from models.metrics.lpips import Lpips
 from models.network.both_ways import reconstruct_in_every_order
 from models.network.noposplat import NoPoSplat
 from models.network.preprocessing import Framing
 from models.pose.photometric import PnpPose, align_pose, pose_from_centers
-from models.scene.fusion import PosedDepth
 from models.sfm.focal_length import SharedFocal
 
 
@@ -77,7 +78,7 @@ def predict(
         for points, pose in zip(centers, world2cam, strict=True)
     )
     views_with_depth = [
-        PosedDepth(image, depth, torch.ones_like(depth), matrix, pose)
+        DepthMap(image, depth, torch.ones_like(depth), Camera(matrix, pose, (height, width)))
         for image, depth, matrix, pose in zip(
             views.images[0], depths, views.intrinsics[0], world2cam, strict=True
         )

@@ -135,8 +135,8 @@ def _draw(
 ) -> "Iterator[Tensor]":
     import torch
 
-    from models.geometry.camera import transform_points
     from models.geometry.colormap import color_depth, depth_range
+    from models.geometry.rigid import transform_points
     from models.render import render
     from models.render.supersampling import detail_needed, draw_averaged
 

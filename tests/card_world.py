@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.geometry.camera import camera_rays, invert
+from models.geometry.camera import camera_rays
+from models.geometry.rigid import invert
 
 INTRINSICS = torch.tensor([[0.9, 0.0, 0.48], [0.0, 1.2, 0.53], [0.0, 0.0, 1.0]])
 SIZE = (192, 256)

@@ -87,7 +87,7 @@ def reconstruction(tiny_scene):
     import torch
 
     from models.confidence import PairEvidence
-    from models.geometry.camera import se3_exponential
+    from models.geometry.rigid import se3_exponential
     from models.reconstruction import Reconstruction
 
     second = se3_exponential(torch.tensor([-0.3, 0.0, 0.0, 0.0, -0.15, 0.0]))

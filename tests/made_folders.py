@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from made_chunks import SHAPE, make_scene
 
-from models.geometry.camera import invert, to_wxyz
+from models.geometry.rigid import invert, to_wxyz
 
 HEIGHT, WIDTH = SHAPE
 FX, FY, CX, CY = 57.6, 57.6, 33.0, 17.0

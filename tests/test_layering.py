@@ -8,10 +8,12 @@ ROOT = Path(__file__).parent.parent
 FOLDERS = (  # from the ground up; folders of one layer do not know each other
     ("models.geometry",),
     ("models.metrics", "models.features", "models.network", "models.render"),
-    ("models.sfm", "models.stereo", "models.scene", "models.pose", "models.data"),
+    ("models.sfm", "models.stereo", "models.pose", "models.data"),
+    ("models.scene",),
     ("models.weights",),
     ("models.evaluation", "models.training"),
-    ("nps_cli.photos", "nps_cli.weights", "nps_cli.formats"),
+    ("nps_cli.photos", "nps_cli.weights"),
+    ("nps_cli.formats",),
     ("nps_cli.evaluation", "nps_cli.training"),
     ("nps_cli.commands",),
 )

@@ -15,7 +15,9 @@ from models.confidence import (
     pnp_evidence,
 )
 from models.features.sift import SiftMatcher
-from models.geometry.camera import rotation_angle, se3_exponential
+from models.geometry.camera import Camera
+from models.geometry.depth_map import DepthMap
+from models.geometry.rigid import rotation_angle, se3_exponential
 from models.geometry.views import resize
 from models.metrics.errors import psnr
 from models.network.noposplat import NoPoSplat, NoPoSplatConfig
@@ -23,7 +25,6 @@ from models.network.preprocessing import network_size
 from models.pose.photometric import PnpPose
 from models.reconstruct import Refinement, reconstruct, weak_point
 from models.render import render
-from models.scene.fusion import PosedDepth
 from models.sfm.contender import Contender
 from models.sfm.registration import depth_range, register
 from models.stereo.network import StereoConfig, StereoNetwork
@@ -196,7 +197,7 @@ def test_a_pose_from_which_colors_do_not_agree_is_not_trusted():
     plain = torch.ones(16, 24)
     pose = PnpPose(torch.eye(4), 300, 0.8)
     views = [
-        PosedDepth((wall + off).clamp(0, 1), 2 * plain, plain, INTRINSICS, torch.eye(4))
+        DepthMap((wall + off).clamp(0, 1), 2 * plain, plain, Camera(INTRINSICS, torch.eye(4), SIZE))
         for off in (0.0, 0.02, 0.3)
     ]
     alike, unlike = (pnp_evidence(1, pose, [views[0], other]) for other in views[1:])

@@ -14,7 +14,7 @@ from models.data.pairs import PhotoPair, PosedPhoto
 from models.data.report import Report
 from models.data.scenes import Scene, find_bad_frames, read_size
 from models.data.settings import DataSettings
-from models.geometry.camera import invert
+from models.geometry.rigid import invert
 
 
 def overlap_bin(overlap: float) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from models.data.posed_images import PosedImage
-from models.geometry.camera import from_wxyz
+from models.geometry.rigid import from_wxyz
 
 _MODELS = {  # COLMAP's name: its number, how many parameters, and how many are focal lengths
     "SIMPLE_PINHOLE": (0, 3, 1),

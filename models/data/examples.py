@@ -11,7 +11,7 @@ from models.data.crop import crop_intrinsics, rescale_and_crop
 from models.data.sampling import Sample
 from models.data.scenes import Scene, decode, to_float
 from models.data.settings import DataSettings
-from models.geometry.camera import invert
+from models.geometry.rigid import invert
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from models.data.posed_images import PosedImage
-from models.geometry.camera import invert
+from models.geometry.rigid import invert
 
 FILE = "transforms.json"
 _DISTORTION = ("k1", "k2", "p1", "p2", "k3")

@@ -5,7 +5,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from models.data.procedural.shapes import FAR
-from models.geometry.camera import invert, project, unproject
+from models.geometry.camera import project, unproject
+from models.geometry.rigid import invert
 
 _TOLERANCE = 1.03  # of depth, for what lies on a slope
 

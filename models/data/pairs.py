@@ -15,7 +15,8 @@ from models.data.chunks import open_chunk
 from models.data.crop import crop_intrinsics, rescale_and_crop
 from models.data.report import Report
 from models.data.scenes import RIGID_TOLERANCE, decode, read_encoded, to_float, to_tensor
-from models.geometry.camera import from_pixels, invert
+from models.geometry.camera import from_pixels
+from models.geometry.rigid import invert
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from models.data.augmentation import degrade
 from models.data.overlap import seen_from, share_seen
 from models.data.procedural import FAR, Assets, WorldBatch, generate
 from models.data.procedural.worlds import KINDS
-from models.geometry.camera import rotation_angle
 from models.geometry.colormap import color_depth, depth_range
+from models.geometry.rigid import rotation_angle
 
 _GAP = 4  # white pixels between worlds
 _DIMMED = 0.25  # what the other photo does not show

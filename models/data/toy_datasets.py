@@ -19,7 +19,8 @@ from models.data.overlap import seen_from, share_seen
 from models.data.procedural import Assets, Textures, WorldBatch, generate
 from models.data.scenes import Scene
 from models.data.textures import load_assets
-from models.geometry.camera import invert, to_pixels
+from models.geometry.camera import to_pixels
+from models.geometry.rigid import invert
 
 INDEX = "evaluation.json"
 _QUALITY = 95  # of JPEGs

@@ -4,8 +4,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.geometry.camera import project, se3_exponential, twist_gradient
+from models.geometry.camera import project
 from models.geometry.gaussians import Gaussians
+from models.geometry.rigid import se3_exponential, twist_gradient
 from models.metrics.lpips import Lpips
 from models.pose.photometric import thin
 from models.render import render

@@ -1,24 +1,99 @@
-"""Pinhole geometry and rigid motions."""
+"""The pinhole camera: `Camera`, and what turns pixels into coordinates and rays."""
+
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-
-def invert(transform: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 4 4"]:
-    """Invert rigid motions exactly (transpose, no linear solve)."""
-    rotation = transform[..., :3, :3].mT
-    inverse = transform.clone()
-    inverse[..., :3, :3] = rotation
-    inverse[..., :3, 3] = -(rotation @ transform[..., :3, 3:])[..., 0]
-    return inverse
+from models.geometry.rigid import invert, transform_points
 
 
-def transform_points(
-    points: Float[Tensor, "*batch point 3"], transform: Float[Tensor, "*batch 4 4"]
-) -> Float[Tensor, "*batch point 3"]:
-    """Apply rigid motions to points."""
-    return points @ transform[..., :3, :3].mT + transform[..., None, :3, 3]
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole camera with its pose, or a batch of cameras whose images have one size.
+
+    Attributes:
+        intrinsics: Normalized calibration matrix: row 0 by the image's width, row 1 by its height.
+        world2cam: Rigid motion from the world's to the camera's axes (OpenCV's).
+        size: (height, width) of the image, in pixels.
+        focal_group: None where the focal length is known. Where it is a guess: a number that the
+            photos of one physical camera, and of one focal length, share.
+    """
+
+    intrinsics: Float[Tensor, "*batch 3 3"]
+    world2cam: Float[Tensor, "*batch 4 4"]
+    size: tuple[int, int]
+    focal_group: int | None = None
+
+    @property
+    def cam2world(self) -> Float[Tensor, "*batch 4 4"]:
+        """The inverse of `world2cam`."""
+        return invert(self.world2cam)
+
+    @property
+    def center(self) -> Float[Tensor, "*batch 3"]:
+        """The center of projection in the world."""
+        return self.cam2world[..., :3, 3]
+
+    @property
+    def intrinsics_px(self) -> Float[Tensor, "*batch 3 3"]:
+        """The calibration matrix in pixels."""
+        return to_pixels(self.intrinsics, self.size)
+
+    def __getitem__(self, index: int | slice | Tensor) -> "Camera":
+        """Select cameras along the first axis of a batch."""
+        return replace(self, intrinsics=self.intrinsics[index], world2cam=self.world2cam[index])
+
+    def to(self, device: torch.device) -> "Camera":
+        """Copy to a device; the original is untouched."""
+        return replace(
+            self, intrinsics=self.intrinsics.to(device), world2cam=self.world2cam.to(device)
+        )
+
+    def project(
+        self, points: Float[Tensor, "*batch point 3"]
+    ) -> tuple[Float[Tensor, "*batch point 2"], Float[Tensor, "*batch point"]]:
+        """Project world points.
+
+        Returns:
+            Coordinates (x, y), in [0, 1] inside the image, and depth z. Where z <= 0 the
+            coordinates mean nothing.
+        """
+        return project(points, self.world2cam, self.intrinsics)
+
+    def unproject(
+        self, depth: Float[Tensor, "*batch height width"]
+    ) -> Float[Tensor, "*batch height width 3"]:
+        """Return the world points of a depth map's pixels; depth is z, not distance."""
+        return unproject(depth, self.cam2world, self.intrinsics)
+
+    def rays_at(
+        self, coordinates: Float[Tensor, "*batch point 2"]
+    ) -> Float[Tensor, "*batch point 3"]:
+        """Return rays through image points in camera axes, with z = 1."""
+        homogeneous = torch.cat([coordinates, torch.ones_like(coordinates[..., :1])], dim=-1)
+        return homogeneous @ torch.linalg.inv(self.intrinsics).mT
+
+    def resized(self, size: tuple[int, int]) -> "Camera":
+        """Return the camera of the image resized to (height, width)."""
+        return replace(self, size=size)
+
+    def cropped(self, top: int, left: int, size: tuple[int, int]) -> "Camera":
+        """Return the camera of a window of the image; a negative corner widens the view.
+
+        Args:
+            top: Row of the window's first pixel.
+            left: Column of the window's first pixel.
+            size: (height, width) of the window, in pixels.
+        """
+        (height, width), (new_height, new_width) = self.size, size
+        moved = self.intrinsics.clone()
+        moved[..., 0, :] *= width / new_width
+        moved[..., 1, :] *= height / new_height
+        moved[..., 0, 2] -= left / new_width
+        moved[..., 1, 2] -= top / new_height
+        return replace(self, intrinsics=moved, size=size)
 
 
 def project(
@@ -87,101 +162,3 @@ def from_pixels(
     height, width = size
     scale = torch.tensor([width, height, 1], device=intrinsics_px.device, dtype=intrinsics_px.dtype)
     return intrinsics_px / scale[:, None]
-
-
-def cross_matrix(vector: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
-    """The matrix [v]x with [v]x w = v x w."""
-    x, y, z = vector.unbind(-1)
-    zero = torch.zeros_like(x)
-    rows = [zero, -z, y, z, zero, -x, -y, x, zero]
-    return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
-
-
-def se3_exponential(twist: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch 4 4"]:
-    """The rigid motion of a twist (translation part rho first, then rotation vector theta).
-
-    Differentiable at zero. A camera is perturbed on the left: exp(twist) @ world2cam.
-    """
-    rho, theta = twist[..., :3], twist[..., 3:]
-    generator = torch.zeros(*twist.shape[:-1], 4, 4, device=twist.device, dtype=twist.dtype)
-    generator[..., :3, :3] = cross_matrix(theta)
-    generator[..., :3, 3] = rho
-    return torch.linalg.matrix_exp(generator)
-
-
-def twist_gradient(
-    world2cam: Float[Tensor, "*batch 4 4"], by_matrix: Float[Tensor, "*batch 4 4"]
-) -> Float[Tensor, "*batch 6"]:
-    """What a loss changes by with a twist to the left of a camera, at zero.
-
-    `by_matrix` is what it changes by with the numbers of `world2cam`. Of exp(twist) @ world2cam,
-    only the generator counts to first order.
-    """
-    by_generator = by_matrix @ world2cam.mT
-    skew = by_generator - by_generator.mT
-    turn = torch.stack([skew[..., 2, 1], skew[..., 0, 2], skew[..., 1, 0]], dim=-1)
-    return torch.cat([by_generator[..., :3, 3], turn], dim=-1)
-
-
-def rotation_angle(
-    first: Float[Tensor, "*batch 3 3"], second: Float[Tensor, "*batch 3 3"]
-) -> Float[Tensor, "*batch"]:
-    """The angle between two rotations, accurate near zero and near pi."""
-    relative = first.mT @ second
-    skew = torch.stack(
-        [
-            relative[..., 2, 1] - relative[..., 1, 2],
-            relative[..., 0, 2] - relative[..., 2, 0],
-            relative[..., 1, 0] - relative[..., 0, 1],
-        ],
-        dim=-1,
-    )
-    trace = relative.diagonal(dim1=-2, dim2=-1).sum(-1)
-    return torch.atan2(skew.norm(dim=-1), trace - 1)
-
-
-def look_at(
-    eye: Float[Tensor, "*batch 3"], target: Float[Tensor, "*batch 3"], down: Float[Tensor, "3"]
-) -> Float[Tensor, "*batch 4 4"]:
-    """The `cam2world` of a camera at `eye` that looks at `target`, its y axis near `down`.
-
-    Meaningless where the line of sight is parallel to `down`.
-    """
-    forward = torch.nn.functional.normalize(target - eye, dim=-1)
-    right = torch.nn.functional.normalize(
-        torch.linalg.cross(down.expand_as(forward), forward), dim=-1
-    )
-    cam2world = torch.zeros(*eye.shape[:-1], 4, 4, device=eye.device, dtype=eye.dtype)
-    cam2world[..., :3, 0] = right
-    cam2world[..., :3, 1] = torch.linalg.cross(forward, right)
-    cam2world[..., :3, 2] = forward
-    cam2world[..., :3, 3] = eye
-    cam2world[..., 3, 3] = 1
-    return cam2world
-
-
-def to_wxyz(rotation: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 4"]:
-    """The unit quaternion of a rotation, w >= 0; accurate for every angle.
-
-    The quaternion is the eigenvector, to the largest eigenvalue, of a symmetric matrix that is
-    linear in the rotation: no case distinctions, and a slightly wrong rotation gets the nearest.
-    """
-    (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = (row.unbind(-1) for row in rotation.unbind(-2))
-    rows = [
-        [xx + yy + zz, zy - yz, xz - zx, yx - xy],
-        [zy - yz, xx - yy - zz, xy + yx, xz + zx],
-        [xz - zx, xy + yx, yy - xx - zz, yz + zy],
-        [yx - xy, xz + zx, yz + zy, zz - xx - yy],
-    ]
-    symmetric = torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
-    wxyz = torch.linalg.eigh(symmetric).eigenvectors[..., -1]
-    return torch.where(wxyz[..., :1] < 0, -wxyz, wxyz)
-
-
-def from_wxyz(wxyz: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 3 3"]:
-    """The rotation of a quaternion, which need not be unit."""
-    w, x, y, z = torch.nn.functional.normalize(wxyz, dim=-1).unbind(-1)
-    vector = torch.stack([x, y, z], dim=-1)
-    cross = cross_matrix(vector)
-    identity = torch.eye(3, device=wxyz.device, dtype=wxyz.dtype)
-    return identity + 2 * w[..., None, None] * cross + 2 * cross @ cross

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.geometry.camera import cross_matrix
+from models.geometry.rigid import cross_matrix
 
 
 def fundamental_matrix(

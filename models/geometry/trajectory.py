@@ -11,8 +11,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.geometry.camera import cross_matrix, from_wxyz, invert, look_at, project, to_wxyz
+from models.geometry.camera import project
 from models.geometry.gaussians import Gaussians
+from models.geometry.rigid import (
+    cross_matrix,
+    from_wxyz,
+    invert,
+    look_at,
+    nearest_rotation,
+    to_wxyz,
+)
 
 ORBIT_DEG = 15.0  # a scene seen from two photos has no back: swing at most this far to each side,
 LEAST_ORBIT_DEG = 6.0  # at least this far,
@@ -151,7 +159,7 @@ def interpolate(
 def mean_camera(world2cam: Float[Tensor, "view 4 4"]) -> Float[Tensor, "4 4"]:
     """The `world2cam` in the middle: mean position, nearest rotation to the mean."""
     cam2world = invert(world2cam)
-    rotation = from_wxyz(to_wxyz(cam2world[:, :3, :3].mean(dim=0)))
+    rotation = nearest_rotation(cam2world[:, :3, :3].mean(dim=0))
     return invert(_rigid(rotation, cam2world[:, :3, 3].mean(dim=0)))
 
 

@@ -1,10 +1,31 @@
-"""The `Views` container, and resampling that changes images and intrinsics together."""
+"""Images with their cameras: one `View`, or `Views` of one size as the network takes them."""
 
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from models.geometry.camera import Camera
+
+
+@dataclass(frozen=True)
+class View:
+    """An image, RGB in [0, 1], and its camera, whose size is the image's.
+
+    Before poses are estimated the camera's `world2cam` is the identity and means nothing.
+    """
+
+    image: Float[Tensor, "3 height width"]
+    camera: Camera
+
+    def to(self, device: torch.device) -> "View":
+        """Copy to a device; the original is untouched."""
+        return View(self.image.to(device), self.camera.to(device))
+
+    def resized(self, size: tuple[int, int]) -> "View":
+        """Return the view resized to (height, width) by area-weighted averaging."""
+        return View(resize(self.image, size), self.camera.resized(size))
 
 
 @dataclass(frozen=True)

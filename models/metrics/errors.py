@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.geometry.camera import invert, rotation_angle
+from models.geometry.rigid import invert, rotation_angle
 
 FAILED_DEG = 180.0  # the error of a pose that was not found
 _WINDOW, _SIGMA = 11, 1.5  # of the Gaussian that SSIM weighs its neighborhoods with

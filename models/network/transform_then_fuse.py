@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from models.geometry.camera import camera_rays, to_wxyz
+from models.geometry.camera import camera_rays
+from models.geometry.rigid import to_wxyz
 from models.geometry.spherical_harmonics import turning_matrix
 
 SMALLEST, LARGEST = 0.05, 1.5  # standard deviations, in pixel widths plus heights

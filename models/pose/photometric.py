@@ -9,15 +9,9 @@ from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 from torch.nn import functional
 
-from models.geometry.camera import (
-    pixel_grid,
-    project,
-    se3_exponential,
-    to_pixels,
-    transform_points,
-    twist_gradient,
-)
+from models.geometry.camera import pixel_grid, project, to_pixels
 from models.geometry.gaussians import Gaussians
+from models.geometry.rigid import se3_exponential, transform_points, twist_gradient
 from models.geometry.views import resize
 from models.metrics.errors import Structure, structure_loss, structure_of
 from models.metrics.lpips import Lpips

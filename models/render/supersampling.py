@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from models.geometry.camera import transform_points
 from models.geometry.gaussians import Gaussians
+from models.geometry.rigid import transform_points
 from models.render import render
 
 SIGMA_PX = 0.5  # standard deviation of a Gaussian whose neighbors are one pixel away

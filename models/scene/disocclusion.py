@@ -7,9 +7,10 @@ Continuing the background there, coarsely, is closer to the truth than a black h
 import torch
 from torch.nn import functional
 
+from models.geometry.depth_map import DepthMap, contradicted, look_up
 from models.geometry.gaussians import Gaussians, join
 from models.geometry.views import resize
-from models.scene.fusion import PosedDepth, contradicted, look_up, splat
+from models.scene.fusion import splat
 
 # Behind edges the guess has two levels, a fine one close by and a coarse one further in: pixels of
 # the photo per Gaussian along each side, and how many Gaussians deep it reaches.
@@ -21,20 +22,19 @@ MARGIN = 0.25  # of the frame's size that is guessed on each side of it
 BLUR = 4  # cells over which colors around the frame are averaged
 
 
-def coarsen(view: PosedDepth, cell: int) -> PosedDepth:
+def coarsen(view: DepthMap, cell: int) -> DepthMap:
     """The view at one pixel per cell; of each cell, the farthest depth, without confidence."""
     height, width = view.depth.shape
     size = (height // cell, width // cell)
-    return PosedDepth(
+    return DepthMap(
         image=resize(view.image, size),
         depth=functional.adaptive_max_pool2d(view.depth[None], size)[0],
         confidence=view.depth.new_zeros(size),
-        intrinsics=view.intrinsics,
-        world2cam=view.world2cam,
+        camera=view.camera.resized(size),
     )
 
 
-def behind_edges(view: PosedDepth, others: list[PosedDepth], cell: int, reach: int) -> Gaussians:
+def behind_edges(view: DepthMap, others: list[DepthMap], cell: int, reach: int) -> Gaussians:
     """The background beside each depth edge, continued behind the foreground.
 
     It is a guess: where another photo sees past it, it is left out.
@@ -50,12 +50,11 @@ def behind_edges(view: PosedDepth, others: list[PosedDepth], cell: int, reach: i
     around = functional.unfold(padded, window).unflatten(1, (4, window * window))[0]
     background = (around[3] * DEEPER > deepest.flatten()).float()
     color = (around[:3] * background).sum(1) / background.sum(0)
-    hidden = PosedDepth(
+    hidden = DepthMap(
         image=color.unflatten(1, coarse.depth.shape),
         depth=deepest,
         confidence=coarse.confidence,
-        intrinsics=view.intrinsics,
-        world2cam=view.world2cam,
+        camera=coarse.camera,
     )
     keep = deepest > DEEPER * nearest
     for other in others:
@@ -63,7 +62,7 @@ def behind_edges(view: PosedDepth, others: list[PosedDepth], cell: int, reach: i
     return splat(hidden, keep, FOOTPRINT)
 
 
-def around_frame(view: PosedDepth, others: list[PosedDepth]) -> Gaussians:
+def around_frame(view: DepthMap, others: list[DepthMap]) -> Gaussians:
     """The borders of a photo continued outward, where no other photo looks."""
     coarse = coarsen(view, CELL)
     height, width = coarse.depth.shape
@@ -72,16 +71,11 @@ def around_frame(view: PosedDepth, others: list[PosedDepth]) -> Gaussians:
     image = functional.pad(coarse.image[None], pads, mode="replicate")[0]
     depth = functional.pad(coarse.depth[None], pads, mode="replicate")[0]
     blurred = functional.avg_pool2d(image, 2 * BLUR + 1, 1, BLUR, count_include_pad=False)
-    scale = torch.tensor([width / (width + 2 * columns), height / (height + 2 * rows), 1.0])
-    moved = view.intrinsics.clone()
-    moved[0, 2] += columns / width
-    moved[1, 2] += rows / height
-    wide = PosedDepth(
+    wide = DepthMap(
         image=blurred,
         depth=depth,
         confidence=torch.zeros_like(depth),
-        intrinsics=moved * scale.to(moved)[:, None],
-        world2cam=view.world2cam,
+        camera=coarse.camera.cropped(-rows, -columns, (height + 2 * rows, width + 2 * columns)),
     )
     keep = torch.ones_like(depth, dtype=torch.bool)
     keep[rows : rows + height, columns : columns + width] = False
@@ -91,7 +85,7 @@ def around_frame(view: PosedDepth, others: list[PosedDepth]) -> Gaussians:
     return splat(wide, keep, FOOTPRINT)
 
 
-def fill(views: list[PosedDepth]) -> Gaussians:
+def fill(views: list[DepthMap]) -> Gaussians:
     """Everything that is guessed, for all views of a scene."""
     parts = []
     for view in views:

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.scene.fusion import SURFACE, PosedDepth, look_up
+from models.geometry.depth_map import SAME_SURFACE, DepthMap, look_up
 from models.stereo.plane_sweep import box_mean
 
 SURE = 0.5  # confidence above which two views are believed to see one spot
@@ -17,7 +17,7 @@ CAUTION = 0.01  # weight of gain 1 and offset 0, against that of all spots toget
 ROUNDS = 8
 
 
-def even_out(views: list[PosedDepth]) -> list[PosedDepth]:
+def even_out(views: list[DepthMap]) -> list[DepthMap]:
     """Give every view the colors in which the first one shows what both see.
 
     A photo gets a gain and an offset per channel, fitted to the spots that it shares with those
@@ -34,11 +34,11 @@ def even_out(views: list[PosedDepth]) -> list[PosedDepth]:
     return evened
 
 
-def _shared_colors(view: PosedDepth, other: PosedDepth) -> Float[Tensor, "2 3 spot"]:
+def _shared_colors(view: DepthMap, other: DepthMap) -> Float[Tensor, "2 3 spot"]:
     """Colors, in this view and in the other, of surfaces that both are sure to see."""
     maps = [other.depth[None], other.confidence[None], box_mean(other.image[None], WINDOW)[0]]
     z, inside, there = look_up(view, other, torch.cat(maps))
-    same = inside & ((z - there[0]).abs() < SURFACE * there[0])
+    same = inside & ((z - there[0]).abs() < SAME_SURFACE * there[0])
     sure = (there[1] > SURE) & (view.confidence.flatten() > SURE)
     spots = (same & sure).nonzero()[:, 0]
     spots = spots[:: max(1, len(spots) // MOST)]

@@ -4,14 +4,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from models.geometry.camera import (
-    cross_matrix,
-    invert,
-    project,
-    se3_exponential,
-    to_pixels,
-    transform_points,
-)
+from models.geometry.camera import project, to_pixels
+from models.geometry.rigid import cross_matrix, invert, se3_exponential, transform_points
 from models.sfm.correspondences import Correspondences
 from models.sfm.two_view import RelativePose, explain
 

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from models.geometry.camera import se3_exponential
+from models.geometry.rigid import se3_exponential
 from models.sfm.two_view import (
     angle_between,
     epipolar_offsets,

@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.geometry.camera import rotation_angle, to_pixels
+from models.geometry.camera import to_pixels
+from models.geometry.rigid import rotation_angle
 from models.sfm.two_view import (
     EPIPOLAR_ERROR_PX,
     FEWEST,

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from models.features.matcher import Matcher
-from models.geometry.camera import invert, transform_points
+from models.geometry.rigid import invert, transform_points
 from models.sfm.bundle_adjustment import (
     LARGEST_PX,
     adjust,

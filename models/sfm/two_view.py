@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.features.matcher import NO_GUESSES, Guesses
-from models.geometry.camera import rotation_angle, to_pixels
+from models.geometry.camera import to_pixels
 from models.geometry.epipolar import fundamental_matrix
+from models.geometry.rigid import rotation_angle
 
 EPIPOLAR_ERROR_PX = 1.0  # at a working size of about 1000 pixels
 ENOUGH = 200  # inliers of a pose that is as good as it gets

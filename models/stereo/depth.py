@@ -7,9 +7,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from models.geometry.camera import camera_rays, invert, project, transform_points
+from models.geometry.camera import Camera, camera_rays, project
+from models.geometry.depth_map import DepthMap
+from models.geometry.rigid import invert, transform_points
 from models.geometry.views import resize
-from models.scene.fusion import PosedDepth
 from models.stereo.color_transfer import in_colors_of
 from models.stereo.features import compare_features
 from models.stereo.network import StereoNetwork
@@ -117,12 +118,11 @@ def estimate_depths(
         rest = [other for other in small if other is not this]
         swept.append(_sweep_view(this, rest, near_and_far, this.sightings[shown], known, steps))
     views = [
-        PosedDepth(
+        DepthMap(
             one.image,
             position_to_depth(one.match.position, one.inverse_depths, steps)[0],
             one.match.certainty[0],
-            matrix,
-            pose,
+            Camera(matrix, pose, (one.image.shape[-2], one.image.shape[-1])),
         )
         for one, matrix, pose in zip(swept, intrinsics, world2cam, strict=True)
     ]

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from models.scene.fusion import PosedDepth, look_up
+from models.geometry.depth_map import DepthMap, look_up
 
 SAME = 1.5  # steps between two views' depths at which agreement has fallen to 1/e
 HIDDEN = 0.2  # agreement where the other view has something in front
@@ -16,7 +16,7 @@ ROUNDS = 3
 
 
 def agreement(
-    view: PosedDepth, other: PosedDepth, step: float, hidden: float = HIDDEN
+    view: DepthMap, other: DepthMap, step: float, hidden: float = HIDDEN
 ) -> Float[Tensor, "height width"]:
     """How well the other view confirms each depth, in [0, 1]; `step` is a step's inverse depth.
 

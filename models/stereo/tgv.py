@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from models.scene.fusion import PosedDepth
+from models.geometry.depth_map import DepthMap
 from models.stereo.smoothing import agreement
 
 TRUST = 0.3  # cost of leaving a certain depth by one plane; a jump by one plane costs 1
@@ -44,8 +44,8 @@ class _Level:
 
 
 def settle(
-    views: list[PosedDepth], near_far: list[tuple[float, float]], planes: int
-) -> list[PosedDepth]:
+    views: list[DepthMap], near_far: list[tuple[float, float]], planes: int
+) -> list[DepthMap]:
     """Give the views depths that form surfaces, held by what is confident and confirmed.
 
     Args:

@@ -10,7 +10,7 @@ from torch import Tensor
 from models.data.augmentation import degrade
 from models.data.examples import ExampleBatch
 from models.data.procedural import WorldBatch
-from models.geometry.camera import invert
+from models.geometry.rigid import invert
 from models.training.losses import mean_distance, true_centers
 
 Unit = Literal["baseline", "distance"]

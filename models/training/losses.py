@@ -5,7 +5,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from models.data.procedural import FAR, WorldBatch
-from models.geometry.camera import invert, project, unproject
+from models.geometry.camera import project, unproject
+from models.geometry.rigid import invert
 from models.metrics.errors import structure_loss
 from models.network.noposplat import Prediction
 from models.render import render

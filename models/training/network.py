@@ -14,7 +14,7 @@ from torch import Tensor
 from models.data.augmentation import degrade
 from models.data.procedural import FAR, Textures, WorldBatch
 from models.data.variation import vary
-from models.geometry.camera import invert
+from models.geometry.rigid import invert
 from models.geometry.views import Views
 from models.metrics.errors import FAILED_POSE, PoseError, pose_auc, pose_error, psnr
 from models.network.noposplat import SMALL, NoPoSplat, NoPoSplatConfig, Prediction

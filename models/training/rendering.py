@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from models.data.procedural import Textures, WorldBatch, generate
-from models.geometry.camera import invert
 from models.geometry.gaussians import rescale
+from models.geometry.rigid import invert
 from models.geometry.views import Views
 from models.metrics.errors import psnr, ssim, structure_loss
 from models.metrics.lpips import Lpips

@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.data.procedural import WorldBatch
-from models.geometry.camera import invert, pixel_grid, project, se3_exponential, unproject
-from models.scene.fusion import PosedDepth
+from models.geometry.camera import Camera, pixel_grid, project, unproject
+from models.geometry.depth_map import DepthMap
+from models.geometry.rigid import invert, se3_exponential
 from models.stereo.color_transfer import in_colors_of
 from models.stereo.features import compare_features
 from models.stereo.network import StereoNetwork
@@ -227,9 +228,10 @@ def find_matches(
     pairs = count // 2
     identity = torch.eye(4, device=depth.device).expand(pairs, 4, 4)
     world2cam = torch.cat([identity, example.reference2source[:pairs]])
+    height, width = depth.shape[-2:]
     views = [
-        PosedDepth(*parts)
-        for parts in zip(
+        DepthMap(image, values, confidence, Camera(matrix, pose, (height, width)))
+        for image, values, confidence, matrix, pose in zip(
             example.reference, depth, found.certainty, example.reference_intrinsics, world2cam,
             strict=True,
         )

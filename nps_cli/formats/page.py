@@ -8,8 +8,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from models.geometry.camera import transform_points
 from models.geometry.gaussians import Gaussians
+from models.geometry.rigid import transform_points
 from models.geometry.trajectory import mean_camera, orbit_amplitude_deg, scene_center
 from models.render.constants import NEAR
 from nps_cli.formats.provenance import SceneCamera, guessed_camera

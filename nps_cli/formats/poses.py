@@ -76,7 +76,8 @@ def read_poses(path: Path) -> list[SceneCamera]:
 
 
 def _view(photo: "Photo", world2cam: "Tensor") -> dict[str, Any]:
-    from models.geometry.camera import invert, to_pixels, to_wxyz
+    from models.geometry.camera import to_pixels
+    from models.geometry.rigid import invert, to_wxyz
 
     intrinsics_px = to_pixels(photo.intrinsics.double().cpu(), (photo.height, photo.width))
     return {
@@ -95,7 +96,7 @@ def _view(photo: "Photo", world2cam: "Tensor") -> dict[str, Any]:
 def _pair(pair: "PairEvidence", world2cam: "Tensor") -> dict[str, Any]:
     from torch.nn.functional import normalize
 
-    from models.geometry.camera import invert, rotation_angle
+    from models.geometry.rigid import invert, rotation_angle
 
     first, second = world2cam[pair.first], world2cam[pair.second]
     rotation = rotation_angle(first[:3, :3], second[:3, :3])
@@ -116,7 +117,8 @@ def _pair(pair: "PairEvidence", world2cam: "Tensor") -> dict[str, Any]:
 def _camera(view: Any) -> SceneCamera:
     import torch
 
-    from models.geometry.camera import from_pixels, invert
+    from models.geometry.camera import from_pixels
+    from models.geometry.rigid import invert
 
     size = int(view["height"]), int(view["width"])
     if not all(1 <= side <= 1 << 16 for side in size):

@@ -11,7 +11,7 @@ import time
 import torch
 from render import pixel_aligned
 
-from models.geometry.camera import se3_exponential, twist_gradient
+from models.geometry.rigid import se3_exponential, twist_gradient
 from models.metrics.errors import structure_of
 from models.pose.photometric import Goal
 from models.render import render

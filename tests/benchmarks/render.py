@@ -16,8 +16,9 @@ from pathlib import Path
 
 import torch
 
-from models.geometry.camera import camera_rays, from_pixels, look_at
+from models.geometry.camera import camera_rays, from_pixels
 from models.geometry.gaussians import SH_DEGREE_0, Gaussians
+from models.geometry.rigid import look_at
 from models.render import render
 
 SOURCE = 256  # photos of this many pixels across give the Gaussians: one for every pixel

@@ -6,7 +6,7 @@ import torch
 from made_chunks import make_root
 from PIL import Image
 
-from models.geometry.camera import se3_exponential
+from models.geometry.rigid import se3_exponential
 from models.reconstruction import Reconstruction
 from models.weights import WeightsInfo
 from nps_cli.commands import evaluate as command

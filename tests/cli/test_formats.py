@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.geometry.camera import from_wxyz
 from models.geometry.gaussians import SH_DEGREE_0, Gaussians
+from models.geometry.rigid import from_wxyz
 from models.geometry.spherical_harmonics import real_harmonics
 from nps_cli.errors import NpsError
 from nps_cli.formats import SceneCamera, load_scene, read_cameras, save_scene

@@ -2,7 +2,7 @@
 
 import torch
 
-from models.geometry.camera import invert
+from models.geometry.rigid import invert
 from models.overview import look_from_outside, nearness, spread
 
 INTRINSICS = torch.tensor([[0.8, 0, 0.5], [0, 1.1, 0.5], [0, 0, 1]]).repeat(2, 1, 1)

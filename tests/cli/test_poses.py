@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.geometry.camera import from_wxyz, invert, se3_exponential
+from models.geometry.rigid import from_wxyz, invert, se3_exponential
 from models.weights import WeightsInfo
 from nps_cli.errors import NpsError
 from nps_cli.formats.poses import pose_document, read_poses, write_poses

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from models.geometry.camera import se3_exponential
+from models.geometry.rigid import se3_exponential
 from nps_cli.formats import SceneCamera, save_scene
 
 SMALL = ["--size", "48x32"]

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from models.geometry.camera import se3_exponential
 from models.geometry.gaussians import Gaussians
+from models.geometry.rigid import se3_exponential
 from models.geometry.trajectory import mean_camera, orbit_amplitude_deg, scene_center
 from nps_cli.formats import SceneCamera, load_scene, save_scene
 

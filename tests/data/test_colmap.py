@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.geometry.camera import from_wxyz, project
+from models.geometry.camera import project
+from models.geometry.rigid import from_wxyz
 from models.weights import WeightsInfo
 from nps_cli.errors import NpsError
 from nps_cli.formats.colmap import check_model, image_names, write_colmap

@@ -11,7 +11,8 @@ from models.data.examples import check_fov, collate, make_example, normalize_pos
 from models.data.sampling import Sample
 from models.data.scenes import Scene
 from models.data.settings import SETTINGS
-from models.geometry.camera import invert, project
+from models.geometry.camera import project
+from models.geometry.rigid import invert
 
 OWN = SETTINGS["own"]
 SAMPLE = Sample((2, 5), (3, 4, 2))

@@ -24,7 +24,8 @@ from models.data.chunks import open_chunk, write_chunks
 from models.data.folders import Reading, find_folders, read_folder
 from models.data.report import Report
 from models.data.scenes import decode, to_tensor
-from models.geometry.camera import invert, project
+from models.geometry.camera import project
+from models.geometry.rigid import invert
 
 
 def read(folder: Path, report: Report | None = None, **options):

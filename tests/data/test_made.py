@@ -12,7 +12,8 @@ from models.data.report import Report
 from models.data.scannet import load_scannet
 from models.data.settings import SETTINGS
 from models.data.stream import ExampleStream, open_source
-from models.geometry.camera import invert, project, to_pixels
+from models.geometry.camera import project, to_pixels
+from models.geometry.rigid import invert
 
 MAKING = toy_datasets.Making(scenes=2, frames=6, size=(36, 64), targets=2)
 

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from models.data.pairs import load_pairs, spread_over_scenes
-from models.geometry.camera import invert, se3_exponential
+from models.geometry.rigid import invert, se3_exponential
 
 WIDTH, HEIGHT = 24, 16
 K = [[30.0, 0, 13], [0, 20.0, 6], [0, 0, 1]]

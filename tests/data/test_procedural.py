@@ -21,14 +21,8 @@ from models.data.procedural.shapes import BOX, Shapes, Tiles, join, trace
 from models.data.procedural.worlds import KINDS
 from models.data.sheet import make_sheet
 from models.data.textures import load_panoramas, load_textures, noise_textures
-from models.geometry.camera import (
-    camera_rays,
-    invert,
-    project,
-    rotation_angle,
-    transform_points,
-    unproject,
-)
+from models.geometry.camera import camera_rays, project, unproject
+from models.geometry.rigid import invert, rotation_angle, transform_points
 
 SIZE = (64, 96)
 CPU = torch.device("cpu")

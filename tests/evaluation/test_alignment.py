@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from models.evaluation.pose_alignment import align_cameras, in_sight
-from models.geometry.camera import se3_exponential
+from models.geometry.rigid import se3_exponential
 from models.metrics.errors import psnr
 from models.metrics.lpips import Lpips
 from models.render import render

@@ -13,7 +13,7 @@ from models.data.chunks import open_chunk
 from models.data.report import Report
 from models.data.scenes import decode
 from models.data.settings import SETTINGS
-from models.geometry.camera import invert
+from models.geometry.rigid import invert
 
 OWN = SETTINGS["own"]
 

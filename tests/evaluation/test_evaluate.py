@@ -15,8 +15,9 @@ from models.data.pairs import PhotoPair, load_pairs
 from models.evaluation.evaluate import EvaluationConfig, Unusable, evaluate_pair, evaluate_pairs
 from models.evaluation.scores import ImageScore, PairScores, TargetScore
 from models.evaluation.summary import compare, summarize
-from models.geometry.camera import camera_rays, invert, se3_exponential, to_pixels, transform_points
+from models.geometry.camera import camera_rays, to_pixels
 from models.geometry.gaussians import SH_DEGREE_0, Gaussians, rescale
+from models.geometry.rigid import invert, se3_exponential, transform_points
 from models.metrics.errors import FAILED_DEG, PoseError, psnr
 from models.reconstruction import Reconstruction
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from models.geometry.camera import from_wxyz, se3_exponential, to_wxyz, twist_gradient
+from models.geometry.rigid import from_wxyz, se3_exponential, to_wxyz, twist_gradient
 
 
 def rotations(angle: float, count: int = 50) -> torch.Tensor:

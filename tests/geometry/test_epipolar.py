@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from models.geometry.camera import project, se3_exponential
+from models.geometry.camera import project
 from models.geometry.epipolar import epipolar_segments, fundamental_matrix
+from models.geometry.rigid import se3_exponential
 
 FIRST = torch.tensor([[0.8, 0, 0.5], [0, 1.1, 0.5], [0, 0, 1]])
 SECOND = torch.tensor([[1.2, 0, 0.45], [0, 1.6, 0.55], [0, 0, 1]])

@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
-from models.geometry.camera import invert, project, rotation_angle, se3_exponential
+from models.geometry.camera import project
 from models.geometry.gaussians import Gaussians
+from models.geometry.rigid import invert, rotation_angle, se3_exponential
 from models.geometry.trajectory import (
     Trajectory,
     dolly,

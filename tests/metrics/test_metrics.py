@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.geometry.camera import invert, se3_exponential
+from models.geometry.rigid import invert, se3_exponential
 from models.metrics.errors import FAILED_DEG, pose_auc, pose_error, psnr, ssim, structure_loss
 
 

@@ -3,7 +3,7 @@
 import torch
 from test_network import make_lively_network, make_views, take
 
-from models.geometry.camera import se3_exponential, transform_points
+from models.geometry.rigid import se3_exponential, transform_points
 from models.network.both_ways import fitted, reconstruct_in_every_order
 
 

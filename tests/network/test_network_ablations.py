@@ -7,7 +7,8 @@ import torch
 from scipy.special import sph_harm_y
 from test_network import TINY, make_views
 
-from models.geometry.camera import invert, project, se3_exponential
+from models.geometry.camera import project
+from models.geometry.rigid import invert, se3_exponential
 from models.geometry.spherical_harmonics import real_harmonics, turning_matrix
 from models.geometry.views import Views
 from models.network.heads import LinearHead

@@ -3,8 +3,9 @@ import math
 import pytest
 import torch
 
-from models.geometry.camera import invert, rotation_angle, se3_exponential, unproject
+from models.geometry.camera import unproject
 from models.geometry.gaussians import SH_DEGREE_0, Gaussians
+from models.geometry.rigid import invert, rotation_angle, se3_exponential
 from models.metrics.errors import pose_error, psnr
 from models.metrics.lpips import Lpips
 from models.pose.photometric import align_pose, pose_from_centers, thin

@@ -9,11 +9,13 @@ import torch
 from card_world import INTRINSICS, SIZE, photograph
 from PIL import Image
 
+from models.geometry.camera import Camera
+from models.geometry.depth_map import DepthMap
 from models.geometry.gaussians import Gaussians
 from models.geometry.views import resize
 from models.metrics.errors import psnr
 from models.render.supersampling import detail_needed, draw_averaged
-from models.scene.fusion import PosedDepth, splat
+from models.scene.fusion import splat
 from nps_cli.formats import save_scene
 
 
@@ -26,7 +28,7 @@ def photo() -> torch.Tensor:
 def scene(photo) -> Gaussians:
     """One Gaussian for every pixel of the photo."""
     depth = photograph(torch.eye(4))[1]
-    view = PosedDepth(photo, depth, torch.ones(SIZE), INTRINSICS, torch.eye(4))
+    view = DepthMap(photo, depth, torch.ones(SIZE), Camera(INTRINSICS, torch.eye(4), SIZE))
     return splat(view, torch.ones(SIZE, dtype=torch.bool))
 
 

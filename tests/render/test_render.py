@@ -8,8 +8,9 @@ import torch
 from scipy.special import sph_harm_y
 from torch import Tensor
 
-from models.geometry.camera import invert, project, rotation_angle, se3_exponential
+from models.geometry.camera import project
 from models.geometry.gaussians import SH_DEGREE_0, Gaussians, join, rescale
+from models.geometry.rigid import invert, rotation_angle, se3_exponential
 from models.render import Rendering, render
 
 SIZE = (33, 50)

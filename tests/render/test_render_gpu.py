@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.geometry.camera import se3_exponential
 from models.geometry.gaussians import Gaussians
+from models.geometry.rigid import se3_exponential
 from models.render import Rendering, render
 
 pytestmark = [

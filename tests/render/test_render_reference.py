@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.geometry.camera import se3_exponential, to_pixels
+from models.geometry.camera import to_pixels
 from models.geometry.gaussians import Gaussians
+from models.geometry.rigid import se3_exponential
 from models.render import Rendering, render
 
 SIZE = (40, 56)

@@ -5,21 +5,22 @@ from dataclasses import replace
 import torch
 from card_world import INTRINSICS, SIZE, photograph
 
-from models.geometry.camera import se3_exponential
+from models.geometry.camera import Camera
+from models.geometry.depth_map import DepthMap
+from models.geometry.rigid import se3_exponential
 from models.scene.exposure import even_out
-from models.scene.fusion import PosedDepth
 
 SECOND = se3_exponential(torch.tensor([-0.4, 0.05, 0.0, 0.0, -0.1, 0.0]))
 ELSEWHERE = se3_exponential(torch.tensor([0.0, 0.0, 0.0, 0.0, 2.5, 0.0]))
 GAIN, OFFSET = torch.tensor([0.8, 0.7, 0.9]), torch.tensor([0.05, 0.1, 0.0])
 
 
-def view(world2cam: torch.Tensor) -> PosedDepth:
+def view(world2cam: torch.Tensor) -> DepthMap:
     image, depth = photograph(world2cam)
-    return PosedDepth(image, depth, torch.ones(SIZE), INTRINSICS, world2cam)
+    return DepthMap(image, depth, torch.ones(SIZE), Camera(INTRINSICS, world2cam, SIZE))
 
 
-def darkened(posed: PosedDepth) -> PosedDepth:
+def darkened(posed: DepthMap) -> DepthMap:
     return replace(posed, image=posed.image * GAIN[:, None, None] + OFFSET[:, None, None])
 
 
@@ -42,5 +43,6 @@ def test_a_highlight_in_one_photo_does_not_change_the_rest():
 
 
 def test_photos_that_share_nothing_stay_as_they_are():
-    first, second = view(torch.eye(4)), replace(view(torch.eye(4)), world2cam=ELSEWHERE)
+    first, second = view(torch.eye(4)), view(torch.eye(4))
+    second = replace(second, camera=replace(second.camera, world2cam=ELSEWHERE))
     assert torch.equal(even_out([first, second])[1].image, second.image)

@@ -5,30 +5,25 @@ from dataclasses import replace
 import torch
 from card_world import CARD, INTRINSICS, SIZE, WALL, photograph
 
-from models.geometry.camera import camera_rays, se3_exponential
+from models.geometry.camera import Camera, camera_rays
+from models.geometry.depth_map import DepthMap, contradicted, photometric_agreement
 from models.geometry.gaussians import join
+from models.geometry.rigid import se3_exponential, to_wxyz
 from models.metrics.errors import psnr
 from models.render import render
 from models.scene.disocclusion import around_frame, behind_edges, fill
-from models.scene.fusion import (
-    PosedDepth,
-    contradicted,
-    frame_to_quaternion,
-    fuse,
-    photometric_agreement,
-    splat,
-)
+from models.scene.fusion import fuse, splat
 
 SECOND = se3_exponential(torch.tensor([-0.4, 0.05, 0.0, 0.0, -0.1, 0.0]))
 BETWEEN = se3_exponential(torch.tensor([-0.2, 0.02, 0.0, 0.0, -0.05, 0.0]))
 
 
-def view(world2cam: torch.Tensor) -> PosedDepth:
+def view(world2cam: torch.Tensor) -> DepthMap:
     image, depth = photograph(world2cam)
-    return PosedDepth(image, depth, torch.ones_like(depth), INTRINSICS, world2cam)
+    return DepthMap(image, depth, torch.ones_like(depth), Camera(INTRINSICS, world2cam, SIZE))
 
 
-def everything(posed: PosedDepth) -> torch.Tensor:
+def everything(posed: DepthMap) -> torch.Tensor:
     return torch.ones_like(posed.depth, dtype=torch.bool)
 
 
@@ -72,7 +67,7 @@ def test_gaussians_lie_in_a_slanted_surface():
 def test_quaternions_are_those_of_the_rotation():
     for twist in torch.randn(20, 3) * 3:
         frame = se3_exponential(torch.cat([torch.zeros(3), twist]))[:3, :3]
-        w, x, y, z = frame_to_quaternion(frame[None])[0]
+        w, x, y, z = to_wxyz(frame[None])[0]
         first_column = torch.stack(
             [1 - 2 * (y * y + z * z), 2 * (x * y + w * z), 2 * (x * z - w * y)]
         )

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from models.geometry.camera import invert, project, rotation_angle, se3_exponential
+from models.geometry.camera import project
+from models.geometry.rigid import invert, rotation_angle, se3_exponential
 from models.sfm.bundle_adjustment import adjust, agrees, link, triangulate_tracks
 from models.sfm.two_view import RelativePose
 

@@ -9,7 +9,8 @@ from card_world import HALF_CARD, photograph
 from torch import Tensor
 
 from models.features.matcher import NO_GUESSES, Guesses
-from models.geometry.camera import project, rotation_angle, se3_exponential
+from models.geometry.camera import project
+from models.geometry.rigid import rotation_angle, se3_exponential
 from models.sfm.affine_matches import align, with_rims
 from models.sfm.correspondences import Correspondences
 from models.sfm.hypotheses import agreement, choose

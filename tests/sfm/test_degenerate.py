@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from models.features.matcher import NO_GUESSES, Features, Guesses
-from models.geometry.camera import project, rotation_angle, se3_exponential
+from models.geometry.camera import project
+from models.geometry.rigid import rotation_angle, se3_exponential
 from models.sfm.contender import Contender, find_contender
 from models.sfm.degeneracy import (
     Doubts,

@@ -6,7 +6,8 @@ from card_world import INTRINSICS as OFF_CENTER
 from torch import Tensor
 
 from models.features.matcher import NO_GUESSES, Features, Guesses
-from models.geometry.camera import project, se3_exponential
+from models.geometry.camera import project
+from models.geometry.rigid import se3_exponential
 from models.sfm.correspondences import Correspondences
 from models.sfm.focal_length import (
     GUESS_SPREAD,

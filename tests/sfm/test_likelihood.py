@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from models.features.matcher import NO_GUESSES, Guesses
-from models.geometry.camera import project, se3_exponential
+from models.geometry.camera import project
+from models.geometry.rigid import se3_exponential
 from models.sfm.contender import Contender
 from models.sfm.degeneracy import flat_twin
 from models.sfm.hypotheses import choose

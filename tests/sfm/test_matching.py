@@ -7,7 +7,7 @@ from card_world import CARD, INTRINSICS, SIZE, WALL, photograph
 from models.features.aliked_lightglue import LearnedMatcher
 from models.features.matcher import NO_GUESSES, Features, Guesses
 from models.features.sift import SiftMatcher
-from models.geometry.camera import invert, rotation_angle, se3_exponential
+from models.geometry.rigid import invert, rotation_angle, se3_exponential
 from models.sfm.correspondences import ENOUGH, correspond
 from models.sfm.two_view import (
     absolute_pose,

@@ -3,7 +3,8 @@
 import torch
 from card_world import CARD, HALF_CARD, INTRINSICS, SIZE, WALL, photograph
 
-from models.geometry.camera import pixel_grid, se3_exponential
+from models.geometry.camera import pixel_grid
+from models.geometry.rigid import se3_exponential
 from models.stereo.depth import estimate_depths
 from models.stereo.network import StereoConfig, StereoNetwork
 from models.stereo.prior import PENALTY, SurfacePrior, penalty, span_surface

@@ -3,7 +3,7 @@
 import torch
 from card_world import CARD, INTRINSICS, SIZE, WALL, photograph
 
-from models.geometry.camera import se3_exponential
+from models.geometry.rigid import se3_exponential
 from models.stereo.depth import estimate_depths, upsample_guided
 from models.stereo.network import StereoConfig, StereoNetwork
 from models.stereo.plane_sweep import (

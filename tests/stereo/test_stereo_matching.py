@@ -3,7 +3,7 @@
 import torch
 from card_world import CARD, INTRINSICS, SIZE, WALL, photograph
 
-from models.geometry.camera import se3_exponential
+from models.geometry.rigid import se3_exponential
 from models.stereo.color_transfer import LENIENCE, NOISE, UNKNOWN, in_colors_of
 from models.stereo.features import MatchingFeatures, compare_features
 from models.stereo.plane_sweep import Comparison, inverse_depth_planes

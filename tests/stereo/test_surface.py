@@ -3,8 +3,9 @@
 import torch
 from card_world import CARD, INTRINSICS, SIZE, WALL, photograph
 
-from models.geometry.camera import se3_exponential
-from models.scene.fusion import PosedDepth, look_up
+from models.geometry.camera import Camera
+from models.geometry.depth_map import DepthMap, look_up
+from models.geometry.rigid import se3_exponential
 from models.stereo.tgv import decide, piecewise_affine, settle
 
 NEAR_FAR, PLANES = (1.0, 8.0), 64
@@ -54,7 +55,7 @@ def test_two_noisy_views_of_a_card_before_a_wall_become_smooth_and_keep_its_outl
         image, depth = photograph(world2cam)
         noise = step * torch.randn(depth.shape, generator=generator)
         noisy = 1 / (1 / depth + noise).clamp(min=0.05)
-        views.append(PosedDepth(image, noisy, torch.ones(SIZE), INTRINSICS, world2cam))
+        views.append(DepthMap(image, noisy, torch.ones(SIZE), Camera(INTRINSICS, world2cam, SIZE)))
         truths.append(depth)
     settled = settle(views, [NEAR_FAR] * 2, PLANES)
     for view, noisy, truth in zip(settled, views, truths, strict=True):
@@ -87,7 +88,7 @@ def test_what_hides_behind_another_views_foreground_is_not_taken_for_measured(mo
 
     monkeypatch.setattr("models.stereo.tgv.piecewise_affine", piecewise)
     first, second = (
-        PosedDepth(image, depth, torch.ones(SIZE), INTRINSICS, world2cam)
+        DepthMap(image, depth, torch.ones(SIZE), Camera(INTRINSICS, world2cam, SIZE))
         for world2cam in (torch.eye(4), SECOND)
         for image, depth in [photograph(world2cam)]
     )

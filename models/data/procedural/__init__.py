@@ -15,7 +15,7 @@ from models.data.procedural.photograph import Looks, photograph
 from models.data.procedural.random import Dice
 from models.data.procedural.shapes import FAR
 from models.data.procedural.worlds import SHARES, build
-from models.geometry.camera import invert
+from models.geometry.rigid import invert
 
 __all__ = ["FAR", "Assets", "Textures", "WorldBatch", "generate"]
 

@@ -9,7 +9,8 @@ from torch import Tensor
 from models.data.procedural.random import Dice
 from models.data.procedural.scenes import Scenes
 from models.data.procedural.shapes import FAR, Shapes, Tiles, distance_bound, trace
-from models.geometry.camera import camera_rays, invert, look_at, project, unproject
+from models.geometry.camera import camera_rays, project, unproject
+from models.geometry.rigid import invert, look_at
 
 _PROBE = (9, 9)  # rays of a quick look around
 _CANDIDATES = 6

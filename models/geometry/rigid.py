@@ -1,0 +1,129 @@
+"""Rigid motions (SE(3)) as 4x4 matrices, and rotations as matrices and quaternions."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def invert(transform: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 4 4"]:
+    """Invert rigid motions exactly (transpose, no linear solve)."""
+    rotation = transform[..., :3, :3].mT
+    inverse = transform.clone()
+    inverse[..., :3, :3] = rotation
+    inverse[..., :3, 3] = -(rotation @ transform[..., :3, 3:])[..., 0]
+    return inverse
+
+
+def transform_points(
+    points: Float[Tensor, "*batch point 3"], transform: Float[Tensor, "*batch 4 4"]
+) -> Float[Tensor, "*batch point 3"]:
+    """Apply rigid motions to points."""
+    return points @ transform[..., :3, :3].mT + transform[..., None, :3, 3]
+
+
+def cross_matrix(vector: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """The matrix [v]x with [v]x w = v x w."""
+    x, y, z = vector.unbind(-1)
+    zero = torch.zeros_like(x)
+    rows = [zero, -z, y, z, zero, -x, -y, x, zero]
+    return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
+
+
+def se3_exponential(twist: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch 4 4"]:
+    """The rigid motion of a twist (translation part rho first, then rotation vector theta).
+
+    Differentiable at zero. A camera is perturbed on the left: exp(twist) @ world2cam.
+    """
+    rho, theta = twist[..., :3], twist[..., 3:]
+    generator = torch.zeros(*twist.shape[:-1], 4, 4, device=twist.device, dtype=twist.dtype)
+    generator[..., :3, :3] = cross_matrix(theta)
+    generator[..., :3, 3] = rho
+    return torch.linalg.matrix_exp(generator)
+
+
+def twist_gradient(
+    world2cam: Float[Tensor, "*batch 4 4"], by_matrix: Float[Tensor, "*batch 4 4"]
+) -> Float[Tensor, "*batch 6"]:
+    """What a loss changes by with a twist to the left of a camera, at zero.
+
+    `by_matrix` is what it changes by with the numbers of `world2cam`. Of exp(twist) @ world2cam,
+    only the generator counts to first order.
+    """
+    by_generator = by_matrix @ world2cam.mT
+    skew = by_generator - by_generator.mT
+    turn = torch.stack([skew[..., 2, 1], skew[..., 0, 2], skew[..., 1, 0]], dim=-1)
+    return torch.cat([by_generator[..., :3, 3], turn], dim=-1)
+
+
+def rotation_angle(
+    first: Float[Tensor, "*batch 3 3"], second: Float[Tensor, "*batch 3 3"]
+) -> Float[Tensor, "*batch"]:
+    """The angle between two rotations, accurate near zero and near pi."""
+    relative = first.mT @ second
+    skew = torch.stack(
+        [
+            relative[..., 2, 1] - relative[..., 1, 2],
+            relative[..., 0, 2] - relative[..., 2, 0],
+            relative[..., 1, 0] - relative[..., 0, 1],
+        ],
+        dim=-1,
+    )
+    trace = relative.diagonal(dim1=-2, dim2=-1).sum(-1)
+    return torch.atan2(skew.norm(dim=-1), trace - 1)
+
+
+def look_at(
+    eye: Float[Tensor, "*batch 3"], target: Float[Tensor, "*batch 3"], down: Float[Tensor, "3"]
+) -> Float[Tensor, "*batch 4 4"]:
+    """The `cam2world` of a camera at `eye` that looks at `target`, its y axis near `down`.
+
+    Meaningless where the line of sight is parallel to `down`.
+    """
+    forward = torch.nn.functional.normalize(target - eye, dim=-1)
+    right = torch.nn.functional.normalize(
+        torch.linalg.cross(down.expand_as(forward), forward), dim=-1
+    )
+    cam2world = torch.zeros(*eye.shape[:-1], 4, 4, device=eye.device, dtype=eye.dtype)
+    cam2world[..., :3, 0] = right
+    cam2world[..., :3, 1] = torch.linalg.cross(forward, right)
+    cam2world[..., :3, 2] = forward
+    cam2world[..., :3, 3] = eye
+    cam2world[..., 3, 3] = 1
+    return cam2world
+
+
+def to_wxyz(rotation: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 4"]:
+    """Return the unit quaternions of rotations, w >= 0; accurate for every angle.
+
+    Of the four ways to compute it, each takes the one that divides by the largest component
+    (Shepperd, "Quaternion from rotation matrix", 1978).
+    """
+    (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = (row.unbind(-1) for row in rotation.unbind(-2))
+    rows = [
+        [1 + xx + yy + zz, zy - yz, xz - zx, yx - xy],
+        [zy - yz, 1 + xx - yy - zz, xy + yx, xz + zx],
+        [xz - zx, xy + yx, 1 - xx + yy - zz, yz + zy],
+        [yx - xy, xz + zx, yz + zy, 1 - xx - yy + zz],
+    ]
+    candidates = torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
+    largest = candidates.diagonal(dim1=-2, dim2=-1).argmax(-1)
+    index = largest[..., None, None].expand(*largest.shape, 1, 4)
+    wxyz = torch.nn.functional.normalize(candidates.gather(-2, index)[..., 0, :], dim=-1)
+    return torch.where(wxyz[..., :1] < 0, -wxyz, wxyz)
+
+
+def from_wxyz(wxyz: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 3 3"]:
+    """The rotation of a quaternion, which need not be unit."""
+    w, x, y, z = torch.nn.functional.normalize(wxyz, dim=-1).unbind(-1)
+    vector = torch.stack([x, y, z], dim=-1)
+    cross = cross_matrix(vector)
+    identity = torch.eye(3, device=wxyz.device, dtype=wxyz.dtype)
+    return identity + 2 * w[..., None, None] * cross + 2 * cross @ cross
+
+
+def nearest_rotation(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """Return the rotations nearest to matrices in the Frobenius norm (orthogonal Procrustes)."""
+    left, _, right = torch.linalg.svd(matrix)
+    sign = torch.ones_like(matrix[..., 0])
+    sign[..., 2] = torch.linalg.det(left @ right)
+    return left * sign[..., None, :] @ right
