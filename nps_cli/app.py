@@ -30,7 +30,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        console.emit(f"nps {__version__}")
+        console.print_result(f"nps {__version__}")
         raise typer.Exit
 
 
@@ -59,5 +59,5 @@ def main(argv: list[str] | None = None) -> None:
     try:
         app(argv, prog_name="nps")
     except NpsError as error:
-        console.fail(str(error), error.hint)
+        console.error(str(error), error.hint)
         sys.exit(1)

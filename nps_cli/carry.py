@@ -110,18 +110,18 @@ def main(argv: list[str] | None = None) -> None:
     try:
         if asked.command == "home":
             for file in home(asked.folders, asked.run):
-                console.say(f"{file}: {file.stat().st_size / 2**20:.1f} MiB, as it was cut")
+                console.info(f"{file}: {file.stat().st_size / 2**20:.1f} MiB, as it was cut")
             return
         loads = pack(
             asked.target, asked.run, asked.settings.split(), asked.textures, asked.panoramas,
             asked.meshes, asked.wheels, asked.limit,
         )  # fmt: skip
     except (OSError, ValueError) as error:
-        console.fail(str(error), "`python -m nps_cli.carry --help` says what it takes.")
+        console.error(str(error), "`python -m nps_cli.carry --help` says what it takes.")
         raise SystemExit(1) from error
     for load in loads:
         size = sum(path.stat().st_size for path in load.iterdir()) / 2**20
-        console.say(f"{load}: {len(list(load.iterdir()))} files, {size:.1f} MiB")
+        console.info(f"{load}: {len(list(load.iterdir()))} files, {size:.1f} MiB")
 
 
 if __name__ == "__main__":

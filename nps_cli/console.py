@@ -1,4 +1,4 @@
-"""Results go to stdout, all else to stderr; rich only where a person is watching."""
+"""Write results to stdout and all else to stderr; rich only where a person is watching."""
 
 import json
 import sys
@@ -9,7 +9,7 @@ from enum import IntEnum
 
 
 class Verbosity(IntEnum):
-    """How much goes to stderr. Errors always do."""
+    """Amount of text on stderr. Errors are always written."""
 
     quiet = 0
     normal = 1
@@ -20,47 +20,47 @@ _verbosity = Verbosity.normal
 
 
 def set_verbosity(*, quiet: bool = False, verbose: bool = False) -> None:
-    """Set how much the functions below say, for the rest of this run."""
+    """Set the verbosity of the functions below, for the rest of this run."""
     global _verbosity
     _verbosity = Verbosity.quiet if quiet else Verbosity.verbose if verbose else Verbosity.normal
 
 
-def emit(text: str) -> None:
+def print_result(text: str) -> None:
     """Write a result to stdout."""
     print(text, flush=True)
 
 
-def emit_json(document: object) -> None:
-    """Write a result to stdout as JSON; NaN and infinity are errors, not output."""
-    emit(json.dumps(document, indent=2, allow_nan=False))
+def print_json(document: object) -> None:
+    """Write a result to stdout as JSON; raise ValueError for NaN and infinity."""
+    print_result(json.dumps(document, indent=2, allow_nan=False))
 
 
-def say(text: str) -> None:
-    """Tell a person something on stderr."""
+def info(text: str) -> None:
+    """Write a message to stderr, unless --quiet."""
     if _verbosity >= Verbosity.normal:
         _to_stderr(text)
 
 
-def detail(text: str) -> None:
-    """Tell a person who asked for more (--verbose) something on stderr."""
+def debug(text: str) -> None:
+    """Write a message to stderr, only with --verbose."""
     if _verbosity >= Verbosity.verbose:
         _to_stderr(text)
 
 
-def warn(text: str) -> None:
-    """Tell a person what may be wrong with the result."""
+def warning(text: str) -> None:
+    """Write a warning to stderr, unless --quiet."""
     if _verbosity >= Verbosity.normal:
         _to_stderr(text, label="warning: ", style="bold yellow")
 
 
-def fail(message: str, hint: str) -> None:
-    """Tell a person why nothing was done, and what to try; even with --quiet."""
+def error(message: str, hint: str) -> None:
+    """Write an error, and what to try instead, to stderr; even with --quiet."""
     _to_stderr(message, label="error: ", style="bold red")
     _to_stderr(hint, label=" hint: ", style="dim")
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Write a result to stdout as a table: boxed for a person, aligned columns for a pipe."""
+    """Write a result to stdout as a table: boxed on a terminal, aligned columns in a pipe."""
     cells = [[printable(str(cell)) for cell in row] for row in rows]
     if sys.stdout.isatty():
         from rich.console import Console
@@ -74,14 +74,16 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
         return
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
     if title:
-        emit(title)
+        print_result(title)
     for row in [list(columns), *cells]:
-        emit("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        print_result(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        )
 
 
 @contextmanager
 def stages() -> Iterator[Callable[[str], None]]:
-    """Show which stage of a run is under way: call the result with a few words as each begins.
+    """Show the current stage of a run: call the result with its name as each begins.
 
     A spinner on a terminal; with --verbose also one line per finished stage with its duration.
     """
@@ -90,7 +92,7 @@ def stages() -> Iterator[Callable[[str], None]]:
     def enter(stage: str) -> None:
         nonlocal current, began
         if current:
-            detail(f"{time.perf_counter() - began:7.2f} s  {current}")
+            debug(f"{time.perf_counter() - began:7.2f} s  {current}")
         current, began = stage, time.perf_counter()
         show(stage)
 
@@ -100,8 +102,8 @@ def stages() -> Iterator[Callable[[str], None]]:
 
 
 @contextmanager
-def counted(label: str, total: int) -> Iterator[Callable[[], None]]:
-    """Show a bar while `total` things are done: call the result after each."""
+def progress(label: str, total: int) -> Iterator[Callable[[], None]]:
+    """Show a progress bar of `total` steps on a terminal: call the result after each."""
     if not _is_watched():
         yield lambda: None
         return
@@ -111,9 +113,9 @@ def counted(label: str, total: int) -> Iterator[Callable[[], None]]:
 
     # The time left is estimated from the last ten minutes: one thing may take half a minute.
     terminal = Console(stderr=True)
-    with Progress(console=terminal, transient=True, speed_estimate_period=600) as progress:
-        task = progress.add_task(escape(label), total=total)
-        yield lambda: progress.advance(task)
+    with Progress(console=terminal, transient=True, speed_estimate_period=600) as bar:
+        task = bar.add_task(escape(label), total=total)
+        yield lambda: bar.advance(task)
 
 
 @contextmanager
@@ -129,7 +131,7 @@ def _spinner() -> Iterator[Callable[[str], None]]:
 
 
 def printable(text: str) -> str:
-    """The text with what could steer a terminal, or cannot be encoded, made visible instead."""
+    """Replace control characters and what cannot be encoded by U+FFFD, as for a terminal."""
     return "".join(
         character if character.isprintable() or character in "\n\t" else "\N{REPLACEMENT CHARACTER}"
         for character in text

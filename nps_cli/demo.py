@@ -49,7 +49,7 @@ def demo(arguments: list[str]) -> None:
     except SystemExit as exit:
         code = exit.code
     if code in (0, 3, None):
-        console.say(
+        console.info(
             f"\nThe scene, the video and the poses are in {FOLDER.resolve()}. Try next:\n"
             '  make demo PHOTOS="a.jpg b.jpg"      your own photos of one place\n'
             f"  .venv/bin/nps render {scene} --path interpolate -o {FOLDER / 'between.mp4'}\n"

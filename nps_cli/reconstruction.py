@@ -74,7 +74,7 @@ def reconstruct_photos(
         photos = load_photos(paths, given)
         _check_differ(photos)
         for photo in photos:
-            console.say(_provenance(photo))
+            console.info(_provenance(photo))
         stage("loading weights")
         import torch
 
@@ -84,7 +84,7 @@ def reconstruct_photos(
 
         where = pick_device(choice.device)
         network, info = open_network(choice.weights, where, len(photos), choice.precision)
-        console.say(f"weights: {info.name} (sha256 {info.sha256[:12]})")
+        console.info(f"weights: {info.name} (sha256 {info.sha256[:12]})")
         lpips = find_lpips() if align else None
         reconstruction = reconstruct(
             [photo.image.to(where) for photo in photos],
@@ -104,7 +104,7 @@ def reconstruct_photos(
         )
     photos = _with_estimates(photos, reconstruction)
     for problem in reconstruction.problems:
-        console.warn(problem)
+        console.warning(problem)
     return Result(photos, reconstruction, info, time.perf_counter() - began)
 
 
@@ -129,7 +129,7 @@ def _with_estimates(photos: "list[Photo]", reconstruction: "Reconstruction") -> 
     known = list(photos)
     for view in focal.views:
         known[view] = replace(photos[view], intrinsics=applied[view], intrinsics_source="estimated")
-        console.say(
+        console.info(
             f"{known[view].name}: focal length {known[view].intrinsics_note} "
             f"(give or take {focal.spread:.0%})"
         )
@@ -232,7 +232,7 @@ def open_refinement(device: "torch.device") -> "Refinement | None":
         learned = LearnedMatcher(device, device.type == "cpu" and cpu_multiplies_bfloat16())
         return Refinement([SiftMatcher(), learned], stereo.to(device))
     except FileNotFoundError as error:
-        console.warn(f"no refinement: {error} (see `nps doctor`)")
+        console.warning(f"no refinement: {error} (see `nps doctor`)")
         return None
 
 

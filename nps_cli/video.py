@@ -143,7 +143,7 @@ def _draw(
     poses, intrinsics = path.world2cam.to(gaussians.means), path.intrinsics.to(gaussians.means)
     near, far = depth_range(transform_points(gaussians.means, poses[0])[:, 2])
     detail = detail_needed(gaussians, poses[0], intrinsics[0], size)
-    with torch.inference_mode(), console.counted("drawing", len(poses)) as advance:
+    with torch.inference_mode(), console.progress("drawing", len(poses)) as advance:
         for world2cam, camera in zip(poses, intrinsics, strict=True):
             if depth:
                 drawn = render(gaussians, world2cam, camera, size)

@@ -76,8 +76,8 @@ def make(
             )
         except ValueError as error:
             raise NpsError(str(error), hint=_OTHER) from error
-    console.say(f"wrote {out}")
-    console.say(f"next: nps data check {options.quoted(out)}")
+    console.info(f"wrote {out}")
+    console.info(f"next: nps data check {options.quoted(out)}")
 
 
 @data.command()
@@ -124,7 +124,7 @@ def sheet(
         for each in shown
     ]
     console.print_table("", ("world", "overlap", "baseline over depth", "degrees turned"), rows)
-    console.say(f"wrote {out}: two photos, depth of the first, what the second shows of it")
+    console.info(f"wrote {out}: two photos, depth of the first, what the second shows of it")
 
 
 @data.command()
@@ -210,8 +210,8 @@ def convert(
         with whole_file(out / INDEX, force=True) as index:
             index.write_text(dumps(choose_tests(frames, gap), indent=1) + "\n", encoding="utf-8")
     _warn(report)
-    console.say(f"wrote {written} of {len(found)} scenes to {out / stage}")
-    console.say(f"next: nps data check {options.quoted(out)}")
+    console.info(f"wrote {written} of {len(found)} scenes to {out / stage}")
+    console.info(f"next: nps data check {options.quoted(out)}")
 
 
 @data.command()
@@ -256,9 +256,9 @@ def check(
                 str(error), hint="`nps data check --help` says what it takes."
             ) from error
     if json:
-        console.emit_json(report.to_dict())
+        console.print_json(report.to_dict())
     else:
-        console.emit("\n".join(report.lines()))
+        console.print_result("\n".join(report.lines()))
     if report.skipped:
         raise typer.Exit(EXIT_UNTRUSTED)
 
@@ -281,7 +281,7 @@ def _find(folders: list[Path], exclude: Path | None) -> "list[PosedFolder]":
 def _read(found: "list[PosedFolder]", report: "Report", reading: "Reading") -> "Iterator[Scene]":
     from models.data.folders import read_folder
 
-    with console.counted("converting", len(found)) as advance:
+    with console.progress("converting", len(found)) as advance:
         for folder in found:
             try:
                 yield read_folder(folder, report, reading)
@@ -300,7 +300,7 @@ def _counted(scenes: "Iterator[Scene]", frames: dict[str, int]) -> "Iterator[Sce
 def _warn(report: "Report") -> None:
     if report.skipped or report.notes:
         for line in report.lines():
-            console.warn(line)
+            console.warning(line)
 
 
 def _steps(

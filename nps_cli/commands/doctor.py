@@ -45,17 +45,17 @@ def doctor(json: options.Json = False) -> None:
         checks = [check for group in GROUPS for check in group()]
     broken = [check for check in checks if check.needed and not check.works]
     if json:
-        console.emit_json({"works": not broken, "checks": [asdict(check) for check in checks]})
+        console.print_json({"works": not broken, "checks": [asdict(check) for check in checks]})
     else:
         rows = [("yes" if check.works else "no", check.name, check.found) for check in checks]
         console.print_table("", ("works", "what", "found"), rows)
     for check in checks:
         if not check.works and check.hint:
-            console.say(f"{check.name}: {check.hint}")
+            console.info(f"{check.name}: {check.hint}")
     if broken:
-        console.say(f"nps cannot do its main job here: see {broken[0].name}")
+        console.info(f"nps cannot do its main job here: see {broken[0].name}")
         raise typer.Exit(1)
-    console.say("nps can turn photos into a scene here; try: nps reconstruct a.jpg b.jpg -o s.ply")
+    console.info("nps can turn photos into a scene here; try: nps reconstruct a.jpg b.jpg -o s.ply")
 
 
 def _packages() -> Iterator[Check]:

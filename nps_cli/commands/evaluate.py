@@ -203,7 +203,7 @@ def evaluate(
     if unfinished is not None:
         shutil.rmtree(unfinished, ignore_errors=True)
     if save is not None:
-        console.say(f"wrote {save}")
+        console.info(f"wrote {save}")
     if all(score.failure is not None for score in evaluation.scores):
         raise typer.Exit(EXIT_UNTRUSTED)
 
@@ -250,11 +250,11 @@ def _show(
         with whole_file(out, force=force) as path:
             path.write_text(text, encoding="utf-8")
     if json:
-        console.emit_json(write_document(evaluation))
+        console.print_json(write_document(evaluation))
     else:
         shown = [tables.overview(summarize(evaluation.scores), pose=pose, views=views)]
         for table in shown + (tables.details(evaluation) if details else []):
             console.print_table(table.title, table.columns, table.rows)
-    console.say(tables.used(evaluation))
+    console.info(tables.used(evaluation))
     if out is not None:
-        console.say(f"wrote {out}")
+        console.info(f"wrote {out}")

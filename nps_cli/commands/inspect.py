@@ -20,13 +20,13 @@ def inspect(
     """Show what nps knows about photos and scenes."""
     facts = [_facts(file) for file in files]
     if json:
-        console.emit_json(facts)
+        console.print_json(facts)
     else:
         _show_photos([entry for entry in facts if entry.get("kind") == "photo"])
         _show_scenes([entry for entry in facts if entry.get("kind") == "scene"])
         for entry in facts:
             if "error" in entry:
-                console.fail(entry["error"], entry["hint"])
+                console.error(entry["error"], entry["hint"])
     if any("error" in entry for entry in facts):
         raise typer.Exit(1)
 

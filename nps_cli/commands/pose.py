@@ -98,7 +98,7 @@ def pose(
     if method is Method.matches:
         _check_matched(result)
     _write(result, photos, out, format, plot, json, force)
-    console.say(f"next: nps reconstruct {options.quoted(*photos)} -o scene.ply")
+    console.info(f"next: nps reconstruct {options.quoted(*photos)} -o scene.ply")
     if result.reconstruction.problems:
         raise typer.Exit(EXIT_UNTRUSTED)
 
@@ -150,7 +150,7 @@ def _write(
     if format is Format.nerfstudio:
         shown = transforms(document, file_paths(photos, None if out == STDOUT else out))
     if json or out == STDOUT:
-        console.emit_json(document if json else shown)
+        console.print_json(document if json else shown)
     if format is Format.colmap:
         names = image_names(photos)
         write_colmap(document, names, result.photos, result.reconstruction, out, force=force)
@@ -160,10 +160,10 @@ def _write(
         write_plot(document, result.photos, result.reconstruction, plot, force=force)
     for written in (out, plot):
         if written not in (STDOUT, None):
-            console.say(f"wrote {written}")
+            console.info(f"wrote {written}")
     turned = [photo.name for photo in result.photos if (photo.orientation or 1) != 1]
     if turned and format is not Format.json:
-        console.warn(
+        console.warning(
             f"{' and '.join(turned)}: stored turned, by EXIF; the poses are for the upright "
             "picture, so save it upright for programs that ignore EXIF."
         )

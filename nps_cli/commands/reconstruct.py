@@ -73,7 +73,7 @@ def reconstruct(
     written = {kind: path for kind, path in outputs.items() if path is not None}
     _write(result, written, force)
     if json:
-        console.emit_json(_report(result, written))
+        console.print_json(_report(result, written))
     _say_what_next(result, written)
     if result.reconstruction.problems:
         raise typer.Exit(EXIT_UNTRUSTED)
@@ -123,11 +123,11 @@ def _say_what_next(result: "Result", written: dict[str, Path]) -> None:
     count = f"{len(result.reconstruction.gaussians):,} Gaussians"
     for kind, path in written.items():
         if path != STDOUT:
-            console.say(f"wrote {path}" + (f" ({count})" if kind == "scene" else ""))
+            console.info(f"wrote {path}" + (f" ({count})" if kind == "scene" else ""))
     scene = options.quoted(written["scene"])
     if written["scene"] == STDOUT:
         return
     if "video" in written:
-        console.say(f"next: nps render {scene} --path interpolate -o between.mp4")
+        console.info(f"next: nps render {scene} --path interpolate -o between.mp4")
     else:
-        console.say(f"next: nps render {scene} --path orbit -o orbit.mp4")
+        console.info(f"next: nps render {scene} --path orbit -o orbit.mp4")

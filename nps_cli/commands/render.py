@@ -83,9 +83,9 @@ def render(
         trajectory = plan(gaussians, cameras, motion, chosen_size, count)
     film(gaussians, trajectory, chosen_size, out, fps=fps, depth=depth, force=force)
     height, width = chosen_size
-    console.say(f"wrote {out} ({count} frames, {width} x {height})")
+    console.info(f"wrote {out} ({count} frames, {width} x {height})")
     if json:
-        console.emit_json(
+        console.print_json(
             {"out": str(out), "frames": count, "width": width, "height": height, "fps": fps}
         )
 
@@ -126,7 +126,7 @@ def _cameras(gaussians: "Gaussians", comments: list[str]) -> "list[SceneCamera]"
 
     cameras = read_cameras(comments)
     if not cameras:
-        console.say("the scene names no photos: the camera is a guess")
+        console.info("the scene names no photos: the camera is a guess")
         cameras = [guessed_camera(gaussians)]
     return cameras
 

@@ -40,9 +40,9 @@ def view(
     page = out or _temporary(scene)
     save_scene(gaussians, page, read_cameras(comments), force=force)
     if out is not None:
-        console.say(f"wrote {out} ({len(gaussians):,} Gaussians)")
+        console.info(f"wrote {out} ({len(gaussians):,} Gaussians)")
         return
-    console.say(f"opening {page}")
+    console.info(f"opening {page}")
     _open(page)
 
 

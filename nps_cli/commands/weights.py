@@ -28,7 +28,7 @@ def list_weights(json: options.Json = False) -> None:
 
     found = [*_embedded(), *(_published(checkpoint) for checkpoint in CHECKPOINTS)]
     if json:
-        console.emit_json(found)
+        console.print_json(found)
         return
     columns = ("name", "here", "MB", "sha256", "license", "description")
     console.print_table(
@@ -46,8 +46,8 @@ def list_weights(json: options.Json = False) -> None:
             for entry in found
         ],
     )
-    console.say("use one with --weights NAME, or any file with --weights FILE")
-    console.say("get one that is not here with: nps weights fetch NAME")
+    console.info("use one with --weights NAME, or any file with --weights FILE")
+    console.info("get one that is not here with: nps weights fetch NAME")
 
 
 @weights.command()
@@ -59,23 +59,23 @@ def fetch(
     from nps_cli.weights import hub, lpips
 
     if name == lpips.NAME:
-        console.emit(str(lpips.fetch(force=force)))
-        console.say("next: nps train, or nps evaluate, which use LPIPS where they find it")
+        console.print_result(str(lpips.fetch(force=force)))
+        console.info("next: nps train, or nps evaluate, which use LPIPS where they find it")
         return
     checkpoint = _find(name)
     if not force and (path := hub.find_cached(checkpoint)):
         hub.check(checkpoint, path, read=True)
-        console.say(f"{name} is here already, whole")
+        console.info(f"{name} is here already, whole")
     else:
         path = hub.fetch(checkpoint, force=force)
-    console.emit(str(path))
-    console.say(f"next: nps reconstruct a.jpg b.jpg --weights {name} -o scene.ply")
+    console.print_result(str(path))
+    console.info(f"next: nps reconstruct a.jpg b.jpg --weights {name} -o scene.ply")
 
 
 @weights.command("path")
 def print_path(name: Published) -> None:
     """Print where weights are on this machine."""
-    console.emit(str(_locate(name)))
+    console.print_result(str(_locate(name)))
 
 
 @weights.command()
@@ -98,9 +98,9 @@ def verify(
     broken = 0
     for name in which or here:
         try:
-            console.emit(f"{_verified(name)}  {name}")
+            console.print_result(f"{_verified(name)}  {name}")
         except NpsError as error:
-            console.fail(str(error), error.hint)
+            console.error(str(error), error.hint)
             broken += 1
     if broken:
         raise typer.Exit(1)
@@ -137,8 +137,8 @@ def convert(
     about |= info.metadata | {"converted_from_sha256": info.sha256}
     with whole_file(out, force=force) as unfinished:
         save_network(network, unfinished, about, torch.float16 if half else torch.float32)
-    console.say(f"wrote {out} ({out.stat().st_size / 1e6:.0f} MB, license: {info.license})")
-    console.say(f"next: nps reconstruct a.jpg b.jpg --weights {options.quoted(out)} -o scene.ply")
+    console.info(f"wrote {out} ({out.stat().st_size / 1e6:.0f} MB, license: {info.license})")
+    console.info(f"next: nps reconstruct a.jpg b.jpg --weights {options.quoted(out)} -o scene.ply")
 
 
 def _embedded_files() -> list[Path]:

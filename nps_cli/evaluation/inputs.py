@@ -78,7 +78,7 @@ def load_data(
         raise NpsError(str(error), hint="`nps evaluate --help` says what it takes.") from error
     wrong = sorted(each for each in report.skipped if each.kind == "pair")
     if report.skipped:
-        console.warn("\n".join(report.lines(NAMED)))
+        console.warning("\n".join(report.lines(NAMED)))
     if not pairs and not wrong:
         raise NpsError(f"{data} holds only triples.", hint="Take them too with --triples.")
     if not pairs:

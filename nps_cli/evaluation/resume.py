@@ -59,7 +59,7 @@ class Unfinished:
             if not changed:
                 self._finished = {each["key"]: each["scores"] for each in lines if each}
                 return
-            console.warn(
+            console.warning(
                 f"{len(lines)} finished pairs in {self.folder} are not used: "
                 f"{', '.join(changed)} changed since"
             )

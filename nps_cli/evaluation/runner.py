@@ -77,7 +77,7 @@ def carry_out(request: Request) -> "Evaluation":
     _, weights = open_network(request.choice.weights, device, request.views)
     has_lpips = request.config.views and find_files() is not None
     if request.config.views and not has_lpips:
-        console.say(f"LPIPS is left out (-): its weights are not here. To get them: {FETCH}")
+        console.info(f"LPIPS is left out (-): its weights are not here. To get them: {FETCH}")
     options = request.options | {
         "device": device.type,
         "precision": request.choice.precision,
@@ -144,8 +144,8 @@ class _Carrier:
         waiting = {way: [each for each in pairs if each.id not in found[way]] for way in found}
         if any(found.values()):
             count = sum(map(len, found.values()))
-            console.say(f"{count} results of an interrupted run are used, and not computed again")
-        with console.counted("evaluating", sum(map(len, waiting.values()))) as advance:
+            console.info(f"{count} results of an interrupted run are used, and not computed again")
+        with console.progress("evaluating", sum(map(len, waiting.values()))) as advance:
             try:
                 for way, left in waiting.items():
                     for pair, result in zip(left, self._results(left, way), strict=True):
@@ -191,24 +191,24 @@ class _Carrier:
 
         if isinstance(result, Unusable):
             if way == USUAL:
-                console.warn(f"{result.id} cannot be used: {result.reason}")
+                console.warning(f"{result.id} cannot be used: {result.reason}")
             return result
         scores = result.scores
         if scores.failure is not None:
-            console.warn(f"{scores.id} failed: {scores.failure}")
+            console.warning(f"{scores.id} failed: {scores.failure}")
         if self.folder is not None and result.picture is not None:
             folder = self.folder if self.unfinished is None else self.unfinished.pictures
             write_png(result.picture, folder / picture_name(pair.id, way))
         if self.unfinished is not None:
             self.unfinished.keep(key_of(pair, way), scores)
         worst = max(error.pose_deg for error in scores.poses)
-        console.detail(f"{scores.id}: {scores.seconds:.1f} s, pose off by {worst:.1f} degrees")
+        console.debug(f"{scores.id}: {scores.seconds:.1f} s, pose off by {worst:.1f} degrees")
         return scores
 
     def _say_what_is_kept(self, found: dict[str, Results]) -> None:
         if self.unfinished is not None:
             count = sum(map(len, found.values()))
-            console.say(
+            console.info(
                 f"interrupted: {count} results are kept in {self.unfinished.folder}; "
                 "the same command goes on from there"
             )

@@ -70,21 +70,21 @@ def train_slice(
     if board:
         board.close()
     for line in report.lines() if roots else []:
-        console.say(line)
+        console.info(line)
     if small:
         travel.save_small(travel.settle(run), out / travel.STATE)
         training.save(run, out / training.CHECKPOINT)
-        console.say(f"wrote {out / travel.STATE}, of which the run now goes on")
-    console.say(f"wrote {out / training.CHECKPOINT} (step {run.step}, {run.skipped} skipped)")
+        console.info(f"wrote {out / travel.STATE}, of which the run now goes on")
+    console.info(f"wrote {out / training.CHECKPOINT} (step {run.step}, {run.skipped} skipped)")
     if export:
         training.export(run, export)
-        console.say(f"wrote {export}")
+        console.info(f"wrote {export}")
     if score and processes.rank() == 0:
         scores = run.config.score(run.average, loaded, score)
         share = fmean(drawing) if drawing else 0.0
         _remember(rates.report_slice(run, step, seconds, share, scores), score, out / HISTORY)
     again = _again(run.config, roots, made)
-    console.say(f"go on: nps train {again} --out {options.quoted(out)} --resume")
+    console.info(f"go on: nps train {again} --out {options.quoted(out)} --resume")
 
 
 def compare_ablations(
@@ -116,15 +116,15 @@ def compare_ablations(
             log.write(json.dumps(asdict(result)) + "\n")
         results.append(result)
         told = ", ".join(f"{name} {value:.3f}" for name, value in result.scores.items())
-        console.say(f"{result.ablation}, seed {result.seed}: {told}")
+        console.info(f"{result.ablation}, seed {result.seed}: {told}")
 
     done = {(result.ablation, result.seed) for result in results}
     for seed in range(seeds):
         missing = [name for name in ABLATIONS if (name, seed) not in done]
         run_study(experiment, missing, [seed], pairs, loaded, keep)
     (out / TABLE).write_text(table(results))
-    console.emit(table(results))
-    console.say(f"wrote {out / TABLE}")
+    console.print_result(table(results))
+    console.info(f"wrote {out / TABLE}")
 
 
 def _again(config: "TrainConfig[Any]", roots: list[Root], made: Made) -> str:
@@ -150,12 +150,12 @@ def _remember(report: "SliceReport", pairs: int, history: Path) -> None:
         file.write(json.dumps(asdict(report)) + "\n")
     rows = [(name, f"{value:.4f}") for name, value in report.scores.items()]
     console.print_table("", ("measure", f"of {pairs} pairs"), rows)
-    console.say(
+    console.info(
         f"{report.samples} pairs in {report.hours:.2f} h on {report.device}; this slice: "
         f"{report.samples_per_second:.1f} pairs/s, {report.drawing:.0%} of the time for worlds"
     )
     if report.teraflops is not None and report.matrix_teraflops:
-        console.say(
+        console.info(
             f"the network learned at {report.teraflops:.3g} TFLOP/s, "
             f"{report.teraflops / report.matrix_teraflops:.0%} of the "
             f"{report.matrix_teraflops:.3g} measured for bfloat16 matrices"
@@ -165,7 +165,7 @@ def _remember(report: "SliceReport", pairs: int, history: Path) -> None:
 def _tell(report: "StepReport") -> None:
     details = "".join(f", {name} {value:.3f}" for name, value in report.details.items())
     skipped = f", {report.skipped} steps skipped" if report.skipped else ""
-    console.say(
+    console.info(
         f"step {report.step}: loss {report.loss:.4f}{details}, {report.samples} pairs, "
         f"{report.samples_per_second:.1f} pairs/s ({report.drawing:.0%} of it worlds){skipped}"
     )

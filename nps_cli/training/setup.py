@@ -126,7 +126,7 @@ def find_perceptual(config: "TrainConfig[Any]", trunk: Path | None) -> "Lpips | 
         return None
     found = lpips.find_lpips(trunk)
     if found is None:
-        console.warn(
+        console.warning(
             "LPIPS has no weights on this machine: training on MSE and SSIM's structure term "
             f"instead, which is not the published loss. To get them: {lpips.FETCH}"
         )
@@ -184,7 +184,7 @@ def _warn_of_nothing(config: "TrainConfig[Any]") -> None:
         and config.network.anchor_distance is None
         and not config.center_weight
     ):
-        console.warn(
+        console.warning(
             "starting from random weights, which draw next to nothing to learn from: give MASt3R's "
             "or others with --init, or take --network embedded"
         )
@@ -209,7 +209,7 @@ def start_from(
         network, license = load_initial(init, architecture)
     except ValueError as error:
         raise NpsError(str(error), hint="`nps train --help` says what --init takes.") from error
-    console.say(f"license of weights trained from {init}: {license}")
+    console.info(f"license of weights trained from {init}: {license}")
     config = replace(config, network=network.config, license=license)
     run: Run[Any] = training.start(config, device, perceptual)
     for each in (run.network, run.average):
@@ -292,5 +292,5 @@ def open_board(folder: Path) -> "Board | None":
     try:
         return Board(folder / "tensorboard")
     except ImportError:
-        console.detail("TensorBoard is not installed (pip install tensorboard): log.jsonl only")
+        console.debug("TensorBoard is not installed (pip install tensorboard): log.jsonl only")
         return None

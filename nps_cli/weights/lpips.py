@@ -86,7 +86,7 @@ def fetch(*, force: bool = False) -> Path:
             if digest_of(path).startswith(part.sha256):
                 continue
             raise NpsError(f"{path} is damaged.", hint=f"Try: {FETCH} --force")
-        console.say(f"fetching {part.url}, license: {part.license}")
+        console.info(f"fetching {part.url}, license: {part.license}")
         try:
             folder.mkdir(parents=True, exist_ok=True)
             download_url_to_file(part.url, str(path), part.sha256, progress=False)

@@ -16,18 +16,18 @@ def normal():
 
 
 def test_results_go_to_stdout_and_words_to_stderr(capsys):
-    console.emit("result")
-    console.say("words")
-    console.warn("careful")
+    console.print_result("result")
+    console.info("words")
+    console.warning("careful")
     assert capsys.readouterr() == ("result\n", "words\nwarning: careful\n")
 
 
 def test_quiet_leaves_only_results_and_errors(capsys):
     console.set_verbosity(quiet=True)
-    console.say("words")
-    console.warn("careful")
-    console.emit("result")
-    console.fail("broken", "mend it")
+    console.info("words")
+    console.warning("careful")
+    console.print_result("result")
+    console.error("broken", "mend it")
     assert capsys.readouterr() == ("result\n", "error: broken\n hint: mend it\n")
 
 
@@ -43,7 +43,7 @@ def test_finished_stages_are_told_to_who_asked_for_more(capsys):
 def test_progress_says_nothing_where_no_person_is_watching(capsys):
     with console.stages() as stage:
         stage("matching")
-    with console.counted("drawing", 2) as advance:
+    with console.progress("drawing", 2) as advance:
         advance()
     assert capsys.readouterr() == ("", "")
 
@@ -51,7 +51,7 @@ def test_progress_says_nothing_where_no_person_is_watching(capsys):
 def test_progress_is_shown_on_a_terminal(capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")
-    with console.counted("drawing [frames]", 2) as advance:
+    with console.progress("drawing [frames]", 2) as advance:
         advance()
         advance()
     out, err = capsys.readouterr()
@@ -68,13 +68,13 @@ def test_a_table_in_a_pipe_is_aligned_and_never_cut(capsys):
 
 
 def test_what_could_steer_a_terminal_is_made_visible(capsys):
-    console.say("a\x1b]0;title\x07.jpg \udcff \u202e")
+    console.info("a\x1b]0;title\x07.jpg \udcff \u202e")
     err = capsys.readouterr().err
     assert err == "a\ufffd]0;title\ufffd.jpg \ufffd \ufffd\n"
 
 
 def test_json_results_are_json_or_an_error(capsys):
-    console.emit_json({"name": "Bär\udcff"})
+    console.print_json({"name": "Bär\udcff"})
     assert json.loads(capsys.readouterr().out) == {"name": "Bär\udcff"}
     with pytest.raises(ValueError):
-        console.emit_json({"error": float("nan")})
+        console.print_json({"error": float("nan")})
