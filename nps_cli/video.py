@@ -11,8 +11,8 @@ from nps_cli.errors import NpsError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from models.geometry.camera import Camera
     from models.geometry.gaussians import Gaussians
-    from models.geometry.trajectory import Trajectory
     from nps_cli.formats.provenance import SceneCamera
 
 FRAMES, FPS = 96, 24.0
@@ -56,14 +56,11 @@ def plan(
     motion: Motion,
     size: tuple[int, int],
     frames: int,
-) -> "Trajectory":
+) -> "Camera":
     """Choose a camera per frame, with the photos' fields of view fitted to the (height, width)."""
-    import torch
-
+    from models.geometry.camera import Camera, stack_cameras
     from models.geometry.trajectory import (
-        Trajectory,
         dolly,
-        frame_intrinsics,
         interpolate,
         orbit,
         scene_center,
@@ -75,33 +72,31 @@ def plan(
         raise NpsError(
             "The scene names no two photos to move between.", hint="Use --path orbit instead."
         )
-    world2cam = torch.stack([camera.world2cam for camera in cameras])
-    intrinsics = torch.stack(
+    photos = stack_cameras(
         [
-            frame_intrinsics(camera.intrinsics, (camera.height, camera.width), size)
+            Camera(camera.intrinsics, camera.world2cam, (camera.height, camera.width)).framed(size)
             for camera in cameras
         ]
     )
-    center = scene_center(gaussians, world2cam)
+    center = scene_center(gaussians, photos)
     match motion:
         case Motion.orbit:
-            return orbit(world2cam, intrinsics[0], center, frames)
+            return orbit(photos, center, frames)
         case Motion.wiggle:
-            return wiggle(world2cam, intrinsics[0], center, frames)
+            return wiggle(photos, center, frames)
         case Motion.dolly:
-            return dolly(world2cam, intrinsics[0], center, frames)
+            return dolly(photos, center, frames)
         case Motion.spiral:
-            return spiral(world2cam, intrinsics[0], center, frames)
+            return spiral(photos, center, frames)
         case Motion.interpolate:
-            return interpolate(world2cam, intrinsics, center, frames)
+            return interpolate(photos, center, frames)
         case Motion.given:
-            return Trajectory(world2cam[:frames], intrinsics[:frames])
+            return photos[:frames]
 
 
 def film(
     gaussians: "Gaussians",
-    path: "Trajectory",
-    size: tuple[int, int],
+    path: "Camera",
     out: Path,
     *,
     fps: float = FPS,
@@ -112,7 +107,7 @@ def film(
     from nps_cli.formats.video import write_gif, write_mp4, write_png, write_pngs, write_webm
     from nps_cli.output import whole_file, whole_folder
 
-    frames = _draw(gaussians, path, size, depth)
+    frames = _render(gaussians, path, depth)
     if not out.suffix:
         with whole_folder(out, force=force) as folder:
             write_pngs(frames, folder)
@@ -130,25 +125,23 @@ def film(
                 write_png(frame, file)
 
 
-def _draw(
-    gaussians: "Gaussians", path: "Trajectory", size: tuple[int, int], depth: bool
-) -> "Iterator[Tensor]":
+def _render(gaussians: "Gaussians", path: "Camera", depth: bool) -> "Iterator[Tensor]":
     import torch
 
     from models.geometry.colormap import color_depth, depth_range
     from models.geometry.rigid import transform_points
     from models.render import render
-    from models.render.supersampling import detail_needed, draw_averaged
+    from models.render.supersampling import render_supersampled, required_supersampling
 
-    poses, intrinsics = path.world2cam.to(gaussians.means), path.intrinsics.to(gaussians.means)
-    near, far = depth_range(transform_points(gaussians.means, poses[0])[:, 2])
-    detail = detail_needed(gaussians, poses[0], intrinsics[0], size)
-    with torch.inference_mode(), console.progress("drawing", len(poses)) as advance:
-        for world2cam, camera in zip(poses, intrinsics, strict=True):
+    path = path.to(gaussians.means.device)
+    near, far = depth_range(transform_points(gaussians.means, path[0].world2cam)[:, 2])
+    factor = required_supersampling(gaussians, path[0])
+    with torch.inference_mode(), console.progress("rendering", len(path)) as advance:
+        for camera in path:
             if depth:
-                drawn = render(gaussians, world2cam, camera, size)
-                expected = drawn.depth / drawn.alpha.clamp(min=1e-6)
-                yield color_depth(expected * (drawn.alpha > 0.5), near, far)
+                rendering = render(gaussians, camera)
+                expected = rendering.depth / rendering.alpha.clamp(min=1e-6)
+                yield color_depth(expected * (rendering.alpha > 0.5), near, far)
             else:
-                yield draw_averaged(gaussians, world2cam, camera, size, detail)
+                yield render_supersampled(gaussians, camera, factor)
             advance()

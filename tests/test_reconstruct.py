@@ -102,7 +102,7 @@ def test_a_refined_scene_looks_like_the_photos_from_where_they_were_taken(
 
     assert direction_error_deg(result.world2cam[1, :3, 3], POSES[1, :3, 3]) < 1.5
     for photo, pose in zip(photos[:2], result.world2cam, strict=True):
-        drawn = render(result.gaussians, pose, INTRINSICS, SIZE)
+        drawn = render(result.gaussians, Camera(INTRINSICS, pose, SIZE))
         assert psnr(drawn.color, photo) > 22
     (pair,) = result.pairs
     assert pair.method == "matches" and pair.confidence > 0.9 and not result.problems
@@ -186,7 +186,7 @@ def test_alignment_keeps_the_networks_shapes_and_looks_no_worse(photos, network)
     size = network_size(SIZE[1] / SIZE[0])
     photo = resize(photos[1], size)
     errors = [
-        (render(answer.gaussians, pose, INTRINSICS, size).color - photo).square()
+        (render(answer.gaussians, Camera(INTRINSICS, pose, size)).color - photo).square()
         for pose in (aligned.world2cam[1], answer.world2cam[1])
     ]
     assert errors[0].mean() < errors[1].mean()

@@ -10,11 +10,12 @@ from torch import Tensor
 from models.data.pairs import PosedPhoto
 from models.evaluation.pose_alignment import align_cameras
 from models.evaluation.scores import ImageScore, TargetScore
+from models.geometry.camera import Camera
 from models.geometry.gaussians import Gaussians
 from models.geometry.views import crop_to_aspect, resize
 from models.metrics.errors import psnr, ssim
 from models.metrics.lpips import Lpips
-from models.render.supersampling import draw_averaged
+from models.render.supersampling import render_supersampled
 
 
 @dataclass(frozen=True)
@@ -117,8 +118,8 @@ def _draw(
     detail: int,
 ) -> Float[Tensor, "view 3 size size"]:
     size = (photos.shape[-2], photos.shape[-1])
-    cameras = zip(world2cam, intrinsics, strict=True)
-    drawn = [draw_averaged(gaussians, *camera, size, detail).cpu() for camera in cameras]
+    cameras = Camera(intrinsics, world2cam, size)
+    drawn = [render_supersampled(gaussians, camera, detail).cpu() for camera in cameras]
     return torch.stack(drawn)
 
 

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.geometry.camera import project
+from models.geometry.camera import Camera, project
 from models.geometry.gaussians import Gaussians
 from models.geometry.rigid import se3_exponential, twist_gradient
 from models.metrics.lpips import Lpips
@@ -56,7 +56,7 @@ def align_cameras(
         of_targets = zip(scenes, world2cam, intrinsics, photos, strict=True)
         for scene, pose, matrix, photo in of_targets:  # one graph at a time
             camera = pose.detach().requires_grad_()
-            picture = render(scene, camera, matrix, size).color
+            picture = render(scene, Camera(matrix, camera, size)).color
             loss = (picture - photo).square().mean()
             if lpips is not None:
                 loss = loss + LPIPS_WEIGHT * lpips(picture[None], photo[None]).mean()

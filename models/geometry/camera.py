@@ -1,5 +1,6 @@
 """The pinhole camera: `Camera`, and what turns pixels into coordinates and rays."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -44,6 +45,14 @@ class Camera:
     def __getitem__(self, index: int | slice | Tensor) -> "Camera":
         """Select cameras along the first axis of a batch."""
         return replace(self, intrinsics=self.intrinsics[index], world2cam=self.world2cam[index])
+
+    def __len__(self) -> int:
+        """Return the number of cameras along the first axis of a batch."""
+        return self.world2cam[..., 0, 0].shape[0]
+
+    def __iter__(self) -> "Iterator[Camera]":
+        """Iterate over the first axis of a batch."""
+        return (self[index] for index in range(len(self)))
 
     def to(self, device: torch.device) -> "Camera":
         """Copy to a device; the original is untouched."""
@@ -94,6 +103,36 @@ class Camera:
         moved[..., 0, 2] -= left / new_width
         moved[..., 1, 2] -= top / new_height
         return replace(self, intrinsics=moved, size=size)
+
+    def framed(self, size: tuple[int, int]) -> "Camera":
+        """Return the camera of the largest central part of the image that has `size`'s aspect.
+
+        Args:
+            size: (height, width) that this part is resized to. Where the aspects agree the
+                intrinsics are unchanged.
+        """
+        widening = (size[1] / size[0]) / (self.size[1] / self.size[0])
+        kept = self.intrinsics.new_tensor([min(1.0, widening), min(1.0, 1 / widening)])
+        intrinsics = self.intrinsics.clone()
+        intrinsics[..., :2, :2] = self.intrinsics[..., :2, :2] / kept[:, None]
+        intrinsics[..., :2, 2] = (self.intrinsics[..., :2, 2] - 0.5) / kept + 0.5
+        return replace(self, intrinsics=intrinsics, size=size)
+
+
+def stack_cameras(cameras: Sequence[Camera]) -> Camera:
+    """Join cameras of one size into a batch; its focal lengths count as known.
+
+    Raises:
+        ValueError: If the sizes differ.
+    """
+    sizes = {camera.size for camera in cameras}
+    if len(sizes) != 1:
+        raise ValueError(f"cameras of one size are needed, not of {sorted(sizes)}")
+    return Camera(
+        intrinsics=torch.stack([camera.intrinsics for camera in cameras]),
+        world2cam=torch.stack([camera.world2cam for camera in cameras]),
+        size=sizes.pop(),
+    )
 
 
 def project(

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 from torch.nn import functional
 
-from models.geometry.camera import pixel_grid, project, to_pixels
+from models.geometry.camera import Camera, pixel_grid, project, to_pixels
 from models.geometry.gaussians import Gaussians
 from models.geometry.rigid import se3_exponential, transform_points, twist_gradient
 from models.geometry.views import resize
@@ -212,9 +212,8 @@ class Goal:
     def missed(self, gaussians: Gaussians, world2cam: Float[Tensor, "4 4"]) -> Float[Tensor, ""]:
         """How far the scene is from looking like the photo."""
         photo = self.structure.photo
-        picture = render(
-            gaussians, world2cam, self.intrinsics, (photo.shape[1], photo.shape[2])
-        ).color
+        camera = Camera(self.intrinsics, world2cam, (photo.shape[1], photo.shape[2]))
+        picture = render(gaussians, camera).color
         loss = functional.mse_loss(picture, photo)
         loss = loss + STRUCTURE_WEIGHT * structure_loss(picture, self.structure)
         if self.lpips is not None:

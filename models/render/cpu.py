@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Float64, Int32, Int64
+from jaxtyping import Float32, Float64, Int32, Int64
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from models.geometry.camera import to_pixels
+from models.geometry.camera import Camera
 from models.geometry.gaussians import Gaussians
 from models.render import Rendering
 from models.render.kernels.drawing import add_up, draw, draw_backward
@@ -25,18 +25,16 @@ MOST_PARTS = 16  # of the work on the way back: every part has sums of its own f
 
 def render_cpu(
     gaussians: Gaussians,
-    world2cam: Float[Tensor, "4 4"],
-    intrinsics: Float[Tensor, "3 3"],
-    size: tuple[int, int],
+    camera: Camera,
     background: tuple[float, float, float] = (0.0, 0.0, 0.0),
 ) -> Rendering:
-    """Draw a scene from one camera: see `models.render.render`.
+    """Render a scene with our own rasterizer: see `models.render.render`.
 
-    Gradients reach the Gaussians, `world2cam` and `intrinsics`, but not `background`. Arithmetic
+    Gradients reach the Gaussians and the camera, but not `background`. Arithmetic
     is float32 where pixels are counted and float64 in the geometry before. What is not finite is
     not drawn.
     """
-    check(gaussians, size)
+    check(gaussians, camera.size)
     device = gaussians.means.device
     picture = Draw.apply(
         *(
@@ -49,9 +47,9 @@ def render_cpu(
                 gaussians.opacities,
             )
         ),
-        world2cam.to("cpu", torch.float64).contiguous(),
-        to_pixels(intrinsics, size).to("cpu", torch.float64),
-        size,
+        camera.world2cam.to("cpu", torch.float64).contiguous(),
+        camera.intrinsics_px.to("cpu", torch.float64),
+        camera.size,
         torch.tensor(background, dtype=torch.float32),
     ).to(device)
     return Rendering(color=picture[:3], depth=picture[3], alpha=1 - picture[4])

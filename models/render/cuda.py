@@ -8,10 +8,8 @@ treats depths beyond 1e10 as behind the camera; and it gives no gradient to the 
 """
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from models.geometry.camera import to_pixels
+from models.geometry.camera import Camera
 from models.geometry.gaussians import Gaussians
 from models.render import Rendering
 from models.render.constants import DILATION, HIGHEST_DEGREE, NEAR
@@ -19,25 +17,23 @@ from models.render.constants import DILATION, HIGHEST_DEGREE, NEAR
 
 def render_cuda(
     gaussians: Gaussians,
-    world2cam: Float[Tensor, "4 4"],
-    intrinsics: Float[Tensor, "3 3"],
-    size: tuple[int, int],
+    camera: Camera,
     background: tuple[float, float, float] = (0.0, 0.0, 0.0),
 ) -> Rendering:
-    """Draw a scene from one camera: see `models.render.render`."""
+    """Render a scene with gsplat: see `models.render.render`."""
     from gsplat import rasterization
 
-    height, width = size
+    height, width = camera.size
     device, degree = gaussians.means.device, min(gaussians.sh_degree, HIGHEST_DEGREE)
     harmonics = gaussians.harmonics[..., : (degree + 1) ** 2]
-    drawn, alpha, _ = rasterization(
+    color_depth, alpha, _ = rasterization(
         means=gaussians.means.float(),
         quats=gaussians.rotations.float(),
         scales=gaussians.scales.float(),
         opacities=gaussians.opacities.float(),
         colors=harmonics.float().mT.contiguous(),
-        viewmats=world2cam.to(device, torch.float32)[None],
-        Ks=to_pixels(intrinsics, size).to(device, torch.float32)[None],
+        viewmats=camera.world2cam.to(device, torch.float32)[None],
+        Ks=camera.intrinsics_px.to(device, torch.float32)[None],
         width=width,
         height=height,
         near_plane=NEAR,
@@ -49,6 +45,5 @@ def render_cuda(
         rasterize_mode="classic",
         camera_model="pinhole",
     )
-    return Rendering(
-        color=drawn[0, ..., :3].permute(2, 0, 1), depth=drawn[0, ..., 3], alpha=alpha[0, ..., 0]
-    )
+    color, depth = color_depth[0].split([3, 1], dim=-1)
+    return Rendering(color.permute(2, 0, 1), depth[..., 0], alpha[0, ..., 0])

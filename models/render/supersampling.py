@@ -1,4 +1,4 @@
-"""Pictures of scenes that are finer than their pixels: drawn larger, then averaged.
+"""Renderings of scenes that are finer than their pixels: rendered larger, then averaged.
 
 A rasterizer evaluates a Gaussian at pixel centers. Where several of them share a pixel it shows
 mostly one, whereas a photo's pixel is the average of all that falls on it.
@@ -10,45 +10,30 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from models.geometry.camera import Camera
 from models.geometry.gaussians import Gaussians
 from models.geometry.rigid import transform_points
 from models.render import render
 
-SIGMA_PX = 0.5  # standard deviation of a Gaussian whose neighbors are one pixel away
-MOST = 4  # times larger, at the most: the cost grows with the square
+PIXEL_SIGMA_PX = 0.5  # standard deviation of a Gaussian whose neighbors are one pixel away
+MAX_SUPERSAMPLING = 4  # along each side: the cost grows with the square
 
 
-def detail_needed(
-    gaussians: Gaussians,
-    world2cam: Float[Tensor, "4 4"],
-    intrinsics: Float[Tensor, "3 3"],
-    size: tuple[int, int],
-) -> int:
-    """So many times larger the picture must be for half of the Gaussians to fill a pixel each.
-
-    Args:
-        gaussians: The scene; what lies behind the camera does not count.
-        world2cam: The camera's pose.
-        intrinsics: Normalized.
-        size: (height, width) of the picture.
-    """
-    depth = transform_points(gaussians.means, world2cam)[:, 2]
+def required_supersampling(gaussians: Gaussians, camera: Camera) -> int:
+    """Return the factor by which half of the Gaussians in front of the camera fill a pixel each."""
+    depth = transform_points(gaussians.means, camera.world2cam)[:, 2]
     width = gaussians.scales.median(dim=-1).values
-    on_image = (width / depth)[depth > 0] * intrinsics[1, 1] * size[0]
-    if not len(on_image):
+    sigma_px = (width / depth)[depth > 0] * camera.intrinsics_px[1, 1]
+    if not len(sigma_px):
         return 1
-    wanted = SIGMA_PX / max(float(on_image.median()), 1e-6)
-    return max(1, min(MOST, math.ceil(wanted - 0.05)))
+    factor = PIXEL_SIGMA_PX / max(float(sigma_px.median()), 1e-6)
+    return max(1, min(MAX_SUPERSAMPLING, math.ceil(factor - 0.05)))
 
 
-def draw_averaged(
-    gaussians: Gaussians,
-    world2cam: Float[Tensor, "4 4"],
-    intrinsics: Float[Tensor, "3 3"],
-    size: tuple[int, int],
-    detail: int,
+def render_supersampled(
+    gaussians: Gaussians, camera: Camera, factor: int
 ) -> Float[Tensor, "3 height width"]:
-    """Draw colors `detail` times larger along each side, and average."""
-    larger = (size[0] * detail, size[1] * detail)
-    color = render(gaussians, world2cam, intrinsics, larger).color
-    return functional.avg_pool2d(color[None], detail)[0] if detail > 1 else color
+    """Render colors `factor` times larger along each side, and average them."""
+    height, width = camera.size
+    color = render(gaussians, camera.resized((height * factor, width * factor))).color
+    return functional.avg_pool2d(color[None], factor)[0] if factor > 1 else color

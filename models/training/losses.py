@@ -5,7 +5,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from models.data.procedural import FAR, WorldBatch
-from models.geometry.camera import project, unproject
+from models.geometry.camera import Camera, project, unproject
 from models.geometry.rigid import invert
 from models.metrics.errors import structure_loss
 from models.network.noposplat import Prediction
@@ -71,7 +71,7 @@ def render_loss(
         world2cam = invert(worlds.cam2world[index, -1])
         world2cam[:3, 3] *= ratio[index].detach()
         intrinsics = worlds.intrinsics[index, -1]
-        color = render(prediction.scene(index), world2cam, intrinsics, size).color
+        color = render(prediction.scene(index), Camera(intrinsics, world2cam, size)).color
         counts = _in_sight(target[index, -1], worlds, index)
         squares = (color - photo).square().mean(0)[counts].sum() / counts.sum().clamp(min=1)
         structure = structure_loss(color * counts, photo * counts)

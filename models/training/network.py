@@ -14,6 +14,7 @@ from torch import Tensor
 from models.data.augmentation import degrade
 from models.data.procedural import FAR, Textures, WorldBatch
 from models.data.variation import vary
+from models.geometry.camera import Camera
 from models.geometry.rigid import invert
 from models.geometry.views import Views
 from models.metrics.errors import FAILED_POSE, PoseError, pose_auc, pose_error, psnr
@@ -201,7 +202,7 @@ def _third_view(prediction: Prediction, worlds: WorldBatch) -> float:
     world2cam[:3, 3] *= float(ratio)
     scene, photo = prediction.scene(0).to(torch.device("cpu")), worlds.images[0, 2].cpu()
     size = (photo.shape[-2], photo.shape[-1])
-    return psnr(render(scene, world2cam, worlds.intrinsics[0, 2].cpu(), size).color, photo)
+    return psnr(render(scene, Camera(worlds.intrinsics[0, 2].cpu(), world2cam, size)).color, photo)
 
 
 def _median(values: Tensor, where: Tensor) -> float:

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from models.data.procedural import Textures, WorldBatch, generate
+from models.geometry.camera import Camera
 from models.geometry.gaussians import rescale
 from models.geometry.rigid import invert
 from models.geometry.views import Views
@@ -195,7 +196,7 @@ class RenderTraining(TrainConfig[NoPoSplat]):
             ):
                 moved = world2cam.clone()
                 moved[:3, 3] *= factor
-                pictures.append(render(scene, moved, intrinsics, size).color)
+                pictures.append(render(scene, Camera(intrinsics, moved, size)).color)
         return torch.stack(pictures).unflatten(0, (len(factors), -1))
 
     @torch.no_grad()

@@ -159,6 +159,7 @@ def _renderer() -> Iterator[Check]:
 def _draw_one() -> None:
     import torch
 
+    from models.geometry.camera import Camera
     from models.geometry.gaussians import Gaussians
     from models.render import render
 
@@ -170,7 +171,7 @@ def _draw_one() -> None:
         opacities=torch.ones(1),
     )
     intrinsics = torch.tensor([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]])
-    color = render(one, torch.eye(4), intrinsics, (16, 16)).color
+    color = render(one, Camera(intrinsics, torch.eye(4), (16, 16))).color
     if not color[0, 8, 8] > 0.5:
         raise RuntimeError(f"a white dot was drawn {color[0, 8, 8]:.3f} bright")
 

@@ -103,7 +103,7 @@ def _write(result: "Result", written: dict[str, Path], force: bool) -> None:
     if "video" in written:
         size = video_size((result.photos[0].height, result.photos[0].width))
         path = plan(gaussians, result.cameras, Motion.orbit, size, FRAMES)
-        film(gaussians, path, size, written["video"], force=force)
+        film(gaussians, path, written["video"], force=force)
     save_scene(gaussians, written["scene"], result.cameras, result.weights, force=force)
 
 

@@ -81,7 +81,7 @@ def render(
         gaussians = gaussians.to(pick_device(device))
         chosen_size = wanted_size or _default_size(cameras[0])
         trajectory = plan(gaussians, cameras, motion, chosen_size, count)
-    film(gaussians, trajectory, chosen_size, out, fps=fps, depth=depth, force=force)
+    film(gaussians, trajectory, out, fps=fps, depth=depth, force=force)
     height, width = chosen_size
     console.info(f"wrote {out} ({count} frames, {width} x {height})")
     if json:

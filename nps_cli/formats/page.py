@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from models.geometry.camera import Camera
 from models.geometry.gaussians import Gaussians
 from models.geometry.rigid import transform_points
 from models.geometry.trajectory import mean_camera, orbit_amplitude_deg, scene_center
@@ -41,13 +42,15 @@ def _facts(gaussians: Gaussians, cameras: Sequence[SceneCamera]) -> dict[str, An
 
     photos = list(cameras) or [guessed_camera(gaussians)]
     poses = torch.stack([camera.world2cam for camera in photos])
-    center = scene_center(gaussians, poses)
-    home = _camera(photos[0]) | {"world2cam": mean_camera(poses).tolist()}
+    intrinsics = torch.stack([camera.intrinsics for camera in photos])
+    cameras_of_photos = Camera(intrinsics, poses, (photos[0].height, photos[0].width))
+    center = scene_center(gaussians, cameras_of_photos)
+    home = _camera(photos[0]) | {"world2cam": mean_camera(cameras_of_photos).world2cam.tolist()}
     return {
         "near": NEAR,
         "center": center.tolist(),
         "reach": float(transform_points(center[None], poses[0]).norm()),
-        "amplitude": math.radians(orbit_amplitude_deg(poses, center)),
+        "amplitude": math.radians(orbit_amplitude_deg(cameras_of_photos, center)),
         "home": home,
         "photos": [_camera(camera) for camera in cameras],
     }

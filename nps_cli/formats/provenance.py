@@ -59,11 +59,11 @@ def read_cameras(comments: Iterable[str]) -> list[SceneCamera]:
 
 def guessed_camera(gaussians: "Gaussians") -> SceneCamera:
     """A camera that sees a scene which names no photos."""
-    from models.geometry.trajectory import FOREIGN_SIZE, guess_camera
+    from models.geometry.trajectory import guess_camera
 
-    world2cam, intrinsics = guess_camera(gaussians)
-    height, width = FOREIGN_SIZE
-    return SceneCamera("", width, height, intrinsics, world2cam)
+    camera = guess_camera(gaussians)
+    height, width = camera.size
+    return SceneCamera("", width, height, camera.intrinsics, camera.world2cam)
 
 
 def _parse(line: str) -> SceneCamera:

@@ -11,6 +11,7 @@ import time
 import torch
 from render import pixel_aligned
 
+from models.geometry.camera import Camera
 from models.geometry.rigid import se3_exponential, twist_gradient
 from models.metrics.errors import structure_of
 from models.pose.photometric import Goal
@@ -29,7 +30,7 @@ def main() -> None:
     scene = pixel_aligned().to(device)
     intrinsics = torch.tensor([[0.9, 0, 0.5], [0, 0.9, 0.5], [0, 0, 1]], device=device)
     with torch.no_grad():
-        photo = render(scene, torch.eye(4, device=device), intrinsics, SIZE).color
+        photo = render(scene, Camera(intrinsics, torch.eye(4, device=device), SIZE)).color
     goal = Goal(intrinsics, structure_of(photo), None)
     camera = se3_exponential(torch.full((6,), 0.01)).to(device).requires_grad_()
 

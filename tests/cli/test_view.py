@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from models.geometry.camera import Camera
 from models.geometry.gaussians import Gaussians
 from models.geometry.rigid import se3_exponential
 from models.geometry.trajectory import mean_camera, orbit_amplitude_deg, scene_center
@@ -53,12 +54,15 @@ def test_a_page_knows_the_photos_and_swings_as_far_as_an_orbit(nps, tmp_path: Pa
     facts = facts_of(tmp_path / "page.html")
     assert [photo["width"] for photo in facts["photos"]] == [640, 640]
     poses = torch.stack([torch.eye(4), SECOND])
+    cameras = Camera(torch.eye(3).expand(2, 3, 3), poses, (480, 640))
     torch.testing.assert_close(torch.tensor(facts["photos"][1]["world2cam"]), SECOND)
-    torch.testing.assert_close(torch.tensor(facts["home"]["world2cam"]), mean_camera(poses))
-    center = scene_center(load_scene(scene)[0], poses)
+    torch.testing.assert_close(
+        torch.tensor(facts["home"]["world2cam"]), mean_camera(cameras).world2cam
+    )
+    center = scene_center(load_scene(scene)[0], cameras)
     torch.testing.assert_close(torch.tensor(facts["center"]), center)
     swing = torch.rad2deg(torch.tensor(facts["amplitude"])).item()
-    assert swing == pytest.approx(orbit_amplitude_deg(poses, center), rel=1e-5)
+    assert swing == pytest.approx(orbit_amplitude_deg(cameras, center), rel=1e-5)
 
 
 def test_a_page_fetches_nothing_and_names_cannot_break_out_of_it(nps, tmp_path: Path, scene: Path):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from models.evaluation.pose_alignment import align_cameras, in_sight
+from models.geometry.camera import Camera
 from models.geometry.rigid import se3_exponential
 from models.metrics.errors import psnr
 from models.metrics.lpips import Lpips
@@ -17,7 +18,7 @@ OFF = [[0.04, -0.03, 0.02, 0.02, -0.01, 0.02], [-0.03, 0.02, 0.04, -0.02, 0.02, 
 
 @pytest.fixture
 def photos(tiny_scene) -> torch.Tensor:
-    return torch.stack([render(tiny_scene, pose, INTRINSICS, SIZE).color for pose in TRUE])
+    return torch.stack([render(tiny_scene, Camera(INTRINSICS, pose, SIZE)).color for pose in TRUE])
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def test_every_step_is_the_published_one_worked_out_by_hand(tiny_scene, photos, 
         for view, pose in enumerate(cameras):
             twist = torch.zeros(6, requires_grad=True)
             moved = se3_exponential(twist) @ pose.float()
-            picture = render(tiny_scene, moved, INTRINSICS, SIZE).color
+            picture = render(tiny_scene, Camera(INTRINSICS, moved, SIZE)).color
             loss = (picture - photos[view]).square().mean() / 2  # a mean over both photos
             (slope,) = torch.autograd.grad(loss, twist)
             first[view] = 0.9 * first[view] + 0.1 * slope
@@ -74,7 +75,7 @@ def test_a_hundred_steps_bring_cameras_to_where_the_photos_were_taken(tiny_scene
     found = align_cameras(tiny_scene, begin, both(), photos)
     for view in range(2):
         before, after = (
-            psnr(render(tiny_scene, pose[view], INTRINSICS, SIZE).color, photos[view])
+            psnr(render(tiny_scene, Camera(INTRINSICS, pose[view], SIZE)).color, photos[view])
             for pose in (begin, found)
         )
         assert after > before + 7
@@ -83,7 +84,7 @@ def test_a_hundred_steps_bring_cameras_to_where_the_photos_were_taken(tiny_scene
 def test_leaving_out_what_is_out_of_sight_changes_nothing(tiny_scene, begin):
     close = INTRINSICS * torch.tensor([3.0, 3, 1])[:, None]  # sees a ninth of the wall
     close[:2, 2] = 0.5
-    photos = torch.stack([render(tiny_scene, pose, close, SIZE).color for pose in TRUE])
+    photos = torch.stack([render(tiny_scene, Camera(close, pose, SIZE)).color for pose in TRUE])
     everything = align_cameras(tiny_scene, begin, both(close), photos, steps=25)
     seen = align_cameras(tiny_scene, begin, both(close), photos, per_pixel=100.0, steps=25)
     assert len(in_sight(tiny_scene, begin[0], close)) < 0.6 * len(tiny_scene)
@@ -93,7 +94,7 @@ def test_leaving_out_what_is_out_of_sight_changes_nothing(tiny_scene, begin):
 def test_few_gaussians_stand_for_many(tiny_scene, photos, begin):
     found = align_cameras(tiny_scene, begin, both(), photos, per_pixel=0.2)
     for view in range(2):
-        picture = render(tiny_scene, found[view], INTRINSICS, SIZE).color
+        picture = render(tiny_scene, Camera(INTRINSICS, found[view], SIZE)).color
         assert psnr(picture, photos[view]) > (20, 32)[view]
 
 

@@ -1,11 +1,14 @@
-"""Quaternions and rotations."""
+"""Cameras, rotations and quaternions."""
 
 import math
 
 import pytest
 import torch
 
+from models.geometry.camera import Camera
 from models.geometry.rigid import from_wxyz, se3_exponential, to_wxyz, twist_gradient
+
+INTRINSICS = torch.tensor([[0.9, 0.0, 0.48], [0.0, 1.2, 0.53], [0.0, 0.0, 1.0]])
 
 
 def rotations(angle: float, count: int = 50) -> torch.Tensor:
@@ -37,3 +40,18 @@ def test_the_gradient_by_a_twist_is_that_through_its_exponential():
     (expected,) = torch.autograd.grad((moved.sin() * weights).sum(), twist)
     found = twist_gradient(world2cam, world2cam.cos() * weights)
     torch.testing.assert_close(found, expected)
+
+
+def test_a_wider_image_of_the_same_camera_keeps_the_width_and_cuts_the_height():
+    framed = Camera(INTRINSICS, torch.eye(4), (300, 400)).framed((100, 400)).intrinsics
+    torch.testing.assert_close(framed[0], INTRINSICS[0])
+    corner = torch.tensor([0.0, 1 / 3])  # of the part kept, in the photo
+    on_image = framed @ torch.linalg.inv(INTRINSICS) @ torch.cat([corner, torch.ones(1)])
+    torch.testing.assert_close(on_image, torch.tensor([0.0, 0.0, 1.0]), atol=1e-6, rtol=0)
+
+
+def test_pixels_stay_square_whatever_the_shape_of_the_image():
+    square = torch.tensor([[0.75, 0.0, 0.5], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]])  # 400 x 300
+    for height, width in [(100, 400), (400, 100), (300, 400)]:
+        framed = Camera(square, torch.eye(4), (300, 400)).framed((height, width)).intrinsics
+        assert framed[0, 0] * width == pytest.approx((framed[1, 1] * height).item(), rel=1e-6)

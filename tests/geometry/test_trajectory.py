@@ -5,13 +5,11 @@ import math
 import pytest
 import torch
 
-from models.geometry.camera import project
+from models.geometry.camera import Camera, stack_cameras
 from models.geometry.gaussians import Gaussians
 from models.geometry.rigid import invert, rotation_angle, se3_exponential
 from models.geometry.trajectory import (
-    Trajectory,
     dolly,
-    frame_intrinsics,
     guess_camera,
     interpolate,
     mean_camera,
@@ -26,10 +24,13 @@ INTRINSICS = torch.tensor([[0.9, 0.0, 0.48], [0.0, 1.2, 0.53], [0.0, 0.0, 1.0]])
 CENTER = torch.tensor([0.1, -0.05, 2.0])
 
 
-def two_cameras() -> torch.Tensor:
+SIZE = (300, 400)
+
+
+def two_cameras() -> Camera:
     """The world's own camera, and one to its right that is turned inwards and rolled."""
     second = se3_exponential(torch.tensor([-0.5, 0.05, 0.1, 0.02, -0.3, 0.1]))
-    return torch.stack([torch.eye(4), second])
+    return camera_batch(torch.eye(4), second)
 
 
 def cloud(count: int = 500) -> Gaussians:
@@ -43,24 +44,24 @@ def cloud(count: int = 500) -> Gaussians:
     )
 
 
-def positions(path: Trajectory) -> torch.Tensor:
-    return invert(path.world2cam)[:, :3, 3]
+def camera_batch(*poses: torch.Tensor) -> Camera:
+    return stack_cameras([Camera(INTRINSICS, pose, SIZE) for pose in poses])
 
 
-def paths(frames: int) -> dict[str, Trajectory]:
+def paths(frames: int) -> dict[str, Camera]:
     cameras = two_cameras()
     return {
-        "orbit": orbit(cameras, INTRINSICS, CENTER, frames),
-        "wiggle": wiggle(cameras, INTRINSICS, CENTER, frames),
-        "dolly": dolly(cameras, INTRINSICS, CENTER, frames),
-        "spiral": spiral(cameras, INTRINSICS, CENTER, frames),
-        "interpolate": interpolate(cameras, INTRINSICS.expand(2, 3, 3), CENTER, frames),
+        "orbit": orbit(cameras, CENTER, frames),
+        "wiggle": wiggle(cameras, CENTER, frames),
+        "dolly": dolly(cameras, CENTER, frames),
+        "spiral": spiral(cameras, CENTER, frames),
+        "interpolate": interpolate(cameras, CENTER, frames),
     }
 
 
 @pytest.mark.parametrize("name", ["orbit", "wiggle", "dolly", "spiral", "interpolate"])
 def test_the_step_over_the_seam_is_as_small_as_the_steps_beside_it(name: str):
-    moved = positions(paths(120)[name])
+    moved = paths(120)[name].center
     steps = (moved - moved.roll(1, 0)).norm(dim=-1)
     assert 0 < steps.max() < 0.06
     assert steps[0] <= 1.1 * max(steps[1], steps[-1])
@@ -76,7 +77,7 @@ def test_every_frame_is_a_rigid_motion(name: str):
 @pytest.mark.parametrize("name", ["orbit", "wiggle", "dolly", "spiral"])
 def test_the_center_stays_at_one_place_of_the_picture(name: str):
     path = paths(12)[name]
-    coordinates, depth = project(CENTER.expand(12, 1, 3), path.world2cam, path.intrinsics)
+    coordinates, depth = path.project(CENTER.expand(12, 1, 3))
     torch.testing.assert_close(coordinates, coordinates[:1].expand_as(coordinates))
     if name in ("orbit", "wiggle"):
         torch.testing.assert_close(depth, depth[:1].expand_as(depth))
@@ -84,18 +85,18 @@ def test_the_center_stays_at_one_place_of_the_picture(name: str):
 
 def test_a_dolly_goes_straight_in_then_out_and_does_not_turn():
     cameras = two_cameras()
-    path = dolly(cameras, INTRINSICS, CENTER, 40, 0.3)
-    mean = mean_camera(cameras)
+    path = dolly(cameras, CENTER, 40, 0.3)
+    mean = mean_camera(cameras).world2cam
     torch.testing.assert_close(path.world2cam[0], mean)
     torch.testing.assert_close(path.world2cam[:, :3, :3], mean[:3, :3].expand(40, 3, 3))
-    arms = positions(path) - CENTER
+    arms = path.center - CENTER
     torch.testing.assert_close(arms[10], 0.7 * arms[0])
     torch.testing.assert_close(arms[30], 1.3 * arms[0])
 
 
 def test_a_spiral_circles_twice_while_it_goes_in_and_out_once():
-    path = spiral(torch.eye(4)[None], INTRINSICS, torch.tensor([0.0, 0.0, 2.0]), 80, 4.0)
-    place = positions(path)
+    path = spiral(camera_batch(torch.eye(4)), torch.tensor([0.0, 0.0, 2.0]), 80, 4.0)
+    place = path.center
     aside = place[:, 0]
     assert int(((aside > 1e-5) & (aside.roll(1) <= 1e-5)).sum()) == 2
     distances = (place - torch.tensor([0.0, 0.0, 2.0])).norm(dim=-1)
@@ -105,16 +106,16 @@ def test_a_spiral_circles_twice_while_it_goes_in_and_out_once():
 
 def test_an_orbit_starts_at_the_mean_camera_and_goes_right_first():
     cameras = two_cameras()
-    path = orbit(cameras, INTRINSICS, CENTER, 40)
-    mean = mean_camera(cameras)
+    path = orbit(cameras, CENTER, 40)
+    mean = mean_camera(cameras).world2cam
     torch.testing.assert_close(path.world2cam[0], mean)
     in_mean = mean @ invert(path.world2cam)
     assert in_mean[10, 0, 3] > 0.1 and in_mean[30, 0, 3] < -0.1
 
 
 def test_an_orbit_swings_as_far_as_it_is_told():
-    path = orbit(torch.eye(4)[None], INTRINSICS, torch.tensor([0.0, 0.0, 2.0]), 40, 20.0)
-    rays = positions(path) - torch.tensor([0.0, 0.0, 2.0])
+    path = orbit(camera_batch(torch.eye(4)), torch.tensor([0.0, 0.0, 2.0]), 40, 20.0)
+    rays = path.center - torch.tensor([0.0, 0.0, 2.0])
     angle = torch.atan2(rays[:, 0], -rays[:, 2])
     assert angle.max().item() == pytest.approx(math.radians(20), abs=1e-4)
     assert angle.min().item() == pytest.approx(math.radians(-20), abs=1e-4)
@@ -122,16 +123,16 @@ def test_an_orbit_swings_as_far_as_it_is_told():
 
 def test_interpolation_passes_through_the_cameras():
     third = se3_exponential(torch.tensor([0.4, 0.0, 0.0, 0.0, 0.2, -0.1]))
-    cameras = torch.cat([two_cameras(), third[None]])
+    poses = torch.cat([two_cameras().world2cam, third[None]])
     intrinsics = torch.stack([INTRINSICS, 1.1 * INTRINSICS, 1.2 * INTRINSICS])
-    path = interpolate(cameras, intrinsics, CENTER, 40)
-    torch.testing.assert_close(path.world2cam[[0, 10, 20, 30]], cameras[[0, 1, 2, 1]])
+    path = interpolate(Camera(intrinsics, poses, SIZE), CENTER, 40)
+    torch.testing.assert_close(path.world2cam[[0, 10, 20, 30]], poses[[0, 1, 2, 1]])
     torch.testing.assert_close(path.intrinsics[[0, 10, 20, 30]], intrinsics[[0, 1, 2, 1]])
 
 
 def test_interpolation_keeps_the_center_between_where_the_two_photos_have_it():
     cameras = two_cameras()
-    path = interpolate(cameras, INTRINSICS.expand(2, 3, 3), CENTER, 30)
+    path = interpolate(cameras, CENTER, 30)
     seen = (path.world2cam[:, :3, :3] @ CENTER) + path.world2cam[:, :3, 3]
     low, high = seen[[0, 15]].min(dim=0).values, seen[[0, 15]].max(dim=0).values
     assert ((seen >= low - 1e-5) & (seen <= high + 1e-5)).all()
@@ -139,36 +140,36 @@ def test_interpolation_keeps_the_center_between_where_the_two_photos_have_it():
 
 def test_half_way_between_two_cameras_is_half_of_the_turn():
     cameras = two_cameras()
-    path = interpolate(cameras, INTRINSICS.expand(2, 3, 3), CENTER, 4)
-    whole = rotation_angle(cameras[0, :3, :3], cameras[1, :3, :3])
-    half = rotation_angle(cameras[0, :3, :3], path.world2cam[1, :3, :3])
+    path = interpolate(cameras, CENTER, 4)
+    whole = rotation_angle(*cameras.world2cam[:, :3, :3])
+    half = rotation_angle(cameras.world2cam[0, :3, :3], path.world2cam[1, :3, :3])
     torch.testing.assert_close(half, whole / 2)
 
 
 @pytest.mark.parametrize("turn", [0.0, 1e-5, math.pi - 1e-3])
 def test_interpolation_survives_cameras_that_are_equal_or_opposite(turn: float):
     second = se3_exponential(torch.tensor([0.0, 0.0, 0.0, 0.0, 0.0, turn]))
-    path = interpolate(torch.stack([torch.eye(4), second]), INTRINSICS.expand(2, 3, 3), CENTER, 8)
+    path = interpolate(camera_batch(torch.eye(4), second), CENTER, 8)
     assert path.world2cam.isfinite().all()
     torch.testing.assert_close(path.world2cam[4], second, atol=1e-5, rtol=0)
 
 
 def test_the_center_lies_in_the_line_of_sight_at_the_median_depth():
     scene = cloud()
-    center = scene_center(scene, torch.eye(4)[None])
+    center = scene_center(scene, camera_batch(torch.eye(4)))
     torch.testing.assert_close(center[:2], torch.zeros(2))
     assert center[2] == scene.means[:, 2].median()
 
 
 def test_the_center_of_an_empty_scene_is_in_front_of_the_camera():
     nothing = cloud().select(torch.zeros(500, dtype=torch.bool))
-    assert scene_center(nothing, torch.eye(4)[None]).tolist() == [0, 0, 1]
+    assert scene_center(nothing, camera_batch(torch.eye(4))).tolist() == [0, 0, 1]
 
 
 def test_a_foreign_scene_in_front_of_the_origin_is_seen_from_the_origin():
-    world2cam, intrinsics = guess_camera(cloud())
-    assert torch.equal(world2cam, torch.eye(4))
-    assert 2 * math.degrees(math.atan(0.5 / intrinsics[0, 0])) == pytest.approx(60)
+    camera = guess_camera(cloud())
+    assert torch.equal(camera.world2cam, torch.eye(4))
+    assert 2 * math.degrees(math.atan(0.5 / camera.intrinsics[0, 0])) == pytest.approx(60)
 
 
 def test_a_foreign_scene_behind_the_origin_is_framed_whole():
@@ -176,24 +177,9 @@ def test_a_foreign_scene_behind_the_origin_is_framed_whole():
     behind = Gaussians(
         scene.means * 50 - 200, scene.scales, scene.rotations, scene.harmonics, scene.opacities
     )
-    coordinates, depth = project(behind.means, *guess_camera(behind))
+    coordinates, depth = guess_camera(behind).project(behind.means)
     inside = (depth > 0) & ((coordinates - 0.5).abs() < 0.5).all(dim=-1)
     assert inside.float().mean() > 0.9
-
-
-def test_a_wider_picture_of_the_same_camera_keeps_the_width_and_cuts_the_height():
-    framed = frame_intrinsics(INTRINSICS, photo_size=(300, 400), size=(100, 400))
-    torch.testing.assert_close(framed[0], INTRINSICS[0])
-    corner = torch.tensor([0.0, 1 / 3])  # of the part kept, in the photo
-    in_picture = framed @ torch.linalg.inv(INTRINSICS) @ torch.cat([corner, torch.ones(1)])
-    torch.testing.assert_close(in_picture, torch.tensor([0.0, 0.0, 1.0]), atol=1e-6, rtol=0)
-
-
-def test_pixels_stay_square_whatever_the_shape_of_the_picture():
-    square = torch.tensor([[0.75, 0.0, 0.5], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]])  # 400 x 300
-    for height, width in [(100, 400), (400, 100), (300, 400)]:
-        framed = frame_intrinsics(square, photo_size=(300, 400), size=(height, width))
-        assert framed[0, 0] * width == pytest.approx((framed[1, 1] * height).item(), rel=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -206,9 +192,10 @@ def test_a_video_has_the_shape_of_the_photo_and_even_sides(photo, video):
 
 @pytest.mark.parametrize(("baseline", "expected"), [(0.02, 6.0), (0.35, 10.0), (3.0, 15.0)])
 def test_photos_that_are_further_apart_allow_a_wider_orbit(baseline: float, expected: float):
-    cameras = torch.eye(4).repeat(2, 1, 1)
-    cameras[1, 0, 3] = -baseline
-    path = orbit(cameras, INTRINSICS, torch.tensor([baseline / 2, 0.0, 4.0]), 40)
+    second = torch.eye(4)
+    second[0, 3] = -baseline
+    cameras = camera_batch(torch.eye(4), second)
+    path = orbit(cameras, torch.tensor([baseline / 2, 0.0, 4.0]), 40)
     forward = path.world2cam[:, 2, :3]
     turned = torch.rad2deg(torch.acos((forward @ forward[0]).clamp(-1, 1)))
     assert turned.max() == pytest.approx(expected, abs=0.6)

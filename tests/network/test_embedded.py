@@ -10,7 +10,7 @@ from PIL import Image
 
 from models.features.aliked_lightglue import LearnedMatcher
 from models.features.sift import SiftMatcher
-from models.geometry.camera import from_pixels
+from models.geometry.camera import Camera, from_pixels
 from models.geometry.views import resize
 from models.metrics.errors import psnr
 from models.reconstruct import Refinement, reconstruct
@@ -73,5 +73,5 @@ def test_the_scene_looks_like_the_photos_from_where_they_were_taken(motorcycle):
     images, intrinsics, result = motorcycle
     size = (160, 240)
     for image, matrix, pose in zip(images, intrinsics, result.world2cam, strict=True):
-        drawn = render(result.gaussians, pose, matrix, size)
+        drawn = render(result.gaussians, Camera(matrix, pose, size))
         assert psnr(drawn.color, resize(image, size)) > 20

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from models.geometry.camera import unproject
+from models.geometry.camera import Camera, unproject
 from models.geometry.gaussians import SH_DEGREE_0, Gaussians
 from models.geometry.rigid import invert, rotation_angle, se3_exponential
 from models.metrics.errors import pose_error, psnr
@@ -127,13 +127,14 @@ def test_alignment_moves_a_camera_until_it_sees_the_photo(tiny_scene):
     size = (96, 128)
     intrinsics = intrinsics_for(size)
     true = se3_exponential(torch.tensor([0.1, 0.05, -0.1, 0.02, -0.03, 0.05]))
-    photo = render(tiny_scene, true, intrinsics, size).color
+    photo = render(tiny_scene, Camera(intrinsics, true, size)).color
     moved = se3_exponential(torch.tensor([0.03, -0.02, 0.02, -0.02, 0.02, 0.02])) @ true
 
     found = align_pose(tiny_scene, moved, intrinsics, photo, steps=(25, 15, 0))
 
     before, after = (
-        psnr(render(tiny_scene, pose, intrinsics, size).color, photo) for pose in (moved, found)
+        psnr(render(tiny_scene, Camera(intrinsics, pose, size)).color, photo)
+        for pose in (moved, found)
     )
     assert before < 16
     assert after > 24
@@ -169,7 +170,7 @@ def test_alignment_undoes_ten_degrees_and_a_tenth_of_the_depth(seed):
     true = se3_exponential(torch.cat([0.1 * torch.randn(3), 0.05 * torch.randn(3)]))
     step, axis = torch.nn.functional.normalize(torch.randn(2, 3), dim=1)
     perturbed = se3_exponential(torch.cat([0.3 * step, math.radians(10) * axis])) @ true
-    photo = render(scene, true, intrinsics, size).color
+    photo = render(scene, Camera(intrinsics, true, size)).color
 
     found = align_pose(scene, perturbed, intrinsics, photo)
 
@@ -193,7 +194,7 @@ def test_the_gradient_by_a_twist_is_what_finite_differences_say():
 
     def brightness(twist: torch.Tensor) -> torch.Tensor:
         moved = se3_exponential(twist) @ world2cam
-        picture = render(blobs, moved, intrinsics_for(size), size).color
+        picture = render(blobs, Camera(intrinsics_for(size), moved, size)).color
         return (picture.double() * weights).sum()
 
     twist = torch.zeros(6, dtype=torch.float64, requires_grad=True)
@@ -209,7 +210,7 @@ def test_the_gradient_by_a_twist_is_what_finite_differences_say():
 def test_a_perceptual_distance_counts(tiny_scene):
     size = (48, 64)
     intrinsics = intrinsics_for(size)
-    photo = render(tiny_scene, torch.eye(4), intrinsics, size).color
+    photo = render(tiny_scene, Camera(intrinsics, torch.eye(4), size)).color
     moved = se3_exponential(torch.tensor([0.03, 0.0, 0.0, 0.0, 0.02, 0.0]))
 
     class Contrary(Lpips):
@@ -230,7 +231,7 @@ def test_the_few_that_stand_for_many_cover_about_as_much(tiny_scene):
     intrinsics = intrinsics_for(LANDSCAPE)
     few = thin(tiny_scene, 96)
     covered_by_all, covered_by_few = (
-        render(scene, torch.eye(4), intrinsics, LANDSCAPE).alpha.mean()
+        render(scene, Camera(intrinsics, torch.eye(4), LANDSCAPE)).alpha.mean()
         for scene in (tiny_scene, few)
     )
     assert len(few) == 96
@@ -239,6 +240,6 @@ def test_the_few_that_stand_for_many_cover_about_as_much(tiny_scene):
 
 def test_alignment_never_leaves_for_something_worse(tiny_scene):
     intrinsics = intrinsics_for(LANDSCAPE)
-    photo = render(tiny_scene, torch.eye(4), intrinsics, LANDSCAPE).color
+    photo = render(tiny_scene, Camera(intrinsics, torch.eye(4), LANDSCAPE)).color
     found = align_pose(tiny_scene, torch.eye(4), intrinsics, photo, steps=(2, 2, 2))
     assert torch.equal(found, torch.eye(4))

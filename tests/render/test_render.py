@@ -8,7 +8,7 @@ import torch
 from scipy.special import sph_harm_y
 from torch import Tensor
 
-from models.geometry.camera import project
+from models.geometry.camera import Camera
 from models.geometry.gaussians import SH_DEGREE_0, Gaussians, join, rescale
 from models.geometry.rigid import invert, rotation_angle, se3_exponential
 from models.render import Rendering, render
@@ -52,7 +52,7 @@ def cloud(count: int = 400, sh_degree: int = 3) -> Gaussians:
 
 
 def look(scene: Gaussians, world2cam: Tensor = IDENTITY, **options) -> Rendering:
-    return render(scene, world2cam, INTRINSICS, SIZE, **options)
+    return render(scene, Camera(INTRINSICS, world2cam, SIZE), **options)
 
 
 def assert_same(first: Rendering, second: Rendering, tolerance: float = 1e-5) -> None:
@@ -79,7 +79,7 @@ def test_a_gaussian_on_the_axis_lands_on_the_principal_point():
 @pytest.mark.parametrize("mean", [(0.4, -0.3, 2.0), (-0.5, 0.2, 1.5)])
 def test_a_gaussian_lands_where_its_center_projects_to(mean: tuple[float, float, float]):
     world2cam = se3_exponential(torch.tensor([0.1, 0.05, -0.1, 0.05, -0.1, 0.2]))
-    expected, _ = project(torch.tensor([mean]), world2cam, INTRINSICS)
+    expected, _ = Camera(INTRINSICS, world2cam, SIZE).project(torch.tensor([mean]))
 
     drawn = look(blob(mean, scale=0.02), world2cam)
 
@@ -212,7 +212,7 @@ def test_quaternions_may_have_any_length():
 def test_any_size_shows_the_same_view(size: tuple[int, int]):
     scene = blob((0.0, 0.0, 2.0), scale=50.0, opacity=0.9)
 
-    drawn = render(scene, IDENTITY, INTRINSICS, size)
+    drawn = render(scene, Camera(INTRINSICS, IDENTITY, size))
 
     assert drawn.color.shape == (3, *size)
     torch.testing.assert_close(drawn.alpha, torch.full(size, 0.9), atol=1e-3, rtol=0)

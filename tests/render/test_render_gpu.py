@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from models.geometry.camera import Camera
 from models.geometry.gaussians import Gaussians
 from models.geometry.rigid import se3_exponential
 from models.render import Rendering, render
@@ -45,7 +46,8 @@ def drawn_and_gradients(
         leaf.requires_grad_()
     *arrays, twist = leaves.values()
     world2cam = se3_exponential(twist)
-    drawn = render(Gaussians(*arrays), world2cam, INTRINSICS.to(device), SIZE, BACKGROUND)
+    camera = Camera(INTRINSICS.to(device), world2cam, SIZE)
+    drawn = render(Gaussians(*arrays), camera, BACKGROUND)
     generator = torch.Generator().manual_seed(1)
     parts = {field.name: getattr(drawn, field.name) for field in fields(Rendering)}
     loss = sum(
@@ -78,6 +80,6 @@ def test_both_backends_agree(sh_degree: int):
 def test_nothing_to_draw_is_drawn_on_both():
     nothing = cloud(1, 0).select(torch.zeros(1, dtype=torch.bool)).to(torch.device("cuda"))
 
-    drawn = render(nothing, torch.eye(4).cuda(), INTRINSICS.cuda(), SIZE, BACKGROUND)
+    drawn = render(nothing, Camera(INTRINSICS.cuda(), torch.eye(4).cuda(), SIZE), BACKGROUND)
 
     assert (drawn.alpha == 0).all() and drawn.color[2].allclose(torch.tensor(0.6).cuda())

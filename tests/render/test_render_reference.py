@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.geometry.camera import to_pixels
+from models.geometry.camera import Camera
 from models.geometry.gaussians import Gaussians
 from models.geometry.rigid import se3_exponential
 from models.render import Rendering, render
@@ -50,10 +50,10 @@ def covariances(scales: Tensor, rotations: Tensor) -> Tensor:
     return axes @ axes.mT
 
 
-def reference(scene: Gaussians, world2cam: Tensor, intrinsics: Tensor) -> Rendering:
-    """Draw by the definition; all tensors float64."""
-    height, width = SIZE
-    lens = to_pixels(intrinsics, SIZE)
+def reference(scene: Gaussians, camera: Camera) -> Rendering:
+    """Render by the definition; all tensors float64."""
+    height, width = camera.size
+    world2cam, lens = camera.world2cam, camera.intrinsics_px
     x, y, z = (scene.means @ world2cam[:3, :3].mT + world2cam[:3, 3]).unbind(-1)
     seen = torch.argsort(z)[(z < 0.01).sum() :]
     x, y, z = x[seen], y[seen], z[seen]
@@ -112,7 +112,7 @@ def random_scene(sh_degree: int = 3, count: int = 300) -> Gaussians:
     )
 
 
-def random_camera() -> Tensor:
+def random_pose() -> Tensor:
     return se3_exponential(torch.tensor([0.1, -0.15, 0.2, 0.1, -0.2, 0.3]))
 
 
@@ -126,11 +126,13 @@ def parts(drawn: Rendering) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("sh_degree", [0, 1, 2, 3])
 def test_pictures_follow_the_definition(sh_degree: int):
-    scene, world2cam = random_scene(sh_degree), random_camera()
+    scene, camera = random_scene(sh_degree), Camera(INTRINSICS, random_pose(), SIZE)
 
-    drawn = parts(render(scene, world2cam, INTRINSICS, SIZE, BACKGROUND))
+    drawn = parts(render(scene, camera, BACKGROUND))
 
-    expected = parts(reference(doubled(scene), world2cam.double(), INTRINSICS.double()))
+    expected = parts(
+        reference(doubled(scene), Camera(INTRINSICS.double(), camera.world2cam.double(), SIZE))
+    )
     assert expected["alpha"].min() < 0.4 and expected["alpha"].max() > 0.99
     for name, value in drawn.items():
         error = (value - expected[name]).abs()
@@ -147,8 +149,8 @@ def gradients(draw, scene: Gaussians, weights: Rendering) -> dict[str, Tensor]:
     for leaf in leaves.values():
         leaf.requires_grad_()
     *arrays, twist, intrinsics = leaves.values()
-    world2cam = se3_exponential(twist) @ random_camera().to(twist.dtype)
-    drawn = parts(draw(Gaussians(*arrays), world2cam, intrinsics))
+    world2cam = se3_exponential(twist) @ random_pose().to(twist.dtype)
+    drawn = parts(draw(Gaussians(*arrays), Camera(intrinsics, world2cam, SIZE)))
     sum((value * parts(weights)[name]).sum() for name, value in drawn.items()).backward()
     return {name: leaf.grad for name, leaf in leaves.items()}
 
@@ -162,11 +164,7 @@ def test_gradients_are_those_of_the_definition(part: str):
         alpha=torch.randn(SIZE, generator=generator) * (part in ("alpha", "all")),
     )
 
-    ours = gradients(
-        lambda scene, world2cam, intrinsics: render(scene, world2cam, intrinsics, SIZE, BACKGROUND),
-        scene,
-        weights,
-    )
+    ours = gradients(lambda *given: render(*given, BACKGROUND), scene, weights)
 
     expected = gradients(reference, doubled(scene), weights)
     for name, value in ours.items():

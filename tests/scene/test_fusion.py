@@ -29,7 +29,7 @@ def everything(posed: DepthMap) -> torch.Tensor:
 
 def test_a_photo_is_drawn_again_from_where_it_was_taken():
     first = view(torch.eye(4))
-    drawn = render(splat(first, everything(first)), torch.eye(4), INTRINSICS, SIZE)
+    drawn = render(splat(first, everything(first)), Camera(INTRINSICS, torch.eye(4), SIZE))
     assert psnr(drawn.color, first.image) > 30
     assert drawn.alpha.mean() > 0.95
 
@@ -37,7 +37,7 @@ def test_a_photo_is_drawn_again_from_where_it_was_taken():
 def test_two_photos_show_what_lies_between_them():
     views = [view(torch.eye(4)), view(SECOND)]
     truth, _ = photograph(BETWEEN)
-    drawn = render(join([fuse(views), fill(views)]), BETWEEN, INTRINSICS, SIZE)
+    drawn = render(join([fuse(views), fill(views)]), Camera(INTRINSICS, BETWEEN, SIZE))
     assert psnr(drawn.color, truth) > 24
     assert drawn.alpha.min() > 0.5
 

@@ -1,4 +1,4 @@
-"""Pictures smaller than the scene is fine are averages, whatever program asks for them."""
+"""Images too small for a scene's detail are supersampled, whatever program asks for them."""
 
 import json
 from pathlib import Path
@@ -14,9 +14,13 @@ from models.geometry.depth_map import DepthMap
 from models.geometry.gaussians import Gaussians
 from models.geometry.views import resize
 from models.metrics.errors import psnr
-from models.render.supersampling import detail_needed, draw_averaged
+from models.render.supersampling import render_supersampled, required_supersampling
 from models.scene.fusion import splat
 from nps_cli.formats import save_scene
+
+
+def camera(size: tuple[int, int]) -> Camera:
+    return Camera(INTRINSICS, torch.eye(4), size)
 
 
 @pytest.fixture(scope="module")
@@ -28,34 +32,33 @@ def photo() -> torch.Tensor:
 def scene(photo) -> Gaussians:
     """One Gaussian for every pixel of the photo."""
     depth = photograph(torch.eye(4))[1]
-    view = DepthMap(photo, depth, torch.ones(SIZE), Camera(INTRINSICS, torch.eye(4), SIZE))
+    view = DepthMap(photo, depth, torch.ones(SIZE), camera(SIZE))
     return splat(view, torch.ones(SIZE, dtype=torch.bool))
 
 
-@pytest.mark.parametrize(("smaller", "detail"), [(0.5, 1), (1, 1), (2, 2), (3, 3), (16, 4)])
-def test_the_detail_is_how_much_smaller_the_picture_is_and_never_above_four(
-    scene, smaller: float, detail: int
+@pytest.mark.parametrize(("smaller", "factor"), [(0.5, 1), (1, 1), (2, 2), (3, 3), (16, 4)])
+def test_the_factor_is_how_much_smaller_the_image_is_and_never_above_four(
+    scene, smaller: float, factor: int
 ):
     size = (round(SIZE[0] / smaller), round(SIZE[1] / smaller))
-    assert detail_needed(scene, torch.eye(4), INTRINSICS, size) == detail
+    assert required_supersampling(scene, camera(size)) == factor
 
 
-def test_nothing_in_front_of_the_camera_needs_no_detail(scene):
+def test_nothing_in_front_of_the_camera_needs_no_supersampling(scene):
     behind = torch.diag(torch.tensor([-1.0, 1.0, -1.0, 1.0]))
-    assert detail_needed(scene, behind, INTRINSICS, SIZE) == 1
+    assert required_supersampling(scene, Camera(INTRINSICS, behind, SIZE)) == 1
 
 
-def test_an_averaged_picture_is_nearer_to_the_shrunk_photo(scene, photo):
+def test_a_supersampled_rendering_is_nearer_to_the_shrunk_photo(scene, photo):
     half = (SIZE[0] // 2, SIZE[1] // 2)
     small = resize(photo, half)
-    plain, averaged = (
-        psnr(draw_averaged(scene, torch.eye(4), INTRINSICS, half, detail), small)
-        for detail in (1, 2)
+    plain, supersampled = (
+        psnr(render_supersampled(scene, camera(half), factor), small) for factor in (1, 2)
     )
-    assert averaged > plain + 2
+    assert supersampled > plain + 2
 
 
-def test_nps_render_averages_small_pictures(nps, scene, photo, tmp_path: Path):
+def test_nps_render_supersamples_small_images(nps, scene, photo, tmp_path: Path):
     half = (SIZE[0] // 2, SIZE[1] // 2)
     save_scene(scene, tmp_path / "scene.ply")
     view = {
@@ -73,6 +76,6 @@ def test_nps_render_averages_small_pictures(nps, scene, photo, tmp_path: Path):
     assert ran.code == 0, ran.err
     pixels = np.array(Image.open(tmp_path / "view.png").convert("RGB"))
     shown = torch.from_numpy(pixels).permute(2, 0, 1) / 255
-    plain = draw_averaged(scene, torch.eye(4), INTRINSICS, half, 1)
+    plain = render_supersampled(scene, camera(half), 1)
     small = resize(photo, half)
     assert psnr(shown, small) > psnr(plain, small) + 2
