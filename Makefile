@@ -7,21 +7,9 @@ SOURCES := models nps_cli tests
 PHOTOS ?=
 FIXTURES ?=
 ORIGINAL ?=
-# Of train-embedded: tiny rehearses it on a CPU; what worlds are made of; where the run is kept.
-SIZE ?= full
-MINUTES ?= 10
-TEXTURES ?=
-PANORAMAS ?=
-MESHES ?=
-WHEELS ?=
-RUN ?= runs/embedded-$(SIZE)
-PACKED ?= runs/packed-$(SIZE)
-LOAD ?= 62
-SETTINGS = $(if $(filter tiny,$(SIZE)),--preset embedded-tiny --score 4 --log-every 5,--preset embedded --score 64)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check format lint types bench parity
-.PHONY: train-embedded train-embedded-pack train-embedded-home train-embedded-wheels
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,23 +60,3 @@ bench: $(STAMP) ## time the renderer, the alignment of cameras, the loading of d
 
 parity: $(STAMP) ## compare the network with outputs of the original (FIXTURES=folder)
 	@$(BIN)/python tests/benchmarks/parity.py $(FIXTURES)
-
-train-embedded: train-embedded-pack ## train the embedded network for MINUTES, and go on next time (SIZE=tiny on a CPU; TEXTURES=folder ...: docs/embedded.md)
-	@$(BIN)/python $(PACKED)/load1/start.py --minutes $(MINUTES)
-	@$(MAKE) -s train-embedded-home
-
-train-embedded-pack: $(STAMP) ## only pack a slice, for a machine without network: PACKED/load1, load2, ...
-	@rm -rf $(PACKED)/load* $(PACKED)/work
-	@$(BIN)/python -m nps_cli.carry pack $(PACKED) --limit $(LOAD) --run $(RUN) --settings="$(SETTINGS)" \
-		$(if $(TEXTURES),--textures $(TEXTURES)) $(if $(PANORAMAS),--panoramas $(PANORAMAS)) \
-		$(if $(MESHES),--meshes $(MESHES)) $(if $(WHEELS),--wheels $(WHEELS))
-
-train-embedded-home: $(STAMP) ## only take home what a slice left in PACKED/work/out, for the next one
-	@$(BIN)/python -m nps_cli.carry home $(PACKED)/work/out --run $(RUN)
-
-PYTHON_THERE ?= 3.12
-PLATFORMS = $(foreach glibc,28 27 17,--platform manylinux_2_$(glibc)_x86_64) --platform manylinux2014_x86_64
-train-embedded-wheels: $(STAMP) ## only fetch the packages that a machine with nothing but PyTorch lacks, for Python PYTHON_THERE
-	@$(BIN)/python -m pip download -q --only-binary=:all: --implementation cp \
-		--python-version $(PYTHON_THERE) $(PLATFORMS) -d runs/wheels \
-		jaxtyping pillow rich safetensors typer

@@ -141,14 +141,6 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the checkpoint in --out, if there is one.")
     ] = False,
-    small: Annotated[
-        bool,
-        typer.Option(
-            "--small",
-            help="At the end, round the run to 6 bytes a weight, and write that as state.pt: "
-            "--resume takes it where there is no checkpoint.",
-        ),
-    ] = False,
     export: Annotated[
         Path | None,
         typer.Option(metavar="FILE", show_default=False, help="Write .safetensors at the end."),
@@ -236,7 +228,7 @@ def train(
         runs.train_slice(
             run, out, roots, setup.Made(textures, panoramas, meshes),
             workers=workers, minutes=minutes, steps=steps,
-            log_every=log_every, pictures=pictures, score=score, export=export, small=small,
+            log_every=log_every, pictures=pictures, score=score, export=export,
         )  # fmt: skip
 
 

@@ -3,7 +3,6 @@
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from nps_cli import console, options
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from models.training.ablation_study import Result
     from models.training.config import TrainConfig
     from models.training.loop import StepReport
-    from models.training.rates import SliceReport
     from models.training.run import Run
 
 RESULTS, TABLE, HISTORY = "results.jsonl", "ablations.md", "history.jsonl"
@@ -36,11 +34,10 @@ def train_slice(
     pictures: int,
     score: int,
     export: Path | None,
-    small: bool,
 ) -> None:
     """Train, and do what is wanted at the end; says how to go on."""
     from models.data.report import Report
-    from models.training import loop, processes, rates, travel
+    from models.training import loop, processes
     from models.training import run as training
     from nps_cli.formats.video import write_png
 
@@ -48,13 +45,7 @@ def train_slice(
         (out / "pictures").mkdir(exist_ok=True)
         write_png(picture, out / "pictures" / f"{step:07d}.png")
 
-    def tell(line: "StepReport") -> None:
-        drawing.append(line.drawing)
-        _tell(line)
-
     report = Report()
-    drawing: list[float] = []
-    step, seconds = run.step, run.seconds
     try:
         loaded = training.choose_assets(run.config, run.generator.device, **vars(made))
     except ValueError as error:
@@ -65,24 +56,19 @@ def train_slice(
     loop.train(
         run, lessons(run, roots, loaded, workers, report), out, minutes, steps,
         log_every=log_every, picture_every=pictures or None, board=board,
-        on_step=tell, on_picture=keep_picture,
+        on_step=_tell, on_picture=keep_picture,
     )  # fmt: skip
     if board:
         board.close()
     for line in report.lines() if roots else []:
         console.info(line)
-    if small:
-        travel.save_small(travel.settle(run), out / travel.STATE)
-        training.save(run, out / training.CHECKPOINT)
-        console.info(f"wrote {out / travel.STATE}, of which the run now goes on")
     console.info(f"wrote {out / training.CHECKPOINT} (step {run.step}, {run.skipped} skipped)")
     if export:
         training.export(run, export)
         console.info(f"wrote {export}")
     if score and processes.rank() == 0:
         scores = run.config.score(run.average, loaded, score)
-        share = fmean(drawing) if drawing else 0.0
-        _remember(rates.report_slice(run, step, seconds, share, scores), score, out / HISTORY)
+        _remember(run, scores, score, out / HISTORY)
     again = _again(run.config, roots, made)
     console.info(f"go on: nps train {again} --out {options.quoted(out)} --resume")
 
@@ -144,22 +130,13 @@ def _again(config: "TrainConfig[Any]", roots: list[Root], made: Made) -> str:
     return " ".join(words)
 
 
-def _remember(report: "SliceReport", pairs: int, history: Path) -> None:
-    """Add a row to the history, and show it."""
+def _remember(run: "Run[Any]", scores: dict[str, float], pairs: int, history: Path) -> None:
+    """Append the scores to a file of JSON lines, and print them."""
+    row = {"step": run.step, "hours": run.seconds / 3600, "scores": scores}
     with history.open("a") as file:
-        file.write(json.dumps(asdict(report)) + "\n")
-    rows = [(name, f"{value:.4f}") for name, value in report.scores.items()]
+        file.write(json.dumps(row) + "\n")
+    rows = [(name, f"{value:.4f}") for name, value in scores.items()]
     console.print_table("", ("measure", f"of {pairs} pairs"), rows)
-    console.info(
-        f"{report.samples} pairs in {report.hours:.2f} h on {report.device}; this slice: "
-        f"{report.samples_per_second:.1f} pairs/s, {report.drawing:.0%} of the time for worlds"
-    )
-    if report.teraflops is not None and report.matrix_teraflops:
-        console.info(
-            f"the network learned at {report.teraflops:.3g} TFLOP/s, "
-            f"{report.teraflops / report.matrix_teraflops:.0%} of the "
-            f"{report.matrix_teraflops:.3g} measured for bfloat16 matrices"
-        )
 
 
 def _tell(report: "StepReport") -> None:

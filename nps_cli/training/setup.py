@@ -145,15 +145,11 @@ def begin(
 ) -> "Run[Any]":
     """A new run with these settings, or the one in the folder, whose own settings hold."""
     from models.training import run as training
-    from models.training import travel
 
-    checkpoint, state = out / training.CHECKPOINT, out / travel.STATE
-    if go_on and (checkpoint.exists() or state.exists()):
+    checkpoint = out / training.CHECKPOINT
+    if go_on and checkpoint.exists():
         try:
-            if checkpoint.exists():
-                run = training.resume(checkpoint, device, perceptual)
-            else:
-                run = travel.resume_small(state, device)
+            run = training.resume(checkpoint, device, perceptual)
         except ValueError as error:
             raise NpsError(str(error), hint="Start again in another folder.") from error
         if run.config.part != config.part:

@@ -18,7 +18,7 @@ from models.stereo.network import StereoConfig
 from models.training.config import TrainConfig
 from models.training.loop import LOG, train
 from models.training.losses import center_loss, render_loss
-from models.training.network import NetworkTraining, score_network
+from models.training.network import EMBEDDED, NetworkTraining, score_network
 from models.training.run import CHECKPOINT, export, next_worlds, resume, save, start, take_step
 from models.training.stereo import StereoTraining, score_stereo
 from models.weights import load_network, load_stereo
@@ -198,6 +198,18 @@ def test_worlds_are_drawn_every_few_steps_in_turning_sizes(textures: torch.Tenso
 
     wide, tall = TINY_STEREO.sizes
     assert drawn == [[wide]] * 2 + [[wide, tall]] * 2 + [[tall, wide]] * 2
+
+
+def test_several_batches_are_drawn_at_a_time_and_each_is_as_large_as_asked(textures: torch.Tensor):
+    config = replace(EMBEDDED["embedded-tiny"], sizes=((32, 48), (48, 32)))
+    run = start(config, CPU)
+    held = []
+    for run.step in range(5):
+        assert next_worlds(run, textures).images.shape[0] == config.batch
+        held.append(list(run.worlds))
+
+    assert [len(worlds) for worlds in held] == [2, 2, 2, 2, 3]
+    assert held[0] == held[3] and held[4][0] is held[0][1]
 
 
 def test_an_untrained_network_is_scored_as_a_shell(textures: torch.Tensor):
