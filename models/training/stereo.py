@@ -16,7 +16,8 @@ from models.data.variation import vary
 from models.stereo.network import StereoConfig, StereoNetwork
 from models.stereo.semi_global import position_to_depth
 from models.training.config import TrainConfig
-from models.training.stereo_loss import make_example, predict, stereo_loss
+from models.training.stereo_examples import make_example
+from models.training.stereo_loss import predict, stereo_loss
 from models.training.validation import SEED, held_out
 from models.weights import save_stereo
 

@@ -9,7 +9,7 @@ from models.stereo.depth import estimate_depths
 from models.stereo.network import StereoConfig, StereoNetwork
 from models.stereo.prior import PENALTY, SurfacePrior, penalty, span_surface
 from models.stereo.smoothing import smooth
-from models.training.stereo_loss import imitate_matches
+from models.training.stereo_examples import imitate_matches
 
 SLOPE = torch.tensor([20.0, -8.0])
 
