@@ -143,7 +143,6 @@ def _write(
 ) -> None:
     from nps_cli.formats.colmap import image_names, write_colmap
     from nps_cli.formats.nerfstudio import file_paths, transforms
-    from nps_cli.formats.plot import write_plot
     from nps_cli.formats.poses import pose_document, write_poses
 
     document = shown = pose_document(result.photos, result.reconstruction, result.weights)
@@ -157,6 +156,8 @@ def _write(
     elif out != STDOUT:
         write_poses(shown, out, force=force)
     if plot is not None:
+        from nps_cli.formats.plot import write_plot
+
         write_plot(document, result.photos, result.reconstruction, plot, force=force)
     for written in (out, plot):
         if written not in (STDOUT, None):

@@ -1,233 +1,217 @@
-"""One picture of what poses rest on: matches, epipolar lines, cameras and points."""
+"""A figure of the evidence for poses: matches, epipolar lines, cameras and points."""
 
-from dataclasses import dataclass
+import textwrap
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from nps_cli.formats.canvas import Canvas, Panel, between, pushed_apart
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from mpl_toolkits.mplot3d.art3d import Poly3DCollection
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from models.reconstruction import Reconstruction
-    from nps_cli.photos.load import Photo
+from models.geometry.camera import Camera
+from models.geometry.epipolar import epipolar_segments, fundamental_matrix
+from models.geometry.rigid import transform_points
+from models.reconstruction import Reconstruction
+from nps_cli.output import whole_file
+from nps_cli.photos.load import Photo
 
-WIDTH, MARGIN, GAP, OVERVIEW = 1600, 24, 10, 460  # pixels, as are all lengths here
-TEXT, LINE, SMALL, SMALL_LINE = 22, 33, 17, 26  # heights of letters and of lines
-NARROW, WIDE = 1.7, 3.1  # widths of the photos together, by their height
-LINES = 100  # matches of two neighbors that get a line
-CHOSEN, APART, INSET = 8, 0.07, 0.03  # points with epipolar lines; how far from each other, inside
-INK, FAINT, ALARM, DARK = "#f2f2f2", "#9aa3ad", "#ff9d5c", "#1d2128"
-RAMP = ("#5b7cff", "#29c7e0", "#5ddc5a", "#ffd23b", "#ff5a45")  # far to near
-DISTINCT = ("#ffd23b", "#29c7e0", "#ff7ac8", "#5ddc5a", "#ff8a3b", "#b69cff", "#f2f2f2", "#ff5a45")
-WAYS = (("right", "left"), ("down", "up"), ("forward", "back"))
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where everything goes: one panel per photo, twice, and one or two looks at the scene."""
-
-    matches: list[Panel]
-    epipolar: list[Panel]
-    overviews: list[Panel]
-
-    @property
-    def bottom(self) -> float:
-        """Where the last panel ends."""
-        return self.overviews[-1].top + self.overviews[-1].height
+WIDTH_IN, DPI = 16.0, 120
+NARROW_ASPECT = 1.8  # width over height of the photos in a row: below it, one row holds all axes
+GAP = 0.03  # between photos, in heights of a photo
+MAX_MATCHES, MAX_EPIPOLAR_LINES = 100, 8  # between two photos
+MIN_SPACING, MIN_INSET = 0.07, 0.03  # of points with epipolar lines, in widths of a photo
+FRUSTUM_LENGTH = 0.16  # over the median depth of the first photo
+SHOWN_QUANTILE = 0.9  # of the points' distances from the cameras
+COLORS = "#e6b400 #00a5c8 #e84fa8 #3fae3c #f07020 #8a63e0 #404850 #e03020".split()
+DIRECTIONS = (("right", "left"), ("down", "up"), ("forward", "back"))
 
 
 def write_plot(
     document: dict[str, Any],
-    photos: "list[Photo]",
-    reconstruction: "Reconstruction",
+    photos: list[Photo],
+    reconstruction: Reconstruction,
     path: Path,
     *,
     force: bool,
 ) -> None:
-    """Draw the picture into a PNG file, whole or not at all."""
-    from nps_cli.output import whole_file
-
-    canvas = draw(document, photos, reconstruction)
-    with whole_file(path, force=force) as file:
-        canvas.save(file)
+    """Write the figure as a PNG file, whole or not at all."""
+    with whole_file(path, force=force) as file, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # of a photo's name, not in the font
+        plot_poses(document, photos, reconstruction).savefig(file, format="png", dpi=DPI)
 
 
-def draw(
-    document: dict[str, Any], photos: "list[Photo]", reconstruction: "Reconstruction"
-) -> Canvas:
-    """Draw what is said of the poses, and three views of what they rest on."""
-    measure = Canvas(1, 1)
-    said = [
-        (line, color)
-        for text, color in captions(document)
-        for line in measure.wrapped(text, TEXT, WIDTH - 2 * MARGIN)
+def plot_poses(
+    document: dict[str, Any], photos: list[Photo], reconstruction: Reconstruction
+) -> Figure:
+    """Return a figure with axes for matches, epipolar lines and the scene, under the captions."""
+    title = "\n".join(textwrap.fill(line, 150) for line in captions(document))
+    aspect = sum(photo.width / photo.height + GAP for photo in photos)
+    narrow = aspect < NARROW_ASPECT
+    height_in = WIDTH_IN / (3 * aspect) if narrow else WIDTH_IN * 1.62 / aspect + 0.75
+    height_in += 0.75 + 0.25 * (title.count("\n") + 1)
+    figure = Figure((WIDTH_IN, height_in), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes: dict[str, Any] = figure.subplot_mosaic(
+        [["matches", "epipolar", "scene"]] if narrow else [["matches"] * 2, ["epipolar", "scene"]],
+        width_ratios=[1, 1, 1] if narrow else [0.62, 0.38],
+        height_ratios=[1] if narrow else [1, 0.62],
+        per_subplot_kw={"scene": {"projection": "3d"}},
+    )
+    figure.suptitle(title, fontsize=13, x=0.01, ha="left", parse_math=False)
+    points = reconstruction.points.detach().cpu()
+    observations = reconstruction.sightings.detach().cpu()
+    cameras = [
+        Camera(photo.intrinsics, pose.detach().cpu(), (photo.height, photo.width))
+        for photo, pose in zip(photos, reconstruction.world2cam, strict=True)
     ]
-    top = MARGIN + LINE * len(said)
-    layout = arrange([photo.width / photo.height for photo in photos], top)
-    canvas = Canvas(WIDTH, round(layout.bottom) + MARGIN)
-    for number, (line, color) in enumerate(said):
-        canvas.text((MARGIN, MARGIN + LINE * number), line, TEXT, color)
-    for strip in (layout.matches, layout.epipolar):
-        for number, (panel, photo) in enumerate(zip(strip, photos, strict=True), start=1):
-            name = canvas.shortened(f"{number}  {photo.name}", SMALL, panel.width)
-            canvas.text((panel.left, panel.top - SMALL_LINE), name, SMALL, INK)
-            canvas.photo(panel, photo.image)
-    _draw_matches(canvas, layout.matches, reconstruction)
-    _draw_epipolar_lines(canvas, layout.epipolar, photos, reconstruction)
-    for panel, above in zip(layout.overviews, (False, True), strict=False):
-        _draw_overview(canvas, panel, photos, reconstruction, above)
-    return canvas
+    depth = points[:, 2].numpy()
+    low, high = np.quantile(depth, [0.03, 0.97]) if len(depth) else (0, 1)
+    colors = ScalarMappable(Normalize(low, high, clip=True), "turbo_r")
+    _plot_matches(axes["matches"], photos, observations, colors.to_rgba(depth))
+    _plot_epipolar_lines(axes["epipolar"], photos, cameras, observations)
+    frustum_length = FRUSTUM_LENGTH * float(reconstruction.depths[0].median())
+    _plot_scene(axes["scene"], cameras, frustum_length, points, colors.to_rgba(depth))
+    if len(points):
+        figure.colorbar(colors, ax=axes["scene"], shrink=0.6, label="depth in photo 1")
+    return figure
 
 
-def arrange(aspects: list[float], top: float) -> Layout:
-    """Place photos of these widths by heights below `top`, so that each row is full."""
-    whole, together = WIDTH - 2 * MARGIN, sum(aspects)
-    half = (whole - 2 * GAP) / 2
-    title, names = SMALL_LINE + 14, SMALL_LINE
-    if together <= NARROW:  # both strips side by side
-        matches = _strip(MARGIN, top + title + names, half, aspects)
-        epipolar = _strip(MARGIN + half + 2 * GAP, top + title + names, half, aspects)
-    else:
-        matches = _strip(MARGIN, top + title + names, whole, aspects)
-        width = whole if together > WIDE else 0.66 * whole
-        below = matches[0].top + matches[0].height + title + names
-        epipolar = _strip(MARGIN, below, width, aspects)
-    last = epipolar[-1]
-    left, below = last.left + last.width + 2 * GAP, last.top + last.height + title
-    if left < WIDTH / 2 + half / 2:  # room beside the strip for one look, else below it for two
-        overviews = [Panel(left, last.top, WIDTH - MARGIN - left, last.height)]
-    else:
-        sides = MARGIN, MARGIN + half + 2 * GAP
-        overviews = [Panel(side, below, half, OVERVIEW) for side in sides]
-    return Layout(matches, epipolar, overviews)
-
-
-def captions(document: dict[str, Any]) -> list[tuple[str, str]]:
-    """What a pose document says of every pair, and against itself; each with its color."""
+def captions(document: dict[str, Any]) -> list[str]:
+    """Return a line for every pair of a pose document, then its problems."""
     lines = []
     for pair in document["pairs"]:
         moved = ", ".join(
             f"{abs(length):.2f} {words[length < 0]}"
-            for length, words in zip(pair["baseline_direction"], WAYS, strict=True)
+            for length, words in zip(pair["baseline_direction"], DIRECTIONS, strict=True)
         )
-        text = (
+        lines.append(
             f"Photo {pair['from'] + 1} to {pair['to'] + 1}:  turned {pair['rotation_deg']:.1f}°,  "
             f"moved {moved if pair['confidence'] else 'an unknown way'};  "
             f"{pair['inliers']:,} inliers ({pair['inlier_ratio']:.0%}),  "
             f"confidence {pair['confidence']:.2f}"
         )
-        lines.append((text, INK))
-    return lines + [(problem, ALARM) for problem in document["problems"]]
+    return [*lines, *(f"Warning: {problem}" for problem in document["problems"])]
 
 
-def _strip(left: float, top: float, width: float, aspects: list[float]) -> list[Panel]:
-    """Panels of one height beside each other."""
-    height = (width - GAP * (len(aspects) - 1)) / sum(aspects)
-    panels = []
-    for aspect in aspects:
-        panels.append(Panel(left, top, aspect * height, height))
-        left += aspect * height + GAP
-    return panels
+def spread_out(coordinates: Tensor, count: int, min_distance: float = 0.0) -> list[int]:
+    """Return indices of points far from each other in every photo: farthest-point sampling.
+
+    Args:
+        coordinates: [view, point, 2], finite; the point nearest to the first photo's center is
+            the first that is chosen.
+        count: How many at most.
+        min_distance: Points nearer to a chosen one than this are not chosen.
+    """
+    if coordinates.shape[1] == 0:
+        return []
+    chosen = [int((coordinates[0] - 0.5).norm(dim=-1).argmin())]
+    distance = (coordinates - coordinates[:, chosen]).norm(dim=-1).amin(0)
+    while len(chosen) < count and distance.max() > min_distance:
+        chosen.append(int(distance.argmax()))
+        last = coordinates[:, chosen[-1:]]
+        distance = distance.minimum((coordinates - last).norm(dim=-1).amin(0))
+    return chosen
 
 
-def _draw_matches(canvas: Canvas, panels: list[Panel], reconstruction: "Reconstruction") -> None:
-    from models.overview import nearness, spread
+def _show_photos(axes: Axes, photos: list[Photo], title: str) -> list[tuple[float, float]]:
+    """Show photos of one height in a row; return the left edge and the width of each."""
+    left, places = 0.0, []
+    for number, photo in enumerate(photos, start=1):
+        width = photo.width / photo.height
+        axes.imshow(photo.image.permute(1, 2, 0).cpu().numpy(), extent=(left, left + width, 1, 0))
+        name = textwrap.shorten(f"{number}  {photo.name}", 48, placeholder="…")
+        axes.text(left, -0.015, name, va="bottom", fontsize=10, parse_math=False)
+        places.append((left, width))
+        left += width + GAP
+    axes.set(xlim=(0, left - GAP), ylim=(1, 0), anchor="NW")
+    axes.set_axis_off()
+    axes.set_title(title, loc="left", fontsize=12, pad=22)
+    return places
 
-    sightings = reconstruction.sightings.detach().cpu()
-    near = nearness(reconstruction.points[:, 2].detach().cpu())
-    drawn = 0
-    for left in range(len(panels) - 1):
-        neighbors, both = panels[left : left + 2], sightings[left : left + 2]
+
+def _plot_matches(
+    axes: Axes, photos: list[Photo], observations: Tensor, colors: np.ndarray
+) -> None:
+    chosen = []
+    for view in range(len(photos) - 1):
+        both = observations[view : view + 2]
         shared = both.isfinite().all(-1).all(0).nonzero()[:, 0]
-        for point in shared[spread(both[:, shared], LINES)].tolist():
-            color = between(RAMP, float(near[point]))
-            ends = [
-                panel.at(*place)
-                for panel, place in zip(neighbors, both[:, point].tolist(), strict=True)
-            ]
-            canvas.line(ends, color + "c0", width=1.5)
-            for end in ends:
-                canvas.dot(end, 3.5, color)
-            drawn += 1
-    if drawn:
-        _title(canvas, panels[0], f"{drawn} of the matches that agree with the poses", names=True)
-        _draw_legend(canvas, panels[-1])
-    else:
-        _title(canvas, panels[0], "No matches that could be placed in space", names=True)
+        chosen.append(shared[spread_out(both[:, shared], MAX_MATCHES)].tolist())
+    count = sum(map(len, chosen))
+    title = f"{count} of the matches that agree with the poses" if count else "No matches"
+    places = _show_photos(axes, photos, title)
+    for view, points in enumerate(chosen):
+        ends = observations[view : view + 2, points].numpy().copy()
+        for end, (left, width) in zip(ends, places[view : view + 2], strict=True):
+            end[:, 0] = left + width * end[:, 0]
+            axes.scatter(end[:, 0], end[:, 1], s=14, c=colors[points], ec="k", lw=0.4, zorder=3)
+        segments = list(ends.transpose(1, 0, 2))
+        axes.add_collection(LineCollection(segments, colors=colors[points], lw=0.9, alpha=0.85))
 
 
-def _draw_legend(canvas: Canvas, panel: Panel) -> None:
-    right, top = panel.left + panel.width, panel.top - 2 * SMALL_LINE
-    for step in range(120):
-        x = right - 170 + step
-        canvas.line([(x, top + 5), (x, top + SMALL)], between(RAMP, step / 119))
-    canvas.text((right - 202, top), "far", SMALL, FAINT)
-    canvas.text((right - 40, top), "near", SMALL, FAINT)
-
-
-def _draw_epipolar_lines(
-    canvas: Canvas, panels: list[Panel], photos: "list[Photo]", reconstruction: "Reconstruction"
+def _plot_epipolar_lines(
+    axes: Axes, photos: list[Photo], cameras: list[Camera], observations: Tensor
 ) -> None:
-    from models.geometry.epipolar import epipolar_segments, fundamental_matrix
-    from models.overview import spread
-
-    sightings = reconstruction.sightings.detach().cpu()
-    inside = ((sightings > INSET) & (sightings < 1 - INSET)).all(-1).all(0).nonzero()[:, 0]
-    chosen = inside[spread(sightings[:, inside], CHOSEN, APART)]
-    text = "Each numbered point has to lie on its line" if len(chosen) else "No common points"
-    _title(canvas, panels[0], text, names=True)
-    for view, panel in enumerate(panels):
-        if view:
-            fundamental = fundamental_matrix(
-                reconstruction.world2cam[view].detach().cpu(),
-                photos[0].intrinsics,
-                photos[view].intrinsics,
-            )
-            segments = epipolar_segments(sightings[0, chosen], fundamental)
-            for color, segment in zip(DISTINCT, segments, strict=False):
-                if segment.isfinite().all():
-                    canvas.line([panel.at(*end) for end in segment.tolist()], color)
-        for number, place in enumerate(sightings[view, chosen].tolist()):
-            canvas.badge(panel.at(*place), str(number + 1), DISTINCT[number])
+    inset = (observations - 0.5).abs().amax(-1).amax(0) < 0.5 - MIN_INSET  # false where NaN
+    candidates = inset.nonzero()[:, 0]
+    spread = spread_out(observations[:, candidates], MAX_EPIPOLAR_LINES, MIN_SPACING)
+    chosen = candidates[spread]
+    title = "Each numbered point lies on its epipolar line" if spread else "No common points"
+    places = _show_photos(axes, photos, title)
+    for view, ((left, width), camera) in enumerate(zip(places, cameras, strict=True)):
+        fundamental = fundamental_matrix(camera.world2cam, cameras[0].intrinsics, camera.intrinsics)
+        segments = epipolar_segments(observations[0, chosen], fundamental).numpy()
+        for color, segment in zip(COLORS, segments if view else (), strict=False):
+            axes.plot(left + width * segment[:, 0], segment[:, 1], color=color, lw=1.6)
+        for number, (x, y) in enumerate(observations[view, chosen].tolist()):
+            _plot_badge(axes, (left + width * x, y), number)
 
 
-def _draw_overview(
-    canvas: Canvas,
-    panel: Panel,
-    photos: "list[Photo]",
-    reconstruction: "Reconstruction",
-    above: bool,
-) -> None:
-    import torch
-
-    from models.overview import look_from_outside, nearness
-
-    _title(canvas, panel, "The same from straight above" if above else "Cameras and points")
-    canvas.area([panel.at(*corner) for corner in ((0, 0), (1, 0), (1, 1), (0, 1))], DARK)
-    points = reconstruction.points.detach().cpu()
-    overview = look_from_outside(
-        points,
-        reconstruction.world2cam.detach().cpu(),
-        torch.stack([photo.intrinsics for photo in photos]),
-        (round(panel.height), round(panel.width)),
-        distance=float(reconstruction.depths[0].median()),
-        above=above,
+def _plot_badge(axes: Any, at: Sequence[float], index: int) -> None:
+    axes.text(
+        *(*at, str(index + 1)),
+        **{"ha": "center", "va": "center", "fontsize": 8, "color": "white", "weight": "bold"},
+        bbox={"boxstyle": "circle,pad=0.2", "fc": COLORS[index], "ec": "white"},
+        zorder=1000,  # above the frusta
     )
-    for place, near in zip(overview.points, nearness(points[:, 2]).tolist(), strict=True):
-        if place.isfinite().all():
-            canvas.dot(panel.at(*place.tolist()), 2, between(RAMP, near))
-    for number, frustum in enumerate(overview.frusta.tolist()):
-        color = DISTINCT[number]
-        center, *corners = (panel.at(*corner) for corner in frustum)
-        canvas.area(corners, color + "38")
-        canvas.line([*corners, corners[0]], color)
-        for corner in corners:
-            canvas.line([center, corner], color)
-    centers = [panel.at(*frustum[0]) for frustum in overview.frusta.tolist()]
-    for number, center in enumerate(pushed_apart(centers)):
-        canvas.badge(center, str(number + 1), DISTINCT[number])
 
 
-def _title(canvas: Canvas, panel: Panel, text: str, names: bool = False) -> None:
-    """Write above a panel, and above the photos' names where there are any."""
-    lines = 2 if names else 1
-    canvas.text((panel.left, panel.top - lines * SMALL_LINE), text, SMALL, FAINT)
+def _plot_scene(
+    axes: Any, cameras: list[Camera], frustum_length: float, points: Tensor, colors: np.ndarray
+) -> None:
+    """Plot cameras as frusta among the points; up in the figure is up in the first photo."""
+
+    def to_axes(world: Tensor) -> np.ndarray:
+        return world[..., [0, 2, 1]].numpy() * [1, 1, -1]
+
+    middle = torch.stack([camera.center for camera in cameras]).mean(0)
+    distance = (points - middle).norm(dim=-1)
+    near = distance <= (distance.quantile(SHOWN_QUANTILE) if len(points) else 0)
+    shown = [to_axes(points[near])]
+    axes.scatter(*shown[0].T, s=4, c=colors[near.numpy()], depthshade=False)
+    corners = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
+    for index, camera in enumerate(cameras):
+        rays = camera.rays_at(corners) * frustum_length
+        base = to_axes(transform_points(rays, camera.cam2world))
+        apex = to_axes(camera.center)
+        sides = [[apex, base[side - 1], base[side]] for side in range(4)]
+        axes.add_collection3d(Poly3DCollection([base], fc=COLORS[index], alpha=0.3))
+        axes.add_collection3d(Poly3DCollection(sides, fc="none", ec=COLORS[index], lw=1.4))
+        _plot_badge(axes, apex.tolist(), index)
+        shown += [base, apex[None]]
+    low, high = np.concatenate(shown).min(0), np.concatenate(shown).max(0)
+    half = 0.52 * (high - low).clip(0.1 * (high - low).max())
+    for name, center, reach in zip("xyz", (low + high) / 2, half, strict=True):
+        axes.set(**{f"{name}lim": (center - reach, center + reach), f"{name}ticklabels": []})
+    axes.set_box_aspect(half, zoom=1.3)
+    axes.set_title("Cameras and points", loc="left", fontsize=12)
+    axes.view_init(elev=28, azim=-62)
