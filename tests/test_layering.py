@@ -31,7 +31,7 @@ HOMES = {  # foreign package: the only places that know it
     "poselib": ("models.sfm",),
     "ray": ("models.evaluation",),
     "rich": ("nps_cli.console",),
-    "safetensors": ("models.weights",),
+    "safetensors": ("models.weights", "models.features"),
     "skimage": ("models.metrics", "nps_cli.demo"),
     "typer": ("nps_cli.app", "nps_cli.options", "nps_cli.commands", "nps_cli.training"),
 }

