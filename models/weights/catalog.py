@@ -17,7 +17,7 @@ class PublishedCheckpoint:
     trained_on: str
     image_size: int  # height and width of the square training photos
     views: int
-    sha256: str | None = None  # None: of the first file fetched, which holds from then on
+    sha256: str | None = None  # None: only the hub states it
     repository: str = "botaoye/NoPoSplat"
     code_license: str = "MIT, with parts from CroCo and DUSt3R under CC BY-NC-SA 4.0; not used here"
     license: str = LICENSE  # of the weights

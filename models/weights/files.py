@@ -153,7 +153,7 @@ def read_own(path: Path, weights: bool = True) -> tuple[dict[str, Tensor], dict[
     except SafetensorError as error:
         reason = cut_short(path) if "not fully covered" in str(error) else error
         raise ValueError(f"{path} is broken or no weights file ({reason}); {EXPECTED}") from error
-    absent = {"config", *REQUIRED} - about.keys()
+    absent = {*REQUIRED, *(["config"] if weights else [])} - about.keys()
     if absent:
         raise ValueError(f"{path} does not say its {', '.join(sorted(absent))}; {EXPECTED}")
     return state, about

@@ -148,7 +148,7 @@ def _embedded_files() -> list[Path]:
 
 
 def _embedded() -> list[dict[str, Any]]:
-    """What is known of the weights in the package."""
+    """Describe the weights in the package."""
     from models.weights import read_info
 
     entries = []
@@ -175,11 +175,11 @@ def _embedded() -> list[dict[str, Any]]:
 
 
 def _published(checkpoint: "PublishedCheckpoint") -> dict[str, Any]:
-    """What is known of a published checkpoint, without reading it."""
-    from nps_cli.weights import checksums, hub
+    """Describe a published checkpoint without reading it."""
+    from nps_cli.weights import hub
 
     path = hub.find_cached(checkpoint)
-    sha256 = checkpoint.sha256 or checksums.expected(checkpoint.name)
+    sha256 = checkpoint.sha256 or (hub.sha256_from_hub(path) if path else None)
     return {
         "name": checkpoint.name,
         "kind": "published",
@@ -207,7 +207,7 @@ def _find(name: str) -> "PublishedCheckpoint":
 
 
 def _locate(name: str) -> Path:
-    """The file of a name, or a file itself."""
+    """Return the file of a name, or of a path. Raises NpsError if there is none."""
     from models.weights import embedded_path, find_checkpoint
     from nps_cli.weights import hub
 
@@ -225,7 +225,10 @@ def _locate(name: str) -> Path:
 
 
 def _verified(name: str) -> str:
-    """The sha256 of weights that are whole, the expected ones, and fit their network."""
+    """Return the sha256 of weights that are as expected and fit their network."""
+    import torch
+
+    from models.features.aliked_lightglue import load_networks
     from models.weights import find_checkpoint, load_network, load_stereo
     from nps_cli.weights import checksums, hub
 
@@ -235,7 +238,12 @@ def _verified(name: str) -> str:
     else:
         sha256 = checksums.sha256_of(path, read=True)
     try:
-        load_stereo(path) if name == "stereo" else load_network(path, sha256)
+        if name in ("aliked", "lightglue"):
+            load_networks(torch.device("cpu"))
+        elif name == "stereo":
+            load_stereo(path)
+        else:
+            load_network(path, sha256)
     except (OSError, ValueError) as error:
         raise NpsError(str(error), hint="`nps weights list` shows weights that work.") from error
     return sha256

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def find_cached(checkpoint: "PublishedCheckpoint") -> Path | None:
-    """Where the hub's cache has it, unchecked; None where it is not."""
+    """Return the checkpoint's file in the hub's cache, unchecked; None where there is none."""
     from huggingface_hub import constants
 
     folder = Path(constants.HF_HUB_CACHE) / f"models--{checkpoint.repository.replace('/', '--')}"
@@ -30,18 +30,18 @@ def find_cached(checkpoint: "PublishedCheckpoint") -> Path | None:
 
 
 def obtain(checkpoint: "PublishedCheckpoint") -> tuple[Path, str]:
-    """Its file and sha256: from the cache if it is there, else from the hub, saying so."""
+    """Return a checkpoint's file and sha256: from the cache, or fetched from the hub."""
     path = find_cached(checkpoint) or fetch(checkpoint)
     return path, check(checkpoint, path)
 
 
 def fetch(checkpoint: "PublishedCheckpoint", *, force: bool = False) -> Path:
-    """Say under which terms, download, and check; `force` replaces what is in the cache."""
+    """Say under which terms, download and check; `force` replaces a file in the cache."""
     from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
 
     page = f"{constants.ENDPOINT}/{checkpoint.repository}"
-    _announce(checkpoint, page)
-    with _explained(checkpoint, page):
+    _print_terms(checkpoint, page)
+    with _download_errors_explained(checkpoint, page):
         size = get_hf_file_metadata(hf_hub_url(checkpoint.repository, checkpoint.file)).size
         _check_space(checkpoint, Path(constants.HF_HUB_CACHE), size or checkpoint.size)
         path = Path(hf_hub_download(checkpoint.repository, checkpoint.file, force_download=force))
@@ -55,32 +55,30 @@ def fetch(checkpoint: "PublishedCheckpoint", *, force: bool = False) -> Path:
 
 
 def check(checkpoint: "PublishedCheckpoint", path: Path, *, read: bool = False) -> str:
-    """The file's sha256, if that is the one it must have; `read` it even if it seems unchanged.
+    """Return the file's sha256 if it is the expected one; `read` it even if it seems unchanged.
 
-    It must be the one in our table, the one at the first fetch, and the one that the hub gave
-    with the file, whose cache names files by it: as many of them as are known.
+    It must be the one in our table and the one that the hub gave with the file, as far as they
+    are known. Raises NpsError.
     """
     found = checksums.sha256_of(path, read=read)
-    recorded = checksums.expected(checkpoint.name)
-    told = path.resolve().name if re.fullmatch(r"[0-9a-f]{64}", path.resolve().name) else None
-    for expected, source in (
-        (told, "the hub"),
-        (checkpoint.sha256, "nps"),
-        (recorded, f"{checksums.place()}, written at the first fetch"),
-    ):
+    for expected, source in ((sha256_from_hub(path), "the hub"), (checkpoint.sha256, "nps")):
         if expected not in (None, found):
             again = f"nps weights fetch --force {checkpoint.name}"
             raise NpsError(
                 f"{path} has sha256 {found}, but expected {expected}, according to {source}.",
                 hint=f"The file is damaged, or another one than before. Try: {again}",
             )
-    if recorded is None:
-        checksums.expect(checkpoint.name, found)
     return found
 
 
-def _announce(checkpoint: "PublishedCheckpoint", page: str) -> None:
-    """Always said, also with --quiet: nobody gets such terms unknowingly."""
+def sha256_from_hub(path: Path) -> str | None:
+    """Return the sha256 that the hub gave with a file in its cache, which names files by it."""
+    name = path.resolve().name
+    return name if re.fullmatch(r"[0-9a-f]{64}", name) else None
+
+
+def _print_terms(checkpoint: "PublishedCheckpoint", page: str) -> None:
+    """Print source and licenses, also with --quiet: nobody gets such terms unknowingly."""
     what = f"{checkpoint.file}, {checkpoint.size / 1e9:.1f} GB, from {page}"
     for line in (
         f"fetching {checkpoint.name}: {what}",
@@ -102,8 +100,8 @@ def _check_space(checkpoint: "PublishedCheckpoint", folder: Path, size: int) -> 
 
 
 @contextmanager
-def _explained(checkpoint: "PublishedCheckpoint", page: str) -> Iterator[None]:
-    """Turn what can go wrong between here and the hub into one sentence and a way out."""
+def _download_errors_explained(checkpoint: "PublishedCheckpoint", page: str) -> Iterator[None]:
+    """Raise NpsError, a sentence and a way out, for whatever goes wrong in a download."""
     from huggingface_hub import errors
 
     what = f"{checkpoint.name} could not be fetched"
