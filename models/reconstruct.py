@@ -16,20 +16,20 @@ from models.geometry.camera import Camera
 from models.geometry.depth_map import DepthMap
 from models.geometry.gaussians import join
 from models.geometry.rigid import transform_points
-from models.geometry.views import resize
+from models.geometry.views import View, resize
 from models.metrics.lpips import Lpips
 from models.network.noposplat import NoPoSplat
 from models.network.preprocessing import ALL_OF_THEM, Framing
 from models.reconstruction import Reconstruction, predict
-from models.scene.disocclusion import fill
-from models.scene.exposure import even_out
+from models.scene.disocclusion import extrapolate
+from models.scene.exposure import compensate_exposure
 from models.scene.fusion import fuse
 from models.sfm.contender import Contender
 from models.sfm.registration import LEAST_PARALLAX, Registration, depth_range, register
 from models.sfm.tracks import spread_depth
 from models.stereo.depth import estimate_depths
 from models.stereo.network import StereoNetwork
-from models.stereo.tgv import settle
+from models.stereo.tgv import regularize
 
 PLAUSIBLE = 0.05  # confidence in the network's poses from which they are worth aligning
 
@@ -192,28 +192,19 @@ def measure(
 ) -> Reconstruction:
     """Replace the network's geometry by what the photos show at their registered poses."""
     world2cam, points = at_scale(registration, answer)
-    resized = [resize(image, even_size(image, resolution)) for image in images]
-    ranges = [depth_range(points, pose) for pose in world2cam]
-    estimates = estimate_depths(
-        resized, intrinsics, world2cam, ranges, points, registration.sightings, stereo
-    )
     views = [
-        DepthMap(
-            image,
-            found.depth,
-            found.confidence,
-            Camera(matrix, pose, (image.shape[-2], image.shape[-1])),
-        )
-        for image, found, matrix, pose in zip(
-            resized, estimates, intrinsics, world2cam, strict=True
-        )
+        View(resize(image, size), Camera(matrix, pose, size))
+        for image, matrix, pose in zip(images, intrinsics, world2cam, strict=True)
+        for size in [even_size(image, resolution)]
     ]
-    result = _with_evidence(answer, registration, views, points)
-    views = even_out(settle(views, ranges, stereo.config.steps))
+    ranges = [depth_range(points, pose) for pose in world2cam]
+    depth_maps = estimate_depths(views, ranges, points, registration.sightings, stereo)
+    result = _with_evidence(answer, registration, depth_maps, points)
+    depth_maps = compensate_exposure(regularize(depth_maps, ranges, stereo.config.steps))
     return replace(
         result,
-        gaussians=join([fuse(views), fill(views)]),
-        depths=tuple(view.depth for view in views),
+        gaussians=join([fuse(depth_maps), extrapolate(depth_maps)]),
+        depths=tuple(depth_map.depth for depth_map in depth_maps),
     )
 
 

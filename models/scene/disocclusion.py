@@ -1,4 +1,4 @@
-"""What no photo shows, guessed from what lies beside it: behind edges, and around the frame.
+"""Extrapolate a scene to what no image shows: behind depth edges, and around the frame.
 
 A camera that leaves the photos' own positions looks past foreground objects and over the borders.
 Continuing the background there, coarsely, is closer to the truth than a black hole.
@@ -12,67 +12,70 @@ from models.geometry.gaussians import Gaussians, join
 from models.geometry.views import resize
 from models.scene.fusion import splat
 
-# Behind edges the guess has two levels, a fine one close by and a coarse one further in: pixels of
-# the photo per Gaussian along each side, and how many Gaussians deep it reaches.
+# Behind edges there are two levels, a fine one close by and a coarse one further in: pixels of the
+# image per Gaussian along each side, and how many Gaussians deep it extends.
 LEVELS = ((4, 6), (16, 4))
-CELL = 4  # pixels of the photo per Gaussian around the frame, along each side
-FOOTPRINT = 0.7  # guesses are soft: wider than what was seen
-DEEPER = 1.1  # a background is behind an edge if it is this many times deeper
-MARGIN = 0.25  # of the frame's size that is guessed on each side of it
-BLUR = 4  # cells over which colors around the frame are averaged
+BORDER_CELL_PX = 4  # pixels of the image per Gaussian around the frame, along each side
+FOOTPRINT = 0.7  # soft: wider than what was seen
+BACKGROUND_RATIO = 1.1  # a background is at least this many times deeper than the edge before it
+BORDER_SHARE = 0.25  # of the frame's size, continued on each side of it
+BLUR_RADIUS_CELLS = 4  # over which colors around the frame are averaged
 
 
-def coarsen(view: DepthMap, cell: int) -> DepthMap:
-    """The view at one pixel per cell; of each cell, the farthest depth, without confidence."""
-    height, width = view.depth.shape
-    size = (height // cell, width // cell)
-    return DepthMap(
-        image=resize(view.image, size),
-        depth=functional.adaptive_max_pool2d(view.depth[None], size)[0],
-        confidence=view.depth.new_zeros(size),
-        camera=view.camera.resized(size),
-    )
+def extrapolate(depth_maps: list[DepthMap]) -> Gaussians:
+    """Return the Gaussians of all that is extrapolated from the views of a scene."""
+    parts = []
+    for view in depth_maps:
+        others = [other for other in depth_maps if other is not view]
+        parts += [inpaint_disocclusions(view, others, cell, radius) for cell, radius in LEVELS]
+        parts.append(outpaint_border(view, others))
+    return join(parts)
 
 
-def behind_edges(view: DepthMap, others: list[DepthMap], cell: int, reach: int) -> Gaussians:
-    """The background beside each depth edge, continued behind the foreground.
+def inpaint_disocclusions(
+    view: DepthMap, others: list[DepthMap], cell: int, radius: int
+) -> Gaussians:
+    """Continue the background beside each depth edge behind the foreground.
 
-    It is a guess: where another photo sees past it, it is left out.
+    Where another view sees past it, it is left out.
+
+    Args:
+        view: With a confidence.
+        others: The other views of the scene.
+        cell: Pixels of the image per Gaussian along each side.
+        radius: Number of Gaussians that it extends behind the foreground.
     """
     coarse = coarsen(view, cell)
-    window = 2 * reach + 1
-    deepest = functional.max_pool2d(coarse.depth[None], window, 1, reach)[0]
+    window = 2 * radius + 1
+    deepest = functional.max_pool2d(coarse.depth[None], window, 1, radius)[0]
     nearest = -functional.adaptive_max_pool2d(-view.depth[None], coarse.depth.shape)[0]
-    # The background's color: of the cells in reach, those that are about as deep as the deepest.
+    # The background's color: of the cells in the window, those about as deep as the deepest.
     padded = functional.pad(
-        torch.cat([coarse.image, coarse.depth[None]])[None], (reach,) * 4, mode="replicate"
+        torch.cat([coarse.image, coarse.depth[None]])[None], (radius,) * 4, mode="replicate"
     )
-    around = functional.unfold(padded, window).unflatten(1, (4, window * window))[0]
-    background = (around[3] * DEEPER > deepest.flatten()).float()
-    color = (around[:3] * background).sum(1) / background.sum(0)
+    neighbors = functional.unfold(padded, window).unflatten(1, (4, window * window))[0]
+    background = (neighbors[3] * BACKGROUND_RATIO > deepest.flatten()).float()
+    color = (neighbors[:3] * background).sum(1) / background.sum(0)
     hidden = DepthMap(
-        image=color.unflatten(1, coarse.depth.shape),
-        depth=deepest,
-        confidence=coarse.confidence,
-        camera=coarse.camera,
+        color.unflatten(1, coarse.depth.shape), deepest, coarse.confidence, coarse.camera
     )
-    keep = deepest > DEEPER * nearest
+    keep = deepest > BACKGROUND_RATIO * nearest
     for other in others:
         keep &= ~contradicted(hidden, other)
     return splat(hidden, keep, FOOTPRINT)
 
 
-def around_frame(view: DepthMap, others: list[DepthMap]) -> Gaussians:
-    """The borders of a photo continued outward, where no other photo looks."""
-    coarse = coarsen(view, CELL)
-    height, width = coarse.depth.shape
-    rows, columns = round(MARGIN * height), round(MARGIN * width)
-    pads = (columns, columns, rows, rows)
-    image = functional.pad(coarse.image[None], pads, mode="replicate")[0]
-    depth = functional.pad(coarse.depth[None], pads, mode="replicate")[0]
-    blurred = functional.avg_pool2d(image, 2 * BLUR + 1, 1, BLUR, count_include_pad=False)
-    wide = DepthMap(
-        image=blurred,
+def outpaint_border(view: DepthMap, others: list[DepthMap]) -> Gaussians:
+    """Continue the borders of an image outward, where no other view looks."""
+    coarse = coarsen(view, BORDER_CELL_PX)
+    height, width = coarse.camera.size
+    rows, columns = round(BORDER_SHARE * height), round(BORDER_SHARE * width)
+    padding = (columns, columns, rows, rows)
+    image = functional.pad(coarse.image[None], padding, mode="replicate")[0]
+    depth = functional.pad(coarse.depth[None], padding, mode="replicate")[0]
+    window, radius = 2 * BLUR_RADIUS_CELLS + 1, BLUR_RADIUS_CELLS
+    padded = DepthMap(
+        image=functional.avg_pool2d(image, window, 1, radius, count_include_pad=False),
         depth=depth,
         confidence=torch.zeros_like(depth),
         camera=coarse.camera.cropped(-rows, -columns, (height + 2 * rows, width + 2 * columns)),
@@ -80,16 +83,18 @@ def around_frame(view: DepthMap, others: list[DepthMap]) -> Gaussians:
     keep = torch.ones_like(depth, dtype=torch.bool)
     keep[rows : rows + height, columns : columns + width] = False
     for other in others:
-        _, seen, _ = look_up(wide, other, other.depth[None])
+        _, seen, _ = look_up(padded, other, other.depth[None])
         keep &= ~seen.unflatten(0, depth.shape)
-    return splat(wide, keep, FOOTPRINT)
+    return splat(padded, keep, FOOTPRINT)
 
 
-def fill(views: list[DepthMap]) -> Gaussians:
-    """Everything that is guessed, for all views of a scene."""
-    parts = []
-    for view in views:
-        others = [other for other in views if other is not view]
-        parts += [behind_edges(view, others, cell, reach) for cell, reach in LEVELS]
-        parts.append(around_frame(view, others))
-    return join(parts)
+def coarsen(view: DepthMap, cell: int) -> DepthMap:
+    """Return the view at one pixel per cell: the farthest depth of each, without confidence."""
+    height, width = view.camera.size
+    size = (height // cell, width // cell)
+    return DepthMap(
+        image=resize(view.image, size),
+        depth=functional.adaptive_max_pool2d(view.depth[None], size)[0],
+        confidence=view.depth.new_zeros(size),
+        camera=view.camera.resized(size),
+    )

@@ -1,4 +1,4 @@
-"""Depth maps of posed photos to one set of Gaussians, in the photos' own colors."""
+"""Fuse depth maps into one set of Gaussians, in the images' own colors."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -11,39 +11,33 @@ from models.geometry.rigid import to_wxyz
 
 FOOTPRINT = 0.5  # standard deviation of a Gaussian, in spacings of its neighbors
 THICKNESS = 0.1  # of a Gaussian along its normal, in spacings
-LONGEST = 4.0  # a slanted Gaussian is at most this many times longer than a fronto-parallel one
+MAX_STRETCH = 4.0  # length of a slanted Gaussian over that of a fronto-parallel one
 OPACITY = 0.95
-DOUBT = 0.4  # difference in confidence from which a later view overrules an earlier one
+MIN_MARGIN = 0.4  # of confidence by which a later view overrules an earlier one
 
 
-def tangents(
-    points: Float[Tensor, "height width 3"], spacing: Float[Tensor, "height width"]
-) -> tuple[Float[Tensor, "height width 3"], Float[Tensor, "height width 3"]]:
-    """Steps to the neighboring pixel's point, right and down.
+def fuse(depth_maps: list[DepthMap]) -> Gaussians:
+    """Join all views: one Gaussian per pixel, but each surface only once.
 
-    Of the two one-sided differences the shorter one is taken, so that a depth edge does not tilt
-    the surfaces beside it; steps are cut to `LONGEST` spacings.
+    Earlier views go first. A later one adds what they do not see: two copies of a surface that
+    differ by a fraction of a pixel only blur each other. A point of an earlier view is left out
+    where a later one is more confident, by `MIN_MARGIN`, to look through it.
     """
-    steps = []
-    for axis in (1, 0):
-        forward = points.diff(dim=axis)
-        pad = (0, 0, 0, 1) if axis else (0, 0, 0, 0, 0, 1)
-        back = (0, 0, 1, 0) if axis else (0, 0, 0, 0, 1, 0)
-        after = functional.pad(forward, pad)
-        before = functional.pad(forward, back)
-        length_after = after.norm(dim=-1, keepdim=True)
-        length_before = before.norm(dim=-1, keepdim=True)
-        first = (length_before == 0) | ((length_after > 0) & (length_after < length_before))
-        step = torch.where(first, after, before)
-        length = step.norm(dim=-1, keepdim=True).clamp(min=1e-9)
-        steps.append(step * (LONGEST * spacing[..., None] / length).clamp(max=1))
-    return steps[0], steps[1]
+    parts = []
+    for index, view in enumerate(depth_maps):
+        drop = torch.zeros_like(view.depth, dtype=torch.bool)
+        for earlier in depth_maps[:index]:
+            drop |= covered(view, earlier)
+        for later in depth_maps[index + 1 :]:
+            drop |= contradicted(view, later, MIN_MARGIN)
+        parts.append(splat(view, ~drop))
+    return join(parts)
 
 
 def splat(
     view: DepthMap, keep: Bool[Tensor, "height width"], footprint: float = FOOTPRINT
 ) -> Gaussians:
-    """One flat Gaussian per kept pixel, lying in the surface and reaching its neighbors."""
+    """Make one flat Gaussian per kept pixel, lying in the surface and reaching its neighbors."""
     points = view.camera.unproject(view.depth)
     spacing = view.depth / view.camera.intrinsics_px[0, 0]
     right, down = (step[keep] for step in tangents(points, spacing))
@@ -69,19 +63,25 @@ def splat(
     )
 
 
-def fuse(views: list[DepthMap]) -> Gaussians:
-    """Join all views: one Gaussian per pixel, but each surface drawn only once.
+def tangents(
+    points: Float[Tensor, "height width 3"], spacing: Float[Tensor, "height width"]
+) -> tuple[Float[Tensor, "height width 3"], Float[Tensor, "height width 3"]]:
+    """Return the steps to the neighboring pixels' points, right and down.
 
-    Earlier views go first. A later one adds what they do not see: two copies of a surface that
-    differ by a fraction of a pixel only blur each other. A point of an earlier view is left out
-    where a later one is more confident, by `DOUBT`, to look through it.
+    Of the two one-sided differences the shorter one is taken, so that a depth edge does not tilt
+    the surfaces beside it; steps are cut to `MAX_STRETCH` spacings.
     """
-    parts = []
-    for index, view in enumerate(views):
-        drop = torch.zeros_like(view.depth, dtype=torch.bool)
-        for earlier in views[:index]:
-            drop |= covered(view, earlier)
-        for later in views[index + 1 :]:
-            drop |= contradicted(view, later, DOUBT)
-        parts.append(splat(view, ~drop))
-    return join(parts)
+    steps = []
+    for axis in (1, 0):
+        difference = points.diff(dim=axis)
+        after_pad = (0, 0, 0, 1) if axis else (0, 0, 0, 0, 0, 1)
+        before_pad = (0, 0, 1, 0) if axis else (0, 0, 0, 0, 1, 0)
+        after = functional.pad(difference, after_pad)
+        before = functional.pad(difference, before_pad)
+        after_length = after.norm(dim=-1, keepdim=True)
+        before_length = before.norm(dim=-1, keepdim=True)
+        take_after = (before_length == 0) | ((after_length > 0) & (after_length < before_length))
+        step = torch.where(take_after, after, before)
+        length = step.norm(dim=-1, keepdim=True).clamp(min=1e-9)
+        steps.append(step * (MAX_STRETCH * spacing[..., None] / length).clamp(max=1))
+    return steps[0], steps[1]

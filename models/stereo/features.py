@@ -1,61 +1,67 @@
-"""Learned features: what two photos of a point have in common where gray values say little."""
+"""Learned features to match by where gray values say little, and the U-Net they come from."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.geometry.camera import Camera
 from models.stereo.plane_sweep import box_mean, warp_to_planes
 
-CONTRAST_WINDOWS = (5, 15)  # pixels
-CLUES = 3 + len(CONTRAST_WINDOWS)
-SILENT = -4.0  # logarithm of the weight of untrained features: next to none
+CONTRAST_WINDOWS_PX = (5, 15)
+INPUTS = 3 + len(CONTRAST_WINDOWS_PX)
+UNTRAINED_WEIGHT_LOGIT = -4.0  # softplus of it, the weight of untrained features, is about 0.02
 
 
 class MatchingFeatures(nn.Module):
-    """A U-Net that gives a direction in feature space, and its weight, for every second pixel.
+    """U-Net from an image to a unit feature vector and its weight for every second pixel.
 
-    Coarse, because it looks around: exact positions are what correlation is good at.
+    Half resolution, because its receptive field is large: exact positions are what correlation is
+    good at.
     """
 
     def __init__(self, widths: tuple[int, ...], channels: int) -> None:
         super().__init__()
-        self.down = nn.ModuleList(
-            two_layers(inputs, outputs)
-            for inputs, outputs in zip((CLUES, *widths), widths, strict=False)
-        )
-        self.up = nn.ModuleList(
-            two_layers(inputs + skip, skip)
-            for inputs, skip in zip(widths[:1:-1], widths[-2:0:-1], strict=True)
-        )
+        self.down, self.up = unet_blocks(INPUTS, widths, finest=1)
         self.head = nn.Conv2d(widths[1], channels + 1, 3, padding=1)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
-        nn.init.constant_(self.head.bias[-1:], SILENT)  # type: ignore[index]
+        nn.init.constant_(self.head.bias[-1:], UNTRAINED_WEIGHT_LOGIT)  # type: ignore[index]
 
     def forward(
-        self, photos: Float[Tensor, "batch 3 height width"]
+        self, images: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch channel _height _width"]:
-        """Features of photos at the sweep's size: a unit vector, then what it counts."""
-        height, width = photos.shape[-2:]
+        """Return the features of images at the sweep's size: unit vectors, then their weights."""
+        height, width = images.shape[-2:]
         if height % 2 or width % 2:
             even = (height + height % 2, width + width % 2)
-            photos = functional.interpolate(photos, even, mode="bilinear", align_corners=False)
-        maps, skips = clues(photos), []
-        for depth, block in enumerate(self.down):
-            if depth:
-                maps = functional.avg_pool2d(maps, 2, ceil_mode=True)
-            maps = block(maps)
-            skips.append(maps)
-        for block, skip in zip(self.up, skips[-2:0:-1], strict=True):
-            maps = functional.interpolate(maps, size=skip.shape[-2:], mode="nearest")
-            maps = block(torch.cat([maps, skip], dim=1))
-        found = self.head(maps)
-        direction = functional.normalize(found[:, :-1], dim=1)
-        return torch.cat([direction, functional.softplus(found[:, -1:])], dim=1)
+            images = functional.interpolate(images, even, mode="bilinear", align_corners=False)
+        outputs = self.head(apply_unet(self.down, self.up, contrast_inputs(images)))
+        vectors = functional.normalize(outputs[:, :-1], dim=1)
+        return torch.cat([vectors, functional.softplus(outputs[:, -1:])], dim=1)
 
 
-def two_layers(inputs: int, outputs: int) -> nn.Sequential:
-    """Two convolutions that keep the size."""
+def unet_blocks(
+    inputs: int, widths: tuple[int, ...], finest: int = 0
+) -> tuple[nn.ModuleList, nn.ModuleList]:
+    """Build the down and up blocks of a U-Net (Ronneberger et al., MICCAI 2015).
+
+    Args:
+        inputs: Channels of its input.
+        widths: Channels of its levels; each has half the size of the one before.
+        finest: Level at which it ends.
+    """
+    down = nn.ModuleList(
+        _two_convolutions(before, width)
+        for before, width in zip((inputs, *widths), widths, strict=False)
+    )
+    up = nn.ModuleList(
+        _two_convolutions(widths[level + 1] + widths[level], widths[level])
+        for level in reversed(range(finest, len(widths) - 1))
+    )
+    return down, up
+
+
+def _two_convolutions(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, padding=1),
         nn.LeakyReLU(0.1),
@@ -64,41 +70,69 @@ def two_layers(inputs: int, outputs: int) -> nn.Sequential:
     )
 
 
-def clues(
-    photos: Float[Tensor, "batch 3 height width"],
-) -> Float[Tensor, "batch clue height width"]:
-    """Colors and local contrast, whatever the exposure."""
-    mean, spread = photos.mean((2, 3), keepdim=True), photos.std((2, 3), keepdim=True)
-    gray = photos.mean(1, keepdim=True)
+def apply_unet(
+    down: nn.ModuleList, up: nn.ModuleList, maps: Float[Tensor, "batch channel height width"]
+) -> Float[Tensor, "batch _channel _height _width"]:
+    """Run the blocks of a U-Net, with skip connections between equal sizes."""
+    skips = []
+    for level, block in enumerate(down):
+        if level:
+            maps = functional.avg_pool2d(maps, 2, ceil_mode=True)
+        maps = block(maps)
+        skips.append(maps)
+    for block, skip in zip(up, skips[-2::-1], strict=False):
+        maps = functional.interpolate(maps, size=skip.shape[-2:], mode="nearest")
+        maps = block(torch.cat([maps, skip], dim=1))
+    return maps
+
+
+def contrast_inputs(
+    images: Float[Tensor, "batch 3 height width"],
+) -> Float[Tensor, "batch input height width"]:
+    """Return colors and local contrast, independent of the exposure."""
+    mean, deviation = images.mean((2, 3), keepdim=True), images.std((2, 3), keepdim=True)
+    gray = images.mean(1, keepdim=True)
     contrasts = []
-    for window in CONTRAST_WINDOWS:
-        around, squares = box_mean(torch.cat([gray, gray**2], dim=1), window).split(1, dim=1)
-        contrasts.append((gray - around) * ((squares - around**2).clamp(min=0) + 4e-4).rsqrt())
-    return torch.cat([(photos - mean) / (spread + 0.05), *contrasts], dim=1)
+    for window in CONTRAST_WINDOWS_PX:
+        local, squares = box_mean(torch.cat([gray, gray**2], dim=1), window).split(1, dim=1)
+        contrasts.append((gray - local) * ((squares - local**2).clamp(min=0) + 4e-4).rsqrt())
+    return torch.cat([(images - mean) / (deviation + 0.05), *contrasts], dim=1)
 
 
 def compare_features(
-    reference: Float[Tensor, "batch channel height width"],
-    source: Float[Tensor, "batch channel source_height source_width"],
-    reference_intrinsics: Float[Tensor, "batch 3 3"],
-    source_intrinsics: Float[Tensor, "batch 3 3"],
-    reference2source: Float[Tensor, "batch 4 4"],
+    reference: Float[Tensor, "batch channel _height _width"],
+    source: Float[Tensor, "batch channel _source_height _source_width"],
+    reference_camera: Camera,
+    source_camera: Camera,
     inverse_depths: Float[Tensor, "batch plane"],
-    fineness: int,
-    size: tuple[int, int],
-) -> Float[Tensor, "batch plane _height _width"]:
-    """Weighted cosine of the features on every plane, at the sweep's size.
+    planes_per_step: int,
+) -> Float[Tensor, "batch plane height width"]:
+    """Return the weighted cosine similarity of the features on every plane, at the sweep's size.
 
-    It is computed at whole steps, of which each has `fineness` planes, and interpolated.
+    It is computed at whole steps, of which each has `planes_per_step` (1 or 2) planes, and
+    interpolated.
+
+    Args:
+        reference: From `MatchingFeatures`.
+        source: From `MatchingFeatures`.
+        reference_camera: A batch of cameras, of the sweep's size.
+        source_camera: A batch of cameras.
+        inverse_depths: Of the planes, in the reference.
+        planes_per_step: Planes per step.
     """
+    size = (reference.shape[-2], reference.shape[-1])
     warped, _ = warp_to_planes(
-        source[:, :-1], reference_intrinsics, source_intrinsics, reference2source,
-        inverse_depths[:, ::fineness], (reference.shape[-2], reference.shape[-1]),
-    )  # fmt: skip
+        source[:, :-1],
+        reference_camera.resized(size),
+        source_camera,
+        inverse_depths[:, ::planes_per_step],
+    )
     weighted = reference[:, :-1] * reference[:, -1:]
     coarse = torch.einsum("bchw,bcphw->bphw", weighted, warped)
-    whole = functional.interpolate(coarse, size, mode="bilinear", align_corners=False)
-    if fineness == 1:
+    whole = functional.interpolate(
+        coarse, reference_camera.size, mode="bilinear", align_corners=False
+    )
+    if planes_per_step == 1:
         return whole
     between = (whole[:, :-1] + whole[:, 1:]) / 2
     return torch.cat(

@@ -1,4 +1,4 @@
-"""The learned stereo part: what to keep of a semi-global match, and what to continue smoothly."""
+"""Stereo network: corrects a semi-global match, and tells what to continue smoothly instead."""
 
 from dataclasses import dataclass
 
@@ -7,20 +7,20 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.stereo.features import MatchingFeatures, two_layers
+from models.stereo.features import MatchingFeatures, apply_unet, unet_blocks
 from models.stereo.plane_sweep import box_mean
 from models.stereo.prior import SurfacePrior
-from models.stereo.semi_global import Match
+from models.stereo.semi_global import SgmResult
 from models.stereo.smoothing import smooth
 
-NEAR_COSTS, NEAR_LOGITS = 2, 3  # steps around the position that the network sees
-MEANS = (5, 15, 45)  # pixels, windows over which positions are compared
-TEXTURE_WINDOWS = ((3, 1), (5, 1), (5, 2))  # size and dilation, one after the other
-CLUES = 30
-MOST_SHIFT = 3.0  # steps
-PULL = 10.0  # between neighbors of the same color, unless the network says otherwise
-EDGE = 0.06  # color difference at which they pull 1/e as strongly
-GAIN = 3.0  # of the network's answers, in logarithms
+COST_STEPS, LOGIT_STEPS = 2, 3  # to either side of the position that the network sees
+POSITION_WINDOWS_PX = (5, 15, 45)  # over which positions are compared
+TEXTURE_WINDOWS = ((3, 1), (5, 1), (5, 2))  # (size, dilation), one after the other
+INPUTS = 30
+MAX_SHIFT_STEPS = 3.0
+EDGE_WEIGHT = 10.0  # between neighbors of the same color, if the network outputs 0
+EDGE_CONTRAST = 0.06  # color difference by which it falls to 1/e
+OUTPUT_GAIN = 3.0  # of the logarithms that the network outputs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,107 +34,102 @@ class StereoConfig:
 
 
 class StereoNetwork(nn.Module):
-    """Features to match by, and a U-Net that repairs a match, the same at every depth.
+    """Features to match by, and a U-Net that corrects a match, the same at every depth.
 
-    The U-Net sees what `clues` says. For every pixel it tells by how much the position is off, how
-    much that is worth, how strongly neighbors belong together, and how much of a smooth
-    continuation to mix in. Untrained, features say nothing, and the U-Net keeps what is certain and
-    continues that up to the edges of the photo.
+    For every pixel of `network_inputs` the U-Net outputs the shift of the position, the weight of
+    the result, the weights of the edges to two neighbors, and the share of a smooth continuation
+    to mix in. Untrained, features have next to no weight, and the U-Net keeps what is certain and
+    continues it up to the edges of the image.
     """
 
     def __init__(self, config: StereoConfig) -> None:
         super().__init__()
         self.config = config
         self.features = MatchingFeatures(config.feature_widths, config.feature_channels)
-        widths = config.widths
-        self.down = nn.ModuleList(
-            two_layers(inputs, outputs)
-            for inputs, outputs in zip((CLUES, *widths), widths, strict=False)
-        )
-        self.up = nn.ModuleList(
-            two_layers(inputs + skip, skip)
-            for inputs, skip in zip(widths[:0:-1], widths[-2::-1], strict=True)
-        )
-        self.head = nn.Conv2d(widths[0], 5, 3, padding=1)
+        self.down, self.up = unet_blocks(INPUTS, config.widths)
+        self.head = nn.Conv2d(config.widths[0], 5, 3, padding=1)
         for parameter in self.head.parameters():
             nn.init.zeros_(parameter)
 
     def forward(
         self,
-        match: Match,
-        confirmed: Float[Tensor, "batch height width"],
+        sgm: SgmResult,
+        consistency: Float[Tensor, "batch height width"],
         image: Float[Tensor, "batch 3 height width"],
         prior: SurfacePrior,
     ) -> Float[Tensor, "batch height width"]:
-        """Improve the positions of a match.
+        """Return corrected positions, in steps.
 
         Args:
-            match: What the sweep has found.
-            confirmed: How well the other views' matches agree, in [0, 1].
-            image: The view's photo at the match's size.
-            prior: Where matched points suggest that the surfaces are.
+            sgm: The match.
+            consistency: With the other views' matches, in [0, 1].
+            image: The view's, at the match's size.
+            prior: The surface that matched points suggest.
         """
         with torch.no_grad():
-            maps = clues(match, confirmed, image, prior)
-        skips = []
-        for depth, block in enumerate(self.down):
-            if depth:
-                maps = functional.avg_pool2d(maps, 2, ceil_mode=True)
-            maps = block(maps)
-            skips.append(maps)
-        skips.pop()
-        for block in self.up:
-            skip = skips.pop()
-            maps = functional.interpolate(maps, size=skip.shape[-2:], mode="nearest")
-            maps = block(torch.cat([maps, skip], dim=1))
-        shift, worth, right, down, keep = self.head(maps).unbind(1)
-        support = (match.certainty * confirmed).clamp(0.02, 0.98).logit()
-        moved = match.position + MOST_SHIFT * torch.tanh(shift / MOST_SHIFT)
+            inputs = network_inputs(sgm, consistency, image, prior)
+        outputs = self.head(apply_unet(self.down, self.up, inputs))
+        shift, weight_logit, edge_x, edge_y, keep_logit = outputs.unbind(1)
+        logit = (sgm.confidence * consistency).clamp(0.02, 0.98).logit()
+        shifted = sgm.position + MAX_SHIFT_STEPS * torch.tanh(shift / MAX_SHIFT_STEPS)
         continued = smooth(
-            moved,
-            (support + GAIN * worth).clamp(-8, 5).exp(),
-            _pull(image, 3) * (GAIN * right[:, :, :-1]).clamp(-8, 4).exp(),
-            _pull(image, 2) * (GAIN * down[:, :-1]).clamp(-8, 4).exp(),
+            shifted,
+            (logit + OUTPUT_GAIN * weight_logit).clamp(-8, 5).exp(),
+            _edge_weight(image, 3) * (OUTPUT_GAIN * edge_x[:, :, :-1]).clamp(-8, 4).exp(),
+            _edge_weight(image, 2) * (OUTPUT_GAIN * edge_y[:, :-1]).clamp(-8, 4).exp(),
         )
-        kept = (GAIN * (support + 1 + keep)).sigmoid()
-        return torch.lerp(continued, moved, kept).clamp(0, self.config.steps - 1)
+        kept = (OUTPUT_GAIN * (logit + 1 + keep_logit)).sigmoid()
+        return torch.lerp(continued, shifted, kept).clamp(0, self.config.steps - 1)
 
 
-def _pull(image: Float[Tensor, "batch 3 height width"], axis: int) -> Tensor:
-    """Between neighbors along an axis, by their colors."""
-    return PULL * torch.exp(-image.diff(dim=axis).abs().mean(1) / EDGE)
+def _edge_weight(image: Float[Tensor, "batch 3 height width"], axis: int) -> Tensor:
+    """Return the smoothing weight between neighbors along an axis, by their colors."""
+    return EDGE_WEIGHT * torch.exp(-image.diff(dim=axis).abs().mean(1) / EDGE_CONTRAST)
 
 
-def clues(
-    match: Match,
-    confirmed: Float[Tensor, "batch height width"],
+def network_inputs(
+    sgm: SgmResult,
+    consistency: Float[Tensor, "batch height width"],
     image: Float[Tensor, "batch 3 height width"],
     prior: SurfacePrior,
-) -> Float[Tensor, "batch clue height width"]:
-    """All that the network sees. Positions enter as differences: it cannot tell near from far."""
-    position = match.position[:, None]
-    average = match.cost.mean(1, keepdim=True)
-    costs = _around(match.cost, position, NEAR_COSTS) - average
-    best = match.cost.amin(1, keepdim=True) - average
-    logits = _around(match.logits, position, NEAR_LOGITS)
-    here = logits[:, NEAR_LOGITS : NEAR_LOGITS + 1]
-    beside = (torch.cat([logits[:, :NEAR_LOGITS], logits[:, NEAR_LOGITS + 1 :]], 1) - here) / 4
-    relative = [_bounded(position - box_mean(position, window), 4.0) for window in MEANS]
-    right = _bounded(functional.pad(position.diff(dim=3), (0, 1)), 2.0)
-    down = _bounded(functional.pad(position.diff(dim=2), (0, 0, 0, 1)), 2.0)
-    off, trust = prior.position[:, None] - position, prior.trust[:, None]
-    surface = [_bounded(off, 6.0) * (trust > 0), _bounded(off, 1.5) * trust, trust]
-    support = [match.certainty[:, None], confirmed[:, None], match.seen[:, None].to(image)]
+) -> Float[Tensor, "batch input height width"]:
+    """Return the U-Net's input channels; positions enter as differences, the same at any depth."""
+    position = sgm.position[:, None]
+    mean_cost = sgm.cost.mean(1, keepdim=True)
+    costs = _sample_steps(sgm.cost, position, COST_STEPS) - mean_cost
+    best_cost = sgm.cost.amin(1, keepdim=True) - mean_cost
+    logits = _sample_steps(sgm.logits, position, LOGIT_STEPS)
+    center = logits[:, LOGIT_STEPS : LOGIT_STEPS + 1]
+    off_center = torch.cat([logits[:, :LOGIT_STEPS], logits[:, LOGIT_STEPS + 1 :]], 1)
+    means = [box_mean(position, window) for window in POSITION_WINDOWS_PX]
+    right = functional.pad(position.diff(dim=3), (0, 1))
+    down = functional.pad(position.diff(dim=2), (0, 0, 0, 1))
+    to_prior, prior_weight = prior.position[:, None] - position, prior.weight[:, None]
     return torch.cat(
-        [costs, beside, best, *relative, right, down, *surface, *support, look(image)], dim=1
+        [
+            costs,
+            (off_center - center) / 4,
+            best_cost,
+            *(torch.tanh((position - mean) / 4.0) for mean in means),
+            torch.tanh(right / 2.0),
+            torch.tanh(down / 2.0),
+            torch.tanh(to_prior / 6.0) * (prior_weight > 0),
+            torch.tanh(to_prior / 1.5) * prior_weight,
+            prior_weight,
+            sgm.confidence[:, None],
+            consistency[:, None],
+            sgm.seen[:, None].to(image),
+            photo_inputs(image),
+        ],
+        dim=1,
     )
 
 
-def look(
+def photo_inputs(
     image: Float[Tensor, "batch 3 height width"],
 ) -> Float[Tensor, "batch 7 height width"]:
-    """Colors and texture of a photo, whatever its exposure."""
-    mean, spread = image.mean((2, 3), keepdim=True), image.std((2, 3), keepdim=True)
+    """Return colors, texture and contrast of an image, independent of its exposure."""
+    mean, deviation = image.mean((2, 3), keepdim=True), image.std((2, 3), keepdim=True)
     gray = image.mean(1, keepdim=True)
     statistics = torch.cat([gray, gray**2], dim=1)
     textures = []
@@ -143,16 +138,12 @@ def look(
         variance = (statistics[:, 1:] - statistics[:, :1] ** 2).clamp(min=0) + 1e-5
         textures.append(variance.log() / 4 + 1.5)
     contrast = (gray - statistics[:, :1]) / (variance + 4e-4).sqrt()
-    return torch.cat([(image - mean) / (spread + 0.05), *textures, contrast], dim=1)
+    return torch.cat([(image - mean) / (deviation + 0.05), *textures, contrast], dim=1)
 
 
-def _around(volume: Tensor, position: Tensor, radius: int) -> Tensor:
-    """Values at the position and so many whole steps before and after it."""
+def _sample_steps(volume: Tensor, position: Tensor, radius: int) -> Tensor:
+    """Interpolate a volume at the position and up to `radius` whole steps before and after it."""
     offsets = torch.arange(-radius, radius + 1, device=volume.device)[:, None, None]
-    at = (position + offsets).clamp(0, volume.shape[1] - 1)
-    low = at.floor().clamp(max=volume.shape[1] - 2)
-    return torch.lerp(volume.gather(1, low.long()), volume.gather(1, low.long() + 1), at - low)
-
-
-def _bounded(off: Tensor, scale: float) -> Tensor:
-    return torch.tanh(off / scale)
+    steps = (position + offsets).clamp(0, volume.shape[1] - 1)
+    low = steps.floor().clamp(max=volume.shape[1] - 2)
+    return torch.lerp(volume.gather(1, low.long()), volume.gather(1, low.long() + 1), steps - low)

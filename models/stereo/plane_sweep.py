@@ -1,4 +1,4 @@
-"""Plane sweep: how alike two posed photos look at every pixel, for a set of assumed depths."""
+"""Plane sweep: compare two posed images at every pixel for a set of depths (Collins, CVPR 1996)."""
 
 from dataclasses import dataclass
 
@@ -7,37 +7,42 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from models.geometry.camera import camera_rays
+from models.geometry.camera import Camera, camera_rays
 
-SMALL_WINDOW, LARGE_WINDOW = 5, 7  # pixels; the second averages the first's statistics once more
-FLAT = 1e-4  # variance of gray values below which a window has no texture to correlate
+WINDOWS_PX = (5, 7)  # of the correlation; the second averages the first's statistics once more
+MIN_VARIANCE = 1e-4  # of gray values: a window of less has no texture to correlate
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How alike two photos look; where the other one does not see a point, all are 0."""
+    """Likeness of two images on every plane; where the source does not see a point, all are 0.
 
-    correlation: Float[Tensor, "batch plane height width"]  # of gray values, -1 to 1
-    difference: Float[Tensor, "batch plane height width"]  # of colors, 0 to 1
-    similarity: Float[Tensor, "batch plane height width"]  # of learned features, about -1 to 1
-    seen: Float[Tensor, "batch plane height width"]  # 1.0 where the other photo sees the point
+    Attributes:
+        correlation: Of gray values, in [-1, 1].
+        difference: Of colors, in [0, 1].
+        similarity: Of learned features, about -1 to 1.
+        seen: 1.0 where the source sees the point.
+    """
+
+    correlation: Float[Tensor, "batch plane height width"]
+    difference: Float[Tensor, "batch plane height width"]
+    similarity: Float[Tensor, "batch plane height width"]
+    seen: Float[Tensor, "batch plane height width"]
 
 
 def inverse_depth_planes(
     near: Float[Tensor, " batch"], far: Float[Tensor, " batch"], count: int
 ) -> Float[Tensor, "batch plane"]:
-    """Inverse depths from near to far, evenly spaced: steps of equal disparity."""
+    """Return inverse depths from near to far, evenly spaced: steps of equal disparity."""
     steps = torch.linspace(0, 1, count, device=near.device, dtype=near.dtype)
     return torch.lerp(1 / near[:, None], 1 / far[:, None], steps)
 
 
 def warp_to_planes(
     source: Float[Tensor, "batch channel source_height source_width"],
-    reference_intrinsics: Float[Tensor, "batch 3 3"],
-    source_intrinsics: Float[Tensor, "batch 3 3"],
-    reference2source: Float[Tensor, "batch 4 4"],
+    reference_camera: Camera,
+    source_camera: Camera,
     inverse_depths: Float[Tensor, "batch plane"],
-    size: tuple[int, int],
 ) -> tuple[
     Float[Tensor, "batch channel plane height width"], Float[Tensor, "batch plane height width"]
 ]:
@@ -46,30 +51,27 @@ def warp_to_planes(
     Returns:
         The samples, and 1.0 where they fall inside the source in front of its camera.
     """
-    rays = camera_rays(reference_intrinsics, size)
-    turned = source_intrinsics @ reference2source[:, :3, :3]
-    base = torch.einsum("bij,bhwj->bihw", turned, rays)
-    shift = (source_intrinsics @ reference2source[:, :3, 3:])[..., 0]
-    position = base[:, :, None] + torch.einsum("bi,bp->bip", shift, inverse_depths)[..., None, None]
+    reference2source = source_camera.world2cam @ reference_camera.cam2world
+    rays = camera_rays(reference_camera.intrinsics, reference_camera.size)
+    rotation = source_camera.intrinsics @ reference2source[:, :3, :3]
+    rotated = torch.einsum("bij,bhwj->bihw", rotation, rays)
+    shift = (source_camera.intrinsics @ reference2source[:, :3, 3:])[..., 0]
+    parallax = torch.einsum("bi,bp->bip", shift, inverse_depths)
+    position = rotated[:, :, None] + parallax[..., None, None]
     depth = position[:, 2]
     coordinates = position[:, :2] / depth.clamp(min=1e-6)[:, None]
     inside = (depth > 1e-6) & (coordinates > 0).all(1) & (coordinates < 1).all(1)
     grid = (coordinates * 2 - 1).clamp(-2, 2).permute(0, 2, 3, 4, 1)
-    planes, (height, width) = inverse_depths.shape[1], size
     sampled = functional.grid_sample(
-        source,
-        grid.reshape(-1, planes * height, width, 2),
-        mode="bilinear",
-        padding_mode="border",
-        align_corners=False,
+        source, grid.flatten(1, 2), mode="bilinear", padding_mode="border", align_corners=False
     )
-    return sampled.unflatten(2, (planes, height)), inside.to(source.dtype)
+    return sampled.unflatten(2, depth.shape[1:3]), inside.to(source.dtype)
 
 
 def box_mean(
     maps: Float[Tensor, "batch channel height width"], window: int, dilation: int = 1
 ) -> Float[Tensor, "batch channel height width"]:
-    """Average over a square window; near the borders, over what there is of it.
+    """Average over a square window of odd size; near the borders, over the part inside.
 
     A depth-wise convolution: on a CPU ten times faster than average pooling.
     """
@@ -86,55 +88,53 @@ def correlation(
     mean_second: Tensor,
     square_first: Tensor,
     square_second: Tensor,
-    both: Tensor,
+    product: Tensor,
 ) -> Tensor:
-    """Zero-mean normalized cross-correlation from window averages; 0 where there is no texture."""
+    """Compute zero-mean normalized cross-correlation from window averages; 0 without texture."""
     variance_first = (square_first - mean_first**2).clamp(min=0)
     variance_second = (square_second - mean_second**2).clamp(min=0)
-    covariance = both - mean_first * mean_second
-    return covariance * (variance_first + FLAT).rsqrt() * (variance_second + FLAT).rsqrt()
+    covariance = product - mean_first * mean_second
+    return (
+        covariance * (variance_first + MIN_VARIANCE).rsqrt()
+        * (variance_second + MIN_VARIANCE).rsqrt()
+    )  # fmt: skip
 
 
 def sweep(
     reference: Float[Tensor, "batch 3 height width"],
     source: Float[Tensor, "batch 3 source_height source_width"],
     tolerance: Float[Tensor, " batch"],
-    reference_intrinsics: Float[Tensor, "batch 3 3"],
-    source_intrinsics: Float[Tensor, "batch 3 3"],
-    reference2source: Float[Tensor, "batch 4 4"],
+    reference_camera: Camera,
+    source_camera: Camera,
     inverse_depths: Float[Tensor, "batch plane"],
 ) -> tuple[
     Float[Tensor, "batch plane height width"],
     Float[Tensor, "batch plane height width"],
     Float[Tensor, "batch plane height width"],
 ]:
-    """Compare the reference with the source on every plane.
+    """Compare the reference image with the source on every plane.
 
     Args:
-        reference: A photo.
+        reference: Image to find depth for.
         source: Another one, in the reference's colors.
-        tolerance: The difference of colors from which on they are simply different.
-        reference_intrinsics: Normalized.
-        source_intrinsics: Normalized.
-        reference2source: Its camera's motion.
+        tolerance: Color difference from which on colors count as entirely different.
+        reference_camera: A batch of cameras.
+        source_camera: A batch of cameras.
         inverse_depths: Of the planes, in the reference.
 
     Returns:
-        The first two and the last part of a `Comparison`: correlation, mean of a small and a large
-        window; difference, in units of the tolerance; and what is seen.
+        `correlation` (mean over both windows), `difference` (in units of the tolerance) and `seen`
+        of a `Comparison`.
     """
-    size = (reference.shape[-2], reference.shape[-1])
-    warped, seen = warp_to_planes(
-        source, reference_intrinsics, source_intrinsics, reference2source, inverse_depths, size
-    )
+    warped, seen = warp_to_planes(source, reference_camera, source_camera, inverse_depths)
     difference = torch.zeros_like(seen)
     for channel in range(3):
         difference += (warped[:, channel] - reference[:, channel, None]).abs_()
     difference /= 3 * tolerance[:, None, None, None]
-    gray, other = reference.mean(1, keepdim=True), warped.mean(1)
-    statistics = [gray, other, gray**2, other**2, gray * other]
-    total = torch.zeros_like(other)
-    for window in (SMALL_WINDOW, LARGE_WINDOW):
+    gray, warped_gray = reference.mean(1, keepdim=True), warped.mean(1)
+    statistics = [gray, warped_gray, gray**2, warped_gray**2, gray * warped_gray]
+    total = torch.zeros_like(warped_gray)
+    for window in WINDOWS_PX:
         statistics = [box_mean(statistic, window) for statistic in statistics]
         total += correlation(*statistics)
-    return total * seen / 2, difference.clamp_(max=1) * seen, seen
+    return total * seen / len(WINDOWS_PX), difference.clamp_(max=1) * seen, seen

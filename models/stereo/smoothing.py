@@ -1,4 +1,4 @@
-"""Where one view's depth is in doubt: whether the others agree, and a smooth surface instead."""
+"""Geometric consistency of depth maps, and edge-aware smoothing by weighted least squares."""
 
 from typing import Any
 
@@ -9,81 +9,87 @@ from torch.autograd.function import once_differentiable
 
 from models.geometry.depth_map import DepthMap, look_up
 
-SAME = 1.5  # steps between two views' depths at which agreement has fallen to 1/e
-HIDDEN = 0.2  # agreement where the other view has something in front
-UNSEEN = 0.5  # agreement where no other view looks
-ROUNDS = 3
+CONSISTENT_STEPS = 1.5  # difference of two views' depths at which consistency has fallen to 1/e
+OCCLUDED_CONSISTENCY = 0.2
+UNSEEN_CONSISTENCY = 0.5  # where the point lies outside the other image
+ITERATIONS = 3
 
 
-def agreement(
-    view: DepthMap, other: DepthMap, step: float, hidden: float = HIDDEN
+def consistency(
+    view: DepthMap, other: DepthMap, step: float, occluded: float = OCCLUDED_CONSISTENCY
 ) -> Float[Tensor, "height width"]:
-    """How well the other view confirms each depth, in [0, 1]; `step` is a step's inverse depth.
+    """Return in [0, 1] how well another view's depth agrees with each depth of a view.
 
-    `hidden` is the agreement where the other view has something in front.
+    Args:
+        view: Depths to check.
+        other: Depths to check them by.
+        step: Inverse depth of one step.
+        occluded: The least value where the other view has something in front.
     """
-    z, inside, there = look_up(view, other, other.depth[None])
-    off = (1 / z - 1 / there[0]).abs() / step
-    agree = torch.exp(-((off / SAME) ** 2))
-    behind = there[0] < z - step * z**2
-    agree = torch.where(behind, agree.clamp(min=hidden), agree)
-    return torch.where(inside, agree, UNSEEN).unflatten(0, view.depth.shape)
+    z, inside, (other_depth,) = look_up(view, other, other.depth[None])
+    difference = (1 / z - 1 / other_depth).abs() / step
+    result = torch.exp(-((difference / CONSISTENT_STEPS) ** 2))
+    behind = other_depth < z - step * z**2
+    result = torch.where(behind, result.clamp(min=occluded), result)
+    return torch.where(inside, result, UNSEEN_CONSISTENCY).unflatten(0, view.depth.shape)
 
 
 def smooth(
     values: Float[Tensor, "batch height width"],
     weight: Float[Tensor, "batch height width"],
-    pull_right: Float[Tensor, "batch height right"],
-    pull_down: Float[Tensor, "batch down width"],
+    edge_weight_x: Float[Tensor, "batch height right"],
+    edge_weight_y: Float[Tensor, "batch down width"],
 ) -> Float[Tensor, "batch height width"]:
-    """Weighted average over everything that is connected; differentiable in every argument.
+    """Smooth by fast weighted least squares (Min et al., TIP 2014); differentiable throughout.
 
-    Rows and columns in turn, each solved exactly (Min et al., "Fast global image smoothing based on
-    weighted least squares", TIP 2014); values and weights are smoothed alike.
+    Rows and columns in turn, each solved exactly. Values times weights, and weights, are smoothed
+    alike, and divided at the end.
 
     Args:
         values: What is smoothed.
-        weight: How much each value counts, positive.
-        pull_right: How strongly each pixel is tied to the one on its right; one column fewer.
-        pull_down: And to the one below; one row fewer.
+        weight: Of each value, positive.
+        edge_weight_x: Between each pixel and the one on its right; one column fewer.
+        edge_weight_y: Between each pixel and the one below; one row fewer.
     """
     stack = torch.stack([values * weight, weight], dim=-1)
-    across, down = pull_right.movedim(2, 0)[..., None], pull_down.movedim(1, 0)[..., None]
-    for round in range(1, ROUNDS + 1):
-        share = 1.5 * 4 ** (ROUNDS - round) / (4**ROUNDS - 1)
-        turned = _Solve.apply(stack.movedim(2, 0), share * across)
-        stack = _Solve.apply(turned.permute(2, 1, 0, 3), share * down).transpose(0, 1)
+    edge_x, edge_y = edge_weight_x.movedim(2, 0)[..., None], edge_weight_y.movedim(1, 0)[..., None]
+    for iteration in range(1, ITERATIONS + 1):
+        strength = 1.5 * 4 ** (ITERATIONS - iteration) / (4**ITERATIONS - 1)
+        transposed = _SolveTridiagonal.apply(stack.movedim(2, 0), strength * edge_x)
+        stack = _SolveTridiagonal.apply(
+            transposed.permute(2, 1, 0, 3), strength * edge_y
+        ).transpose(0, 1)
     return stack[..., 0] / stack[..., 1]
 
 
-class _Solve(torch.autograd.Function):
-    """`_solve`, whose own derivative is the same system with another right side."""
+class _SolveTridiagonal(torch.autograd.Function):
+    """`_solve_tridiagonal`; its derivative is the same system with another right side."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, pull: Tensor) -> Tensor:
-        solved = _solve(values, pull)
-        ctx.save_for_backward(solved, pull)
+    def forward(ctx: Any, values: Tensor, edge_weight: Tensor) -> Tensor:
+        solved = _solve_tridiagonal(values, edge_weight)
+        ctx.save_for_backward(solved, edge_weight)
         return solved
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        solved, pull = ctx.saved_tensors
-        of_values = _solve(gradient, pull)
-        products = solved.diff(dim=0) * of_values.diff(dim=0)
-        return of_values, -products.sum(-1, keepdim=True)
+        solved, edge_weight = ctx.saved_tensors
+        grad_values = _solve_tridiagonal(gradient, edge_weight)
+        products = solved.diff(dim=0) * grad_values.diff(dim=0)
+        return grad_values, -products.sum(-1, keepdim=True)
 
 
-def _solve(
-    values: Float[Tensor, "line *other channel"], pull: Float[Tensor, "between *other 1"]
+def _solve_tridiagonal(
+    values: Float[Tensor, "line *other channel"], edge_weight: Float[Tensor, "between *other 1"]
 ) -> Float[Tensor, "line *other channel"]:
-    """Minimize the squared change plus the pull-weighted squared differences along the first axis.
+    """Minimize the squared change plus the weighted squared differences along the first axis.
 
     A tridiagonal system for each line (Thomas algorithm).
     """
-    values, pull = values.contiguous(), pull.contiguous()
-    none = torch.zeros_like(pull[:1])
-    before, after = torch.cat([none, pull]), torch.cat([pull, none])
+    values, edge_weight = values.contiguous(), edge_weight.contiguous()
+    zero = torch.zeros_like(edge_weight[:1])
+    before, after = torch.cat([zero, edge_weight]), torch.cat([edge_weight, zero])
     diagonal = 1 + before + after
     ratio = torch.empty_like(diagonal)
     solved = torch.empty_like(values)

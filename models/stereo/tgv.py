@@ -1,10 +1,10 @@
-"""Depth maps made of surfaces: planes where photos are unclear, breaks where they have edges.
+"""Regularize depth maps: surfaces where images are unclear, discontinuities at their edges.
 
-What a sweep finds is uneven: steps between its planes, dents where there is no texture, guesses
+The depth of a sweep is uneven: steps between its planes, dents where there is no texture, guesses
 where the other view sees nothing. Total generalized variation (Bredies et al., SIAM J. Imaging
 Sciences 2010; weighted by image edges as in Ranftl et al., IV 2012) prefers an inverse depth that
-is affine piece by piece, as that of planes is. It is minimized by a primal-dual method (Chambolle
-and Pock, JMIV 2011) from coarse to fine.
+is piecewise affine, as that of planes is. It is minimized by a primal-dual method (Chambolle and
+Pock, JMIV 2011) from coarse to fine.
 """
 
 from dataclasses import dataclass, replace
@@ -15,178 +15,186 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.geometry.depth_map import DepthMap
-from models.stereo.smoothing import agreement
+from models.stereo.smoothing import consistency
 
-TRUST = 0.3  # cost of leaving a certain depth by one plane; a jump by one plane costs 1
-LEAST_TRUST = 1e-4
-BENDING = 8.0  # cost of a change of slope by one plane per pixel
-EDGE = 0.04  # color difference at which a jump costs 1/e
+DATA_WEIGHT = 0.3  # cost of leaving a certain depth by one plane; a jump by one plane costs 1
+MIN_DATA_WEIGHT = 1e-4
+SECOND_ORDER_WEIGHT = 8.0  # cost of a change of the gradient by one plane per pixel
+EDGE_CONTRAST = 0.04  # color difference at which a jump costs 1/e
 ITERATIONS = (40, 60, 100, 500)  # at the full size, at half of it, and so on
-SMALLEST = 12  # pixels: shorter sides are not halved
-STRIDE = 12**-0.5  # of both kinds of variables: the norm of the operator is below sqrt(12)
-HIDDEN = 0.02  # agreement where another view has something in front: nothing was matched there
-BREAK = 1.1  # a window whose depths span more than this factor has a fore- and a background
-WINDOW = 5  # pixels
-REACH = 7  # pixels, to each side, within which a pixel between the two finds where it belongs
-ALIKE = 0.05  # color difference, and
-CLOSE = 4.0  # distance in pixels, of one standard deviation, by which it is found
-AT_ONCE = 16384  # pixels: bounds the memory
-BEYOND = 0.3  # the least inverse depth, as a share of that of the farthest plane
+MIN_SIDE_PX = 12  # images with a shorter side are not built
+STEP_SIZE = 12**-0.5  # of primal and dual: the norm of the operator is below sqrt(12)
+OCCLUDED_CONSISTENCY = 0.02  # where another view has something in front: nothing was matched
+MIN_INVERSE_DEPTH = 0.3  # as a share of that of the farthest plane
+
+DISCONTINUITY_RATIO = 1.1  # of the depths in a window that has a foreground and a background
+DISCONTINUITY_WINDOW_PX = 5
+SEARCH_RADIUS_PX = 7  # within which a pixel between the two finds its surface
+COLOR_SIGMA = 0.05
+DISTANCE_SIGMA_PX = 4.0
+MAX_PIXELS_AT_ONCE = 16384  # bounds the memory
+
+
+def regularize(
+    depth_maps: list[DepthMap], near_far: list[tuple[float, float]], planes: int
+) -> list[DepthMap]:
+    """Give depth maps piecewise smooth surfaces, held by confident and consistent depths.
+
+    Args:
+        depth_maps: Of all views, as they were estimated.
+        near_far: For each view the range of depths that was searched.
+        planes: Number of depths in that range, evenly spaced in inverse depth.
+    """
+    regularized = []
+    for view, (near, far) in zip(depth_maps, near_far, strict=True):
+        step = (1 / near - 1 / far) / (planes - 1)
+        consistent = torch.stack(
+            [
+                consistency(view, other, step, OCCLUDED_CONSISTENCY)
+                for other in depth_maps
+                if other is not view
+            ]
+        ).mean(0)
+        position = tgv(
+            (1 / near - 1 / view.depth) / step,
+            DATA_WEIGHT * view.confidence * consistent + MIN_DATA_WEIGHT,
+            view.image,
+        )
+        inverse_depth = (1 / near - position * step).clamp(min=MIN_INVERSE_DEPTH / far)
+        depth = snap_edge_pixels(1 / inverse_depth, view.image)
+        regularized.append(replace(view, depth=depth))
+    return regularized
+
+
+def snap_edge_pixels(
+    depth: Float[Tensor, "height width"], image: Float[Tensor, "3 height width"]
+) -> Float[Tensor, "height width"]:
+    """Move depths between a foreground and its background to one of the two.
+
+    Such a pixel, which would hang from the outline as a rag, takes the depth of the pixel nearby
+    that is most like it in color and does not itself lie in between.
+    """
+    height, width = depth.shape
+    window = DISCONTINUITY_WINDOW_PX
+    farthest = functional.max_pool2d(depth[None], window, 1, window // 2)[0]
+    nearest = -functional.max_pool2d(-depth[None], window, 1, window // 2)[0]
+    slack = DISCONTINUITY_RATIO**0.25
+    between = farthest > DISCONTINUITY_RATIO * nearest
+    between &= (depth > slack * nearest) & (slack * depth < farthest)
+    offset = torch.arange(-SEARCH_RADIUS_PX, SEARCH_RADIUS_PX + 1, device=depth.device)
+    down, right = torch.meshgrid(offset, offset, indexing="ij")
+    distance = (down**2 + right**2).flatten() / (2 * DISTANCE_SIGMA_PX**2)
+    colors, snapped = image.flatten(1), depth.flatten().clone()
+    for pixels in between.nonzero().split(MAX_PIXELS_AT_ONCE):
+        row = (pixels[:, :1] + down.flatten()).clamp(0, height - 1)
+        column = (pixels[:, 1:] + right.flatten()).clamp(0, width - 1)
+        neighbors, pixel = row * width + column, pixels[:, 0] * width + pixels[:, 1]
+        difference = (colors[:, neighbors] - colors[:, pixel, None]).square().sum(0)
+        # Where all neighbors lie in between, a pixel is most like itself and stays.
+        cost = difference / (2 * COLOR_SIGMA**2) + distance + 1e4 * between.flatten()[neighbors]
+        best = neighbors.gather(1, cost.argmin(1, keepdim=True))[:, 0]
+        snapped[pixel] = depth.flatten()[best]
+    return snapped.unflatten(0, depth.shape)
 
 
 @dataclass(frozen=True)
 class _Level:
-    """The problem at one size: what was measured, how far to trust it, and what a jump costs."""
+    """The problem at one size of the pyramid."""
 
     measured: Float[Tensor, "height width"]
-    trust: Float[Tensor, "height width"]
-    jump: Float[Tensor, "2 height width"]
+    data_weight: Float[Tensor, "height width"]
+    edge_weight: Float[Tensor, "2 height width"]  # cost of a jump to the right and downward
 
 
-def settle(
-    views: list[DepthMap], near_far: list[tuple[float, float]], planes: int
-) -> list[DepthMap]:
-    """Give the views depths that form surfaces, held by what is confident and confirmed.
-
-    Args:
-        views: All views, as they were measured.
-        near_far: For each view the range of depths that was searched.
-        planes: How many depths, evenly spaced in inverse depth, stood for that range.
-    """
-    settled = []
-    for view, (near, far) in zip(views, near_far, strict=True):
-        step = (1 / near - 1 / far) / (planes - 1)
-        confirmed = torch.stack(
-            [agreement(view, other, step, HIDDEN) for other in views if other is not view]
-        ).mean(0)
-        position = piecewise_affine(
-            (1 / near - 1 / view.depth) / step,
-            TRUST * view.confidence * confirmed + LEAST_TRUST,
-            view.image,
-        )
-        inverse_depth = (1 / near - position * step).clamp(min=BEYOND / far)
-        settled.append(replace(view, depth=decide(1 / inverse_depth, view.image)))
-    return settled
-
-
-def decide(
-    depth: Float[Tensor, "height width"], image: Float[Tensor, "3 height width"]
-) -> Float[Tensor, "height width"]:
-    """Depths of fore- and backgrounds, but none in between.
-
-    A pixel that lies between them, which seen from the side is a rag hanging from an outline, takes
-    the depth of the pixel around it that is most like it in color and does not lie in between.
-    """
-    height, width = depth.shape
-    farthest = functional.max_pool2d(depth[None], WINDOW, 1, WINDOW // 2)[0]
-    nearest = -functional.max_pool2d(-depth[None], WINDOW, 1, WINDOW // 2)[0]
-    slack = BREAK**0.25
-    between = farthest > BREAK * nearest
-    between &= (depth > slack * nearest) & (slack * depth < farthest)
-    offset = torch.arange(-REACH, REACH + 1, device=depth.device)
-    down, right = torch.meshgrid(offset, offset, indexing="ij")
-    away = (down**2 + right**2).flatten() / (2 * CLOSE**2)
-    colors, decided = image.flatten(1), depth.flatten().clone()
-    for places in between.nonzero().split(AT_ONCE):
-        row = (places[:, :1] + down.flatten()).clamp(0, height - 1)
-        column = (places[:, 1:] + right.flatten()).clamp(0, width - 1)
-        around, here = row * width + column, places[:, 0] * width + places[:, 1]
-        unlike = (colors[:, around] - colors[:, here, None]).square().sum(0) / (2 * ALIKE**2)
-        # Where all around lies in between, a pixel is most like itself and stays.
-        cost = unlike + away + 1e4 * between.flatten()[around]
-        best = around.gather(1, cost.argmin(1, keepdim=True))[:, 0]
-        decided[here] = depth.flatten()[best]
-    return decided.unflatten(0, depth.shape)
-
-
-def piecewise_affine(
+def tgv(
     measured: Float[Tensor, "height width"],
-    trust: Float[Tensor, "height width"],
+    data_weight: Float[Tensor, "height width"],
     guide: Float[Tensor, "3 height width"],
 ) -> Float[Tensor, "height width"]:
-    """The map that is nearest to affine, but for edges of the guide, and to what was measured.
+    """Minimize second-order total generalized variation, less at the guide's edges.
 
     Args:
         measured: Values, some of them wrong.
-        trust: Cost of leaving each value by one; positive.
-        guide: A picture whose edges may be edges of the map.
+        data_weight: Cost of leaving each value by one; positive.
+        guide: Image whose edges may be discontinuities of the result.
     """
-    levels = _pyramid(measured, trust, guide)
-    values, slope = levels[-1].measured, torch.zeros_like(levels[-1].jump)
+    levels = _pyramid(measured, data_weight, guide)
+    values, gradient = levels[-1].measured, torch.zeros_like(levels[-1].edge_weight)
     for level, iterations in zip(
         reversed(levels), reversed(ITERATIONS[: len(levels)]), strict=True
     ):
         size = level.measured.shape
         if values.shape != size:
-            values = _enlarge(values[None], size)[0]
-            slope = _enlarge(slope, size) / 2
-        values, slope = _minimize(level, values, slope, iterations)
+            values = _upsample(values[None], size)[0]
+            gradient = _upsample(gradient, size) / 2
+        values, gradient = _minimize(level, values, gradient, iterations)
     return values
 
 
 def _pyramid(
     measured: Float[Tensor, "height width"],
-    trust: Float[Tensor, "height width"],
+    data_weight: Float[Tensor, "height width"],
     guide: Float[Tensor, "3 height width"],
 ) -> list[_Level]:
     levels = []
     for depth in range(len(ITERATIONS)):
-        # A pixel stands for four of the next finer level, and a slope spans twice as much there.
-        jump = torch.exp(-_differences(guide).abs().mean(1) / EDGE)
-        jump[0, :, -1] = jump[1, -1] = 0  # nothing lies beyond the border
-        levels.append(_Level(measured, trust * 2**depth, jump))
-        if min(measured.shape) < 2 * SMALLEST:
+        # A pixel covers four of the next finer level, and a gradient spans twice as much there.
+        edge_weight = torch.exp(-_gradient(guide).abs().mean(1) / EDGE_CONTRAST)
+        edge_weight[0, :, -1] = edge_weight[1, -1] = 0  # nothing lies beyond the border
+        levels.append(_Level(measured, data_weight * 2**depth, edge_weight))
+        if min(measured.shape) < 2 * MIN_SIDE_PX:
             break
-        weighted, trust = _halve(torch.stack([measured * trust, trust]))
-        measured, guide = weighted / trust, _halve(guide)
+        weighted, data_weight = functional.avg_pool2d(
+            torch.stack([measured * data_weight, data_weight]), 2
+        )
+        measured, guide = weighted / data_weight, functional.avg_pool2d(guide, 2)
     return levels
 
 
-def _halve(maps: Float[Tensor, "map height width"]) -> Float[Tensor, "map _height _width"]:
-    return functional.avg_pool2d(maps, 2)
-
-
-def _enlarge(
+def _upsample(
     maps: Float[Tensor, "map _height _width"], size: tuple[int, ...]
 ) -> Float[Tensor, "map height width"]:
     return functional.interpolate(maps[None], size, mode="bilinear", align_corners=False)[0]
 
 
-def _differences(maps: Float[Tensor, "map height width"]) -> Float[Tensor, "2 map height width"]:
-    """To the right and downward; zero at the border."""
+def _gradient(maps: Float[Tensor, "map height width"]) -> Float[Tensor, "2 map height width"]:
+    """Take forward differences, to the right and downward; zero at the border."""
     right = functional.pad(maps.diff(dim=-1), (0, 1))
     down = functional.pad(maps.diff(dim=-2), (0, 0, 0, 1))
     return torch.stack([right, down])
 
 
 def _divergence(duals: Float[Tensor, "2 map height width"]) -> Float[Tensor, "map height width"]:
-    """The negative transpose of `_differences`."""
+    """Apply the negative transpose of `_gradient`."""
     right, down = duals[0, ..., :-1], duals[1, ..., :-1, :]
-    across = functional.pad(right, (0, 1)) - functional.pad(right, (1, 0))
-    return across + functional.pad(down, (0, 0, 0, 1)) - functional.pad(down, (0, 0, 1, 0))
+    horizontal = functional.pad(right, (0, 1)) - functional.pad(right, (1, 0))
+    return horizontal + functional.pad(down, (0, 0, 0, 1)) - functional.pad(down, (0, 0, 1, 0))
 
 
 def _minimize(
     level: _Level,
     values: Float[Tensor, "height width"],
-    slope: Float[Tensor, "2 height width"],
+    gradient: Float[Tensor, "2 height width"],
     iterations: int,
 ) -> tuple[Float[Tensor, "height width"], Float[Tensor, "2 height width"]]:
-    """Minimize jump * |grad values - slope| + BENDING * |grad slope| + trust * |values - measured|.
+    """Minimize the energy over values and gradient, by Chambolle and Pock's algorithm 1.
 
-    The absolute values are of single components: for their duals a clamp is all there is to do.
+    The energy is edge_weight * |grad values - gradient| + SECOND_ORDER_WEIGHT * |grad gradient| +
+    data_weight * |values - measured|. The absolute values are of single components: the proximal
+    map of their duals is a clamp.
     """
-    steepness = torch.zeros_like(slope)[:, None]
-    bending = torch.zeros_like(slope).expand(2, -1, -1, -1).clone()
-    limit, give = level.jump[:, None], STRIDE * level.trust
-    ahead, ahead_slope = values, slope
+    first_dual = torch.zeros_like(gradient)[:, None]
+    second_dual = torch.zeros_like(gradient).expand(2, -1, -1, -1).clone()
+    limit, shrinkage = level.edge_weight[:, None], STEP_SIZE * level.data_weight
+    ahead, ahead_gradient = values, gradient  # over-relaxed
     for _ in range(iterations):
-        rise = _differences(ahead[None]) - ahead_slope[:, None]
-        steepness = torch.clamp(steepness + STRIDE * rise, -limit, limit)
-        bending = (bending + STRIDE * _differences(ahead_slope)).clamp_(-BENDING, BENDING)
-        off = values + STRIDE * _divergence(steepness)[0] - level.measured
-        moved = level.measured + off.sign() * (off.abs() - give).clamp_(min=0)
-        turned = slope + STRIDE * (steepness[:, 0] + _divergence(bending))
-        ahead, ahead_slope = 2 * moved - values, 2 * turned - slope
-        values, slope = moved, turned
-    return values, slope
+        residual = _gradient(ahead[None]) - ahead_gradient[:, None]
+        first_dual = torch.clamp(first_dual + STEP_SIZE * residual, -limit, limit)
+        second_dual = second_dual + STEP_SIZE * _gradient(ahead_gradient)
+        second_dual = second_dual.clamp_(-SECOND_ORDER_WEIGHT, SECOND_ORDER_WEIGHT)
+        change = values + STEP_SIZE * _divergence(first_dual)[0] - level.measured
+        new_values = level.measured + change.sign() * (change.abs() - shrinkage).clamp_(min=0)
+        new_gradient = gradient + STEP_SIZE * (first_dual[:, 0] + _divergence(second_dual))
+        ahead, ahead_gradient = 2 * new_values - values, 2 * new_gradient - gradient
+        values, gradient = new_values, new_gradient
+    return values, gradient

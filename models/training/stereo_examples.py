@@ -10,9 +10,9 @@ from torch.nn import functional
 from models.data.procedural import WorldBatch
 from models.geometry.camera import pixel_grid, project, unproject
 from models.geometry.rigid import invert, se3_exponential
-from models.stereo.color_transfer import in_colors_of
+from models.stereo.color_transfer import match_colors
 from models.stereo.plane_sweep import inverse_depth_planes
-from models.stereo.prior import SurfacePrior, span_surface
+from models.stereo.prior import SurfacePrior, triangulated_prior
 
 MOST_POINTS, WRONG, NOISE = 500, 0.03, 0.3  # imitated matches: at most, share off, steps
 SHARED_POINTS = 200  # from which colors are made the same
@@ -138,7 +138,7 @@ def _in_the_same_colors(
     reference2source: Float[Tensor, "4 4"],
     generator: torch.Generator,
 ) -> tuple[Float[Tensor, "3 height width"], Float[Tensor, ""]]:
-    """What `in_colors_of` makes of random points that both photos show."""
+    """What `match_colors` makes of random points that both photos show."""
     there = visible.flatten().nonzero()[:, 0]
     drawn = uniform(SHARED_POINTS, 0.0, float(len(there)), generator, depth.device).long()
     chosen = there[drawn.clamp(max=len(there) - 1)] if len(there) else there
@@ -146,7 +146,7 @@ def _in_the_same_colors(
     points = unproject(depth, identity, intrinsics).flatten(0, 1)[chosen]
     coordinates, _ = project(points, reference2source, source_intrinsics)
     grid = pixel_grid((depth.shape[0], depth.shape[1]), depth).flatten(0, 1)
-    return in_colors_of(reference, source, grid[chosen], coordinates)
+    return match_colors(reference, source, grid[chosen], coordinates)
 
 
 def imitate_matches(
@@ -182,8 +182,8 @@ def imitate_matches(
         noise = torch.randn(len(points), generator=generator, device=generator.device).to(device)
         off = uniform(len(points), 0.0, 1.0, generator, device) < WRONG
         found = position[index].flatten()[points] + NOISE * noise * torch.where(off, 50.0, 1.0)
-        priors.append(span_surface(grid[points], found, size))
+        priors.append(triangulated_prior(grid[points], found, size))
     return SurfacePrior(
         torch.cat([prior.position for prior in priors]),
-        torch.cat([prior.trust for prior in priors]),
+        torch.cat([prior.weight for prior in priors]),
     )

@@ -9,8 +9,13 @@ from models.geometry.depth_map import DepthMap
 from models.stereo.features import compare_features
 from models.stereo.network import StereoNetwork
 from models.stereo.plane_sweep import Comparison, sweep
-from models.stereo.semi_global import Match, match, matching_cost, position_to_depth
-from models.stereo.smoothing import agreement
+from models.stereo.semi_global import (
+    SgmResult,
+    matching_cost,
+    position_to_depth,
+    semi_global_matching,
+)
+from models.stereo.smoothing import consistency
 from models.training.stereo_examples import StereoExample
 
 HIDDEN_WEIGHT = 0.4  # what the other view does not see must be guessed: it counts for less
@@ -20,10 +25,11 @@ FEATURE_WEIGHT = 0.1  # of the loss of that distribution, which is several times
 
 def compare(network: StereoNetwork, example: StereoExample) -> Comparison:
     """All that the views say of each other's planes; features with gradients."""
+    size = (example.reference.shape[-2], example.reference.shape[-1])
+    identity = torch.eye(4, device=example.reference.device).expand(len(example.reference), 4, 4)
     cameras = (
-        example.reference_intrinsics,
-        example.source_intrinsics,
-        example.reference2source,
+        Camera(example.reference_intrinsics, identity, size),
+        Camera(example.source_intrinsics, example.reference2source, size),
         example.inverse_depths,
     )
     with torch.no_grad():
@@ -32,17 +38,16 @@ def compare(network: StereoNetwork, example: StereoExample) -> Comparison:
         )
     features = network.features(example.reference)
     of_sources = features.roll(len(features) // 2, 0)
-    size = (seen.shape[-2], seen.shape[-1])
-    similarity = compare_features(features, of_sources, *cameras, 1, size)
+    similarity = compare_features(features, of_sources, *cameras, planes_per_step=1)
     return Comparison(correlation, difference, similarity * seen, seen)
 
 
 @torch.no_grad()
 def find_matches(
     compared: Comparison, example: StereoExample
-) -> tuple[Match, Float[Tensor, "batch height width"]]:
+) -> tuple[SgmResult, Float[Tensor, "batch height width"]]:
     """What the stereo network is to improve, and how well the other view agrees with it."""
-    found = match(compared, example.reference, example.prior)
+    found = semi_global_matching(compared, example.reference, example.prior)
     count, steps = example.inverse_depths.shape
     depth = position_to_depth(found.position, example.inverse_depths, steps)
     step = (example.inverse_depths[:, 0] - example.inverse_depths[:, -1]) / (steps - 1)
@@ -53,12 +58,12 @@ def find_matches(
     views = [
         DepthMap(image, values, confidence, Camera(matrix, pose, (height, width)))
         for image, values, confidence, matrix, pose in zip(
-            example.reference, depth, found.certainty, example.reference_intrinsics, world2cam,
+            example.reference, depth, found.confidence, example.reference_intrinsics, world2cam,
             strict=True,
         )
     ]  # fmt: skip
     confirmed = [
-        agreement(view, views[index - pairs], float(step[index]))
+        consistency(view, views[index - pairs], float(step[index]))
         for index, view in enumerate(views)
     ]
     return found, torch.stack(confirmed)

@@ -11,7 +11,7 @@ from models.geometry.gaussians import join
 from models.geometry.rigid import se3_exponential, to_wxyz
 from models.metrics.errors import psnr
 from models.render import render
-from models.scene.disocclusion import around_frame, behind_edges, fill
+from models.scene.disocclusion import extrapolate, inpaint_disocclusions, outpaint_border
 from models.scene.fusion import fuse, splat
 
 SECOND = se3_exponential(torch.tensor([-0.4, 0.05, 0.0, 0.0, -0.1, 0.0]))
@@ -27,19 +27,19 @@ def everything(posed: DepthMap) -> torch.Tensor:
     return torch.ones_like(posed.depth, dtype=torch.bool)
 
 
-def test_a_photo_is_drawn_again_from_where_it_was_taken():
+def test_a_photo_is_rendered_again_from_where_it_was_taken():
     first = view(torch.eye(4))
-    drawn = render(splat(first, everything(first)), Camera(INTRINSICS, torch.eye(4), SIZE))
-    assert psnr(drawn.color, first.image) > 30
-    assert drawn.alpha.mean() > 0.95
+    rendered = render(splat(first, everything(first)), Camera(INTRINSICS, torch.eye(4), SIZE))
+    assert psnr(rendered.color, first.image) > 30
+    assert rendered.alpha.mean() > 0.95
 
 
 def test_two_photos_show_what_lies_between_them():
     views = [view(torch.eye(4)), view(SECOND)]
     truth, _ = photograph(BETWEEN)
-    drawn = render(join([fuse(views), fill(views)]), Camera(INTRINSICS, BETWEEN, SIZE))
-    assert psnr(drawn.color, truth) > 24
-    assert drawn.alpha.min() > 0.5
+    rendered = render(join([fuse(views), extrapolate(views)]), Camera(INTRINSICS, BETWEEN, SIZE))
+    assert psnr(rendered.color, truth) > 24
+    assert rendered.alpha.min() > 0.5
 
 
 def test_one_gaussian_per_pixel_at_its_point_in_its_color():
@@ -95,7 +95,7 @@ def test_two_views_of_one_surface_agree_and_shifted_ones_do_not():
 
 def test_the_background_goes_on_behind_the_edge_of_the_foreground():
     first = view(torch.eye(4))
-    hidden = behind_edges(first, [], cell=4, reach=6)
+    hidden = inpaint_disocclusions(first, [], cell=4, radius=6)
     assert len(hidden) > 100
     assert (hidden.means[:, 2] - WALL).abs().max() < 0.01
     behind = hidden.means[:, :2] / hidden.means[:, 2:] * CARD
@@ -105,7 +105,7 @@ def test_the_background_goes_on_behind_the_edge_of_the_foreground():
 
 def test_no_guess_is_made_where_another_photo_looks():
     first, second = view(torch.eye(4)), view(SECOND)
-    alone, together = around_frame(first, []), around_frame(first, [second])
+    alone, together = outpaint_border(first, []), outpaint_border(first, [second])
     coordinates = alone.means @ INTRINSICS.T
     outside = ((coordinates[:, :2] / coordinates[:, 2:] - 0.5).abs() > 0.499).any(1)
     assert outside.all()

@@ -1,64 +1,65 @@
-"""Surfaces that matched points span, and what they are trusted with."""
+"""Priors from matched points, and smoothing."""
 
 import torch
 from card_world import CARD, HALF_CARD, INTRINSICS, SIZE, WALL, photograph
 
-from models.geometry.camera import pixel_grid
+from models.geometry.camera import Camera, pixel_grid
 from models.geometry.rigid import se3_exponential
+from models.geometry.views import View
 from models.stereo.depth import estimate_depths
 from models.stereo.network import StereoConfig, StereoNetwork
-from models.stereo.prior import PENALTY, SurfacePrior, penalty, span_surface
+from models.stereo.prior import MAX_PENALTY, SurfacePrior, penalty, triangulated_prior
 from models.stereo.smoothing import smooth
 from models.training.stereo_examples import imitate_matches
 
-SLOPE = torch.tensor([20.0, -8.0])
+GRADIENT = torch.tensor([20.0, -8.0])
 
 
 def slanted(coordinates: torch.Tensor) -> torch.Tensor:
-    return 30 + coordinates @ SLOPE
+    return 30 + coordinates @ GRADIENT
 
 
 def random_points(count: int) -> torch.Tensor:
     return torch.rand(count, 2, generator=torch.Generator().manual_seed(1))
 
 
-def test_points_on_a_slanted_plane_span_that_plane():
+def test_points_on_a_slanted_plane_give_that_plane():
     points = random_points(100)
-    prior = span_surface(points, slanted(points), (48, 64))
+    prior = triangulated_prior(points, slanted(points), (48, 64))
     middle = (slice(8, 40), slice(8, 56))
     true = slanted(pixel_grid((48, 64), points))
     torch.testing.assert_close(prior.position[0][middle], true[middle], rtol=0, atol=1e-3)
-    assert prior.trust[0][middle].mean() > 0.6
+    assert prior.weight[0][middle].mean() > 0.6
 
 
 def test_a_point_unlike_all_its_neighbors_is_left_out():
     points = torch.cat([random_points(100), torch.tensor([[0.5, 0.5]])])
     values = slanted(points)
     values[-1] += 25
-    prior = span_surface(points, values, (48, 64))
+    prior = triangulated_prior(points, values, (48, 64))
     true = slanted(pixel_grid((48, 64), points))
     assert (prior.position[0] - true)[20:28, 28:36].abs().max() < 1
 
 
-def test_two_points_span_nothing_and_points_on_a_line_are_no_accident():
-    assert span_surface(random_points(2), torch.zeros(2), (8, 8)).trust.max() == 0
+def test_two_points_give_nothing_and_points_on_a_line_are_no_accident():
+    assert triangulated_prior(random_points(2), torch.zeros(2), (8, 8)).weight.max() == 0
     line = torch.linspace(0.1, 0.9, 9)[:, None].expand(-1, 2)
-    prior = span_surface(line, torch.full((9,), 7.0), (8, 8))
+    prior = triangulated_prior(line, torch.full((9,), 7.0), (8, 8))
     torch.testing.assert_close(prior.position, torch.full((1, 8, 8), 7.0))
 
 
-def test_a_triangle_across_a_gap_in_depth_is_not_trusted():
+def test_a_triangle_across_a_gap_in_depth_has_little_weight():
     points = random_points(200)
     values = torch.where(points[:, 0] < 0.5, 10.0, 50.0)
-    trust = span_surface(points, values, (48, 64)).trust[0]
-    assert trust[:, 31:33].mean() < 0.2 < 0.7 < trust[:, 8:20].mean()
+    weight = triangulated_prior(points, values, (48, 64)).weight[0]
+    assert weight[:, 31:33].mean() < 0.2 < 0.7 < weight[:, 8:20].mean()
 
 
-def test_disagreement_costs_up_to_a_limit_and_by_trust():
+def test_disagreement_costs_up_to_a_limit_and_by_weight():
     prior = SurfacePrior(torch.full((1, 1, 2), 20.0), torch.tensor([[[1.0, 0.5]]]))
     cost = penalty(prior, 64)[0, :, 0]
     assert cost[20].tolist() == [0, 0]
-    assert 0 < cost[23, 0] < cost[40, 0] == PENALTY
+    assert 0 < cost[23, 0] < cost[40, 0] == MAX_PENALTY
     torch.testing.assert_close(cost[:, 1], cost[:, 0] / 2)
 
 
@@ -66,10 +67,11 @@ def test_points_fill_in_where_photos_show_nothing():
     """A wall without texture: only the points tell that the card's surroundings are flat."""
     second = se3_exponential(torch.tensor([-0.3, 0.0, 0.0, 0.0, -0.1, 0.0]))
     poses = torch.stack([torch.eye(4), second])
-    images, depth = [], photograph(poses[0])[1]
+    views, depth = [], photograph(poses[0])[1]
     for pose in poses:
-        image, there = photograph(pose)
-        images.append(torch.where(there > (WALL + CARD) / 2, 0.5, image))
+        image, z = photograph(pose)
+        image = torch.where(z > (WALL + CARD) / 2, 0.5, image)
+        views.append(View(image, Camera(INTRINSICS, pose, SIZE)))
     known = torch.rand(300, 3) * torch.tensor([3.0, 2.4, 0]) + torch.tensor([-1.5, -1.2, WALL])
     known = known[(known[:, :2].abs() > 1.6 * HALF_CARD).any(1)]
     seen = torch.stack(
@@ -81,10 +83,8 @@ def test_points_fill_in_where_photos_show_nothing():
     network = StereoNetwork(StereoConfig()).eval()
 
     @torch.no_grad()
-    def error(points: torch.Tensor, sightings: torch.Tensor) -> float:
-        found, _ = estimate_depths(
-            images, INTRINSICS.expand(2, 3, 3), poses, [(1.5, 5.0)] * 2, points, sightings, network
-        )
+    def error(points: torch.Tensor, observations: torch.Tensor) -> float:
+        found, _ = estimate_depths(views, [(1.5, 5.0)] * 2, points, observations, network)
         wall = depth > (WALL + CARD) / 2
         return float(((found.depth - depth).abs() / depth)[wall].mean())
 
@@ -92,18 +92,18 @@ def test_points_fill_in_where_photos_show_nothing():
     assert error(known[:0], seen[:, :0]) > 0.05
 
 
-def pulls(guide: torch.Tensor) -> list[torch.Tensor]:
+def edge_weights(guide: torch.Tensor) -> list[torch.Tensor]:
     return [10 * torch.exp(-guide.diff(dim=axis).abs() / 0.06)[None] for axis in (1, 0)]
 
 
-def test_smoothing_stops_where_nothing_pulls_and_follows_weights():
+def test_smoothing_stops_where_edges_weigh_nothing_and_follows_weights():
     guide = torch.zeros(SIZE)
     guide[:, 128:] = 1.0
     values = torch.where(guide > 0.5, 40.0, 10.0)
     weight = torch.full_like(values, 1e-4)
     weight[::8, ::8] = 1.0
     noisy = torch.where(weight < 0.5, 64 * torch.rand_like(values), values)
-    result = smooth(noisy[None], weight[None], *pulls(guide))[0]
+    result = smooth(noisy[None], weight[None], *edge_weights(guide))[0]
     assert (result[:, :120] - 10).abs().max() < 3 and (result[:, 136:] - 40).abs().max() < 3
 
 
@@ -124,9 +124,9 @@ def test_imitated_matches_are_mostly_right_and_only_where_both_views_see():
     visible[:, :, :128] = True
     generator = torch.Generator().manual_seed(3)
     priors = [imitate_matches(image[None], position, visible, generator) for _ in range(8)]
-    trusted = [prior for prior in priors if prior.trust.mean() > 0.3]
-    assert trusted
-    for prior in trusted:
-        firm = visible & (prior.trust > 0.6)
+    used = [prior for prior in priors if prior.weight.mean() > 0.3]
+    assert used
+    for prior in used:
+        firm = visible & (prior.weight > 0.6)
         assert (prior.position - position)[firm].abs().median() < 0.5
-        assert prior.trust[..., :128].mean() > prior.trust[..., 160:].mean()
+        assert prior.weight[..., :128].mean() > prior.weight[..., 160:].mean()

@@ -3,7 +3,9 @@
 import torch
 from card_world import CARD, INTRINSICS, SIZE, WALL, photograph
 
+from models.geometry.camera import Camera
 from models.geometry.rigid import se3_exponential
+from models.geometry.views import View
 from models.stereo.depth import estimate_depths, upsample_guided
 from models.stereo.network import StereoConfig, StereoNetwork
 from models.stereo.plane_sweep import (
@@ -14,14 +16,19 @@ from models.stereo.plane_sweep import (
     warp_to_planes,
 )
 from models.stereo.prior import SurfacePrior
-from models.stereo.semi_global import match, position_to_depth
+from models.stereo.semi_global import position_to_depth, semi_global_matching
 
 SECOND = se3_exponential(torch.tensor([-0.3, 0.05, 0.1, 0.02, -0.12, 0.03]))
 ASIDE = se3_exponential(torch.tensor([-0.9, 0.1, 0.0, 0.05, -0.45, 0.0]))  # shows half of it
 THIRD = se3_exponential(torch.tensor([0.25, 0.0, 0.0, 0.0, 0.1, 0.0]))
+FIRST_CAMERA, SECOND_CAMERA = (Camera(INTRINSICS, pose, SIZE) for pose in (torch.eye(4), SECOND))
 RANGES = [(1.5, 5.0)] * 3
 TOLERANCE = torch.tensor([0.1])
 NO_POINTS = {count: (torch.zeros(0, 3), torch.zeros(count, 0, 2)) for count in (2, 3)}
+
+
+def view(world2cam: torch.Tensor) -> View:
+    return View(photograph(world2cam)[0], Camera(INTRINSICS, world2cam, SIZE))
 
 
 def planes(near: float, far: float, count: int) -> torch.Tensor:
@@ -41,7 +48,7 @@ def test_at_the_true_depth_the_other_photo_looks_the_same():
     first, depth = photograph(torch.eye(4))
     second, _ = photograph(SECOND)
     warped, seen = warp_to_planes(
-        second[None], INTRINSICS[None], INTRINSICS[None], SECOND[None], planes(CARD, WALL, 2), SIZE
+        second[None], FIRST_CAMERA[None], SECOND_CAMERA[None], planes(CARD, WALL, 2)
     )
     on_wall = (depth == WALL) & (seen[0, 1] > 0)
     on_card = (depth - CARD).abs() < 1e-4
@@ -54,7 +61,7 @@ def test_at_the_true_depth_the_other_photo_looks_the_same():
 
 def compare(second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     first, _ = photograph(torch.eye(4))
-    cameras = INTRINSICS[None], INTRINSICS[None], SECOND[None]
+    cameras = FIRST_CAMERA[None], SECOND_CAMERA[None]
     correlation, _, seen = sweep(
         first[None], second[None], TOLERANCE, *cameras, planes(1.0, 5.0, 8)
     )
@@ -80,33 +87,22 @@ def test_a_box_mean_near_the_border_counts_only_what_is_there():
 
 
 def test_the_untrained_network_keeps_what_matching_finds_on_texture():
-    first, depth = photograph(torch.eye(4))
-    second, _ = photograph(SECOND)
+    _, depth = photograph(torch.eye(4))
     network = StereoNetwork(StereoConfig()).eval()
-    poses = torch.stack([torch.eye(4), SECOND])
-    found, _ = estimate_depths(
-        [first, second], INTRINSICS.expand(2, 3, 3), poses, RANGES[:2], *NO_POINTS[2], network
-    )
+    views = [view(torch.eye(4)), view(SECOND)]
+    found, _ = estimate_depths(views, RANGES[:2], *NO_POINTS[2], network)
     error = (found.depth - depth).abs() / depth
     assert error.median() < 0.01
     assert (error < 0.05).float().mean() > 0.75
 
 
 def test_a_third_photo_helps_where_the_second_sees_nothing():
-    poses = torch.stack([torch.eye(4), ASIDE, THIRD])
-    images = [photograph(pose)[0] for pose in poses]
-    depth = photograph(poses[0])[1]
+    views = [view(pose) for pose in (torch.eye(4), ASIDE, THIRD)]
+    _, depth = photograph(torch.eye(4))
     network = StereoNetwork(StereoConfig()).eval()
 
     def good(count: int) -> float:
-        found, *_ = estimate_depths(
-            images[:count],
-            INTRINSICS.expand(count, 3, 3),
-            poses[:count],
-            RANGES[:count],
-            *NO_POINTS[count],
-            network,
-        )
+        found, *_ = estimate_depths(views[:count], RANGES[:count], *NO_POINTS[count], network)
         return float(((found.depth - depth).abs() < 0.05 * depth).float().mean())
 
     assert good(3) > good(2) + 0.05
@@ -121,13 +117,15 @@ def test_a_match_does_not_mix_two_surfaces_and_says_how_certain_it_is():
     nothing = torch.zeros(1, 8, 8)
     image, same = torch.full((1, 3, 8, 8), 0.5), torch.zeros_like(correlation)
     one, two = (
-        match(Comparison(each, same, same, same + 1), image, SurfacePrior(nothing, nothing))
+        semi_global_matching(
+            Comparison(each, same, same, same + 1), image, SurfacePrior(nothing, nothing)
+        )
         for each in (clear, correlation)
     )
 
     torch.testing.assert_close(one.position, torch.full((1, 8, 8), 10.0))
     torch.testing.assert_close(two.position, one.position)
-    assert (two.certainty < one.certainty - 0.05).all() and one.certainty.max() <= 1
+    assert (two.confidence < one.confidence - 0.05).all() and one.confidence.max() <= 1
 
 
 def test_twice_as_many_planes_find_the_same_positions():
@@ -135,15 +133,15 @@ def test_twice_as_many_planes_find_the_same_positions():
     second, _ = photograph(SECOND)
     nothing = torch.zeros(1, *SIZE)
     found = []
-    for fineness in (1, 2):
-        inverse = planes(1.5, 5.0, 31 * fineness + 1)
-        cameras = INTRINSICS[None], INTRINSICS[None], SECOND[None]
+    for planes_per_step in (1, 2):
+        inverse = planes(1.5, 5.0, 31 * planes_per_step + 1)
+        cameras = FIRST_CAMERA[None], SECOND_CAMERA[None]
         correlation, difference, seen = sweep(
             first[None], second[None], TOLERANCE, *cameras, inverse
         )
         compared = Comparison(correlation, difference, torch.zeros_like(seen), seen)
         prior = SurfacePrior(nothing, nothing)
-        found.append(match(compared, first[None], prior, fineness))
+        found.append(semi_global_matching(compared, first[None], prior, planes_per_step))
     coarse, fine = (each.position[0] for each in found)
     assert (coarse - fine).abs().median() < 0.3
     assert found[0].cost.shape == found[1].cost.shape
@@ -161,7 +159,7 @@ def test_upsampling_keeps_an_edge_where_the_photo_has_it():
     assert (fine[0, :, :20] < 1).all() and (fine[0, :, 21:] > 19).all()
 
 
-def test_upsampling_a_slope_stays_a_slope():
+def test_upsampling_a_ramp_keeps_its_gradient():
     coarse = torch.arange(24.0).expand(2, 16, 24) / 4
     fine = upsample_guided(coarse, torch.full((3, 32, 48), 0.5))
     steps = fine[0, 16].diff()

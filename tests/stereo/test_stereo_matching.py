@@ -3,12 +3,18 @@
 import torch
 from card_world import CARD, INTRINSICS, SIZE, WALL, photograph
 
+from models.geometry.camera import Camera
 from models.geometry.rigid import se3_exponential
-from models.stereo.color_transfer import LENIENCE, NOISE, UNKNOWN, in_colors_of
+from models.stereo.color_transfer import (
+    COLOR_NOISE,
+    DEFAULT_DIFFERENCE,
+    TOLERANCE_FACTOR,
+    match_colors,
+)
 from models.stereo.features import MatchingFeatures, compare_features
 from models.stereo.plane_sweep import Comparison, inverse_depth_planes
 from models.stereo.prior import SurfacePrior
-from models.stereo.semi_global import match
+from models.stereo.semi_global import semi_global_matching
 
 SECOND = se3_exponential(torch.tensor([-0.3, 0.05, 0.1, 0.02, -0.12, 0.03]))
 
@@ -21,25 +27,25 @@ def test_another_exposure_and_white_balance_are_undone():
     photo, _ = photograph(torch.eye(4))
     gain, offset = torch.tensor([0.6, 0.8, 1.1]), torch.tensor([0.1, 0.0, -0.05])
     other = photo * gain[:, None, None] + offset[:, None, None]
-    undone, tolerance = in_colors_of(photo, other, points(), points())
+    undone, tolerance = match_colors(photo, other, points(), points())
 
     assert (other - photo).abs().mean() > 0.05
     assert (undone - photo).abs().mean() < 0.02
-    assert tolerance < 2 * LENIENCE * NOISE
+    assert tolerance < 2 * TOLERANCE_FACTOR * COLOR_NOISE
 
 
 def test_the_less_alike_matched_points_are_the_larger_a_difference_must_be():
     photo, _ = photograph(torch.eye(4))
-    _, alike = in_colors_of(photo, photo, points(), points())
-    _, unlike = in_colors_of(photo, photo, points(), points().flip(0))
+    _, alike = match_colors(photo, photo, points(), points())
+    _, unlike = match_colors(photo, photo, points(), points().flip(0))
     assert unlike > 3 * alike
 
 
 def test_without_enough_shared_points_colors_stay():
     photo, _ = photograph(torch.eye(4))
-    kept, tolerance = in_colors_of(photo, 0.5 * photo, points(7), points(7))
+    kept, tolerance = match_colors(photo, 0.5 * photo, points(7), points(7))
     torch.testing.assert_close(kept, 0.5 * photo)
-    assert abs(float(tolerance) - LENIENCE * (UNKNOWN + NOISE)) < 1e-6
+    assert abs(float(tolerance) - TOLERANCE_FACTOR * (DEFAULT_DIFFERENCE + COLOR_NOISE)) < 1e-6
 
 
 def test_colors_and_features_decide_where_gray_values_say_nothing():
@@ -48,8 +54,12 @@ def test_colors_and_features_decide_where_gray_values_say_nothing():
     other_color, alike = nothing + 1, nothing.clone()
     other_color[:, 7] = 0
     alike[:, 15] = 1
-    by_color = match(Comparison(nothing, other_color, nothing, nothing + 1), image, prior)
-    by_features = match(Comparison(nothing, nothing, alike, nothing + 1), image, prior)
+    by_color = semi_global_matching(
+        Comparison(nothing, other_color, nothing, nothing + 1), image, prior
+    )
+    by_features = semi_global_matching(
+        Comparison(nothing, nothing, alike, nothing + 1), image, prior
+    )
 
     assert (by_color.position - 7).abs().max() < 0.5
     assert (by_features.position - 15).abs().max() < 0.5
@@ -60,11 +70,11 @@ def test_features_are_most_alike_at_the_true_depth_and_interpolated_between_step
     small = [torch.nn.functional.avg_pool2d(photo, 2)[None] for photo in photos]
     colors = [torch.nn.functional.normalize(each - 0.5, dim=1) for each in small]
     features = [torch.cat([each, torch.ones_like(each[:, :1])], dim=1) for each in colors]
-    cameras = INTRINSICS[None], INTRINSICS[None], SECOND[None]
+    cameras = Camera(INTRINSICS, torch.eye(4), SIZE)[None], Camera(INTRINSICS, SECOND, SIZE)[None]
     inverse = inverse_depth_planes(torch.tensor([CARD]), torch.tensor([WALL]), 5)
     whole, fine = (
-        compare_features(*features, *cameras, planes, fineness, SIZE)
-        for planes, fineness in ((inverse[:, ::2], 1), (inverse, 2))
+        compare_features(*features, *cameras, planes, planes_per_step)
+        for planes, planes_per_step in ((inverse[:, ::2], 1), (inverse, 2))
     )
     on_wall, on_card = depths[0] > WALL - 1e-3, (depths[0] - CARD).abs() < 1e-3
 

@@ -1,4 +1,4 @@
-"""Depth maps become surfaces: planes go on through what is in doubt, edges stay where they are."""
+"""Regularized depth maps: planes continue through uncertain depths, edges stay where they are."""
 
 import torch
 from card_world import CARD, INTRINSICS, SIZE, WALL, photograph
@@ -6,7 +6,7 @@ from card_world import CARD, INTRINSICS, SIZE, WALL, photograph
 from models.geometry.camera import Camera
 from models.geometry.depth_map import DepthMap, look_up
 from models.geometry.rigid import se3_exponential
-from models.stereo.tgv import decide, piecewise_affine, settle
+from models.stereo.tgv import regularize, snap_edge_pixels, tgv
 
 NEAR_FAR, PLANES = (1.0, 8.0), 64
 SECOND = se3_exponential(torch.tensor([-0.4, 0.05, 0.0, 0.0, -0.1, 0.0]))
@@ -20,15 +20,15 @@ def slanted() -> torch.Tensor:
 
 
 def test_a_slanted_plane_goes_on_through_a_hole():
-    measured, trust = slanted(), torch.full(HEIGHT_WIDTH, 0.3)
+    measured, data_weight = slanted(), torch.full(HEIGHT_WIDTH, 0.3)
     measured[40:90, 60:120] = 0.0
-    trust[40:90, 60:120] = 1e-4
-    found = piecewise_affine(measured, trust, FLAT)
+    data_weight[40:90, 60:120] = 1e-4
+    found = tgv(measured, data_weight, FLAT)
     assert (found - slanted()).abs().max() < 1.0
 
 
 def test_steps_between_planes_are_evened_out():
-    found = piecewise_affine(slanted().round(), torch.full(HEIGHT_WIDTH, 0.3), FLAT)
+    found = tgv(slanted().round(), torch.full(HEIGHT_WIDTH, 0.3), FLAT)
     before = (slanted().round() - slanted()).square().mean()
     assert (found - slanted()).square().mean() < 0.15 * before
 
@@ -38,11 +38,11 @@ def test_an_edge_of_the_photo_may_be_an_edge_of_the_surface():
     guide[:, :, 96:] = 0.9
     truth = slanted()
     truth[:, 96:] += 10
-    trust = torch.full(HEIGHT_WIDTH, 0.3)
-    trust[:, 80:112] = 1e-4
+    data_weight = torch.full(HEIGHT_WIDTH, 0.3)
+    data_weight[:, 80:112] = 1e-4
     measured = truth.clone()
     measured[:, 80:112] = 20.0
-    found = piecewise_affine(measured, trust, guide)
+    found = tgv(measured, data_weight, guide)
     assert (found - truth)[:, :95].abs().max() < 1.0
     assert (found - truth)[:, 97:].abs().max() < 1.0
 
@@ -57,13 +57,13 @@ def test_two_noisy_views_of_a_card_before_a_wall_become_smooth_and_keep_its_outl
         noisy = 1 / (1 / depth + noise).clamp(min=0.05)
         views.append(DepthMap(image, noisy, torch.ones(SIZE), Camera(INTRINSICS, world2cam, SIZE)))
         truths.append(depth)
-    settled = settle(views, [NEAR_FAR] * 2, PLANES)
-    for view, noisy, truth in zip(settled, views, truths, strict=True):
+    regularized = regularize(views, [NEAR_FAR] * 2, PLANES)
+    for view, noisy, truth in zip(regularized, views, truths, strict=True):
         error = (1 / view.depth - 1 / truth).abs() / step
         assert error.median() < 0.4 * ((1 / noisy.depth - 1 / truth).abs() / step).median()
     on_card = truths[0] < (CARD + WALL) / 2
-    said_card = settled[0].depth < (CARD + WALL) / 2
-    assert (said_card != on_card).float().mean() < 0.01
+    found_card = regularized[0].depth < (CARD + WALL) / 2
+    assert (found_card != on_card).float().mean() < 0.01
 
 
 def test_pixels_between_a_foreground_and_its_background_go_where_their_color_is():
@@ -71,22 +71,22 @@ def test_pixels_between_a_foreground_and_its_background_go_where_their_color_is(
     image[:, :, 100:], depth[:, 100:] = 0.8, 2.0
     smeared = depth.clone()
     smeared[:, 96:104] = torch.linspace(3.7, 2.2, 8)
-    torch.testing.assert_close(decide(smeared, image), depth)
+    torch.testing.assert_close(snap_edge_pixels(smeared, image), depth)
 
 
 def test_a_steep_plane_has_no_foreground():
     depth = 1 / torch.linspace(0.1, 1.0, 192).expand(HEIGHT_WIDTH)
-    torch.testing.assert_close(decide(depth, FLAT)[:, 40:], depth[:, 40:])
+    torch.testing.assert_close(snap_edge_pixels(depth, FLAT)[:, 40:], depth[:, 40:])
 
 
 def test_what_hides_behind_another_views_foreground_is_not_taken_for_measured(monkeypatch):
-    trusted = []
+    weights = []
 
-    def piecewise(measured, trust, guide):
-        trusted.append(trust)
+    def record(measured, data_weight, guide):
+        weights.append(data_weight)
         return measured
 
-    monkeypatch.setattr("models.stereo.tgv.piecewise_affine", piecewise)
+    monkeypatch.setattr("models.stereo.tgv.tgv", record)
     first, second = (
         DepthMap(image, depth, torch.ones(SIZE), Camera(INTRINSICS, world2cam, SIZE))
         for world2cam in (torch.eye(4), SECOND)
@@ -94,6 +94,6 @@ def test_what_hides_behind_another_views_foreground_is_not_taken_for_measured(mo
     )
     z, inside, there = look_up(first, second, second.depth[None])
     hidden = (inside & (there[0] < 0.9 * z)).unflatten(0, SIZE)
-    settle([first, second], [NEAR_FAR] * 2, PLANES)
+    regularize([first, second], [NEAR_FAR] * 2, PLANES)
     assert hidden.sum() > 500
-    assert trusted[0][hidden].max() < 0.05 * trusted[0][~hidden].median()
+    assert weights[0][hidden].max() < 0.05 * weights[0][~hidden].median()
