@@ -130,6 +130,11 @@ def _spinner() -> Iterator[Callable[[str], None]]:
         yield lambda text: status.update(Text(text))
 
 
+def either(*choices: str) -> str:
+    """Join choices for a sentence: "a, b or c"."""
+    return " or ".join(filter(None, [", ".join(choices[:-1]), choices[-1]]))
+
+
 def printable(text: str) -> str:
     """Replace control characters and what cannot be encoded by U+FFFD, as for a terminal."""
     return "".join(

@@ -190,15 +190,26 @@ def given_intrinsics(
     return GivenIntrinsics(tuple(focal_35mm or ()), tuple(fov or ()), file)
 
 
-def parse_size(text: str, multiple: int = 1) -> tuple[int, int]:
-    """(height, width) of WIDTHxHEIGHT, both from 32 and multiples of a number of pixels."""
-    match = re.fullmatch(r"(\d{1,4})x(\d{1,4})", text)
-    if not match or any(int(side) % multiple or int(side) < 32 for side in match.groups()):
-        sides = "both" if multiple == 1 else f"both multiples of {multiple}"
+def parse_size(
+    text: str, multiple_px: int = 1, limits_px: tuple[int, int] = (32, 9999)
+) -> tuple[int, int]:
+    """Return the (height, width) of WIDTHxHEIGHT; raise BadParameter for any other text.
+
+    Args:
+        text: Value of --size.
+        multiple_px: A number that both sides are multiples of.
+        limits_px: Shortest and longest side.
+    """
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    sides = [int(side) for side in match.groups()] if match else []
+    shortest, longest = limits_px
+    if not sides or any(side % multiple_px or not shortest <= side <= longest for side in sides):
+        both = "both" if multiple_px == 1 else f"both multiples of {multiple_px},"
         raise typer.BadParameter(
-            f"{text!r} is not WIDTHxHEIGHT, {sides} from 32, such as 320x256.", param_hint="--size"
+            f"{text!r} is not WIDTHxHEIGHT, {both} from {shortest} to {longest}, such as 320x256.",
+            param_hint="--size",
         )
-    return int(match[2]), int(match[1])
+    return sides[1], sides[0]
 
 
 def quoted(*paths: Path) -> str:

@@ -46,10 +46,13 @@ class Result:
     @property
     def cameras(self) -> "list[SceneCamera]":
         """The photos' cameras, as a scene file records them."""
+        from models.geometry.camera import Camera
         from nps_cli.formats.provenance import SceneCamera
 
         return [
-            SceneCamera(photo.name, photo.width, photo.height, photo.intrinsics, pose.cpu())
+            SceneCamera(
+                photo.name, Camera(photo.intrinsics, pose.cpu(), (photo.height, photo.width))
+            )
             for photo, pose in zip(self.photos, self.reconstruction.world2cam, strict=True)
         ]
 

@@ -1,4 +1,4 @@
-"""Draws a scene along a path into a file, frame by frame."""
+"""Render a scene along a camera path into a file, frame by frame."""
 
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
@@ -7,21 +7,22 @@ from typing import TYPE_CHECKING
 
 from nps_cli import console
 from nps_cli.errors import NpsError
+from nps_cli.formats.video import VIDEO_WRITERS, write_png, write_pngs
+from nps_cli.output import whole_file, whole_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from models.geometry.camera import Camera
     from models.geometry.gaussians import Gaussians
-    from nps_cli.formats.provenance import SceneCamera
 
-FRAMES, FPS = 96, 24.0
-VIDEOS = (".mp4", ".webm", ".gif")
-SUFFIXES = (*VIDEOS, ".png", "")
+DEFAULT_FRAMES, DEFAULT_FPS = 96, 24.0
+VIDEO_SUFFIXES = tuple(VIDEO_WRITERS)
+IMAGE_SUFFIX = ".png"
 
 
-class Motion(StrEnum):
-    """How the camera moves; `given` stops at each camera once."""
+class CameraPath(StrEnum):
+    """A way to move the camera; `given` stops at each camera of a pose document once."""
 
     orbit = "orbit"
     wiggle = "wiggle"
@@ -31,15 +32,22 @@ class Motion(StrEnum):
     given = "given"
 
 
-def check_film(out: Path, frames: int, size: tuple[int, int]) -> None:
-    """Refuse, before any work, what the file's format cannot hold; size is (height, width)."""
+def check_video(out: Path, frames: int, size: tuple[int, int]) -> None:
+    """Raise NpsError if the format of `out` cannot hold frames of this number and size.
+
+    Args:
+        out: A video, a .png, or without a suffix a folder.
+        frames: Their number.
+        size: (height, width) in pixels.
+    """
     suffix = out.suffix.lower()
-    if suffix not in SUFFIXES:
+    if suffix not in (*VIDEO_SUFFIXES, IMAGE_SUFFIX, ""):
         raise NpsError(
             f"{out} ends in {out.suffix}, which nps cannot write.",
-            hint="Use .mp4, .webm, .gif, .png, or a folder's name for a picture per frame.",
+            hint=f"Use {', '.join((*VIDEO_SUFFIXES, IMAGE_SUFFIX))}, or a folder's name for a "
+            "picture per frame.",
         )
-    if suffix == ".png" and frames != 1:
+    if suffix == IMAGE_SUFFIX and frames != 1:
         raise NpsError(
             f"{out} is one picture, but there are {frames} frames.",
             hint="Use --frames 1, or a folder's name for a picture per frame.",
@@ -50,82 +58,83 @@ def check_film(out: Path, frames: int, size: tuple[int, int]) -> None:
         )
 
 
-def plan(
+def plan_cameras(
     gaussians: "Gaussians",
-    cameras: "Sequence[SceneCamera]",
-    motion: Motion,
+    cameras: "Sequence[Camera]",
+    path: CameraPath,
     size: tuple[int, int],
     frames: int,
 ) -> "Camera":
-    """Choose a camera per frame, with the photos' fields of view fitted to the (height, width)."""
-    from models.geometry.camera import Camera, stack_cameras
-    from models.geometry.trajectory import (
-        dolly,
-        interpolate,
-        orbit,
-        scene_center,
-        spiral,
-        wiggle,
-    )
+    """Return a batch with the camera of every frame.
 
-    if motion is Motion.interpolate and len(cameras) < 2:
+    Args:
+        gaussians: The scene, around whose center the camera moves.
+        cameras: Those of the photos; their fields of view are cropped to the aspect of `size`.
+        path: How to move.
+        size: (height, width) of the frames, in pixels.
+        frames: Their number.
+
+    Raises:
+        NpsError: If there is no second camera to move to.
+    """
+    from models.geometry import trajectory
+    from models.geometry.camera import stack_cameras
+
+    if path is CameraPath.interpolate and len(cameras) < 2:
         raise NpsError(
             "The scene names no two photos to move between.", hint="Use --path orbit instead."
         )
-    photos = stack_cameras(
-        [
-            Camera(camera.intrinsics, camera.world2cam, (camera.height, camera.width)).framed(size)
-            for camera in cameras
-        ]
-    )
-    center = scene_center(gaussians, photos)
-    match motion:
-        case Motion.orbit:
-            return orbit(photos, center, frames)
-        case Motion.wiggle:
-            return wiggle(photos, center, frames)
-        case Motion.dolly:
-            return dolly(photos, center, frames)
-        case Motion.spiral:
-            return spiral(photos, center, frames)
-        case Motion.interpolate:
-            return interpolate(photos, center, frames)
-        case Motion.given:
-            return photos[:frames]
+    photos = stack_cameras([camera.framed(size) for camera in cameras])
+    if path is CameraPath.given:
+        return photos[:frames]
+    center = trajectory.scene_center(gaussians, photos)
+    match path:
+        case CameraPath.orbit:
+            return trajectory.orbit(photos, center, frames)
+        case CameraPath.wiggle:
+            return trajectory.wiggle(photos, center, frames)
+        case CameraPath.dolly:
+            return trajectory.dolly(photos, center, frames)
+        case CameraPath.spiral:
+            return trajectory.spiral(photos, center, frames)
+        case CameraPath.interpolate:
+            return trajectory.interpolate(photos, center, frames)
 
 
-def film(
+def render_to_file(
     gaussians: "Gaussians",
-    path: "Camera",
+    cameras: "Camera",
     out: Path,
     *,
-    fps: float = FPS,
+    fps: float = DEFAULT_FPS,
     depth: bool = False,
     force: bool = False,
 ) -> None:
-    """Draw every frame and write .mp4, .webm, .gif, .png or, without a suffix, a folder of .png."""
-    from nps_cli.formats.video import write_gif, write_mp4, write_png, write_pngs, write_webm
-    from nps_cli.output import whole_file, whole_folder
+    """Render every frame, and write a video, a .png or, without a suffix, a folder of .png.
 
-    frames = _render(gaussians, path, depth)
-    if not out.suffix:
+    Args:
+        gaussians: The scene.
+        cameras: A batch with the camera of every frame.
+        out: Written whole or not at all.
+        fps: Frames per second of a video.
+        depth: Show depth instead of color.
+        force: Overwrite what is there.
+    """
+    frames = _render_frames(gaussians, cameras, depth)
+    suffix = out.suffix.lower()
+    if not suffix:
         with whole_folder(out, force=force) as folder:
             write_pngs(frames, folder)
         return
     with whole_file(out, force=force) as file:
-        match out.suffix.lower():
-            case ".mp4":
-                write_mp4(frames, file, fps)
-            case ".webm":
-                write_webm(frames, file, fps)
-            case ".gif":
-                write_gif(frames, file, fps)
-            case ".png":
-                (frame,) = frames
-                write_png(frame, file)
+        if suffix == IMAGE_SUFFIX:
+            (frame,) = frames
+            write_png(frame, file)
+        else:
+            VIDEO_WRITERS[suffix](frames, file, fps)
 
 
-def _render(gaussians: "Gaussians", path: "Camera", depth: bool) -> "Iterator[Tensor]":
+def _render_frames(gaussians: "Gaussians", cameras: "Camera", depth: bool) -> "Iterator[Tensor]":
     import torch
 
     from models.geometry.colormap import color_depth, depth_range
@@ -133,11 +142,11 @@ def _render(gaussians: "Gaussians", path: "Camera", depth: bool) -> "Iterator[Te
     from models.render import render
     from models.render.supersampling import render_supersampled, required_supersampling
 
-    path = path.to(gaussians.means.device)
-    near, far = depth_range(transform_points(gaussians.means, path[0].world2cam)[:, 2])
-    factor = required_supersampling(gaussians, path[0])
-    with torch.inference_mode(), console.progress("rendering", len(path)) as advance:
-        for camera in path:
+    cameras = cameras.to(gaussians.means.device)
+    near, far = depth_range(transform_points(gaussians.means, cameras[0].world2cam)[:, 2])
+    factor = required_supersampling(gaussians, cameras[0])
+    with torch.inference_mode(), console.progress("rendering", len(cameras)) as advance:
+        for camera in cameras:
             if depth:
                 rendering = render(gaussians, camera)
                 expected = rendering.depth / rendering.alpha.clamp(min=1e-6)

@@ -73,7 +73,7 @@ def _scene(file: Path) -> dict[str, Any]:
             "min": gaussians.means.amin(dim=0).tolist(),
             "max": gaussians.means.amax(dim=0).tolist(),
         },
-        "photos": [camera.photo for camera in read_cameras(comments)],
+        "photos": [photo.name for photo in read_cameras(comments)],
         "comments": comments,
     }
 

@@ -7,7 +7,8 @@ import typer
 
 from nps_cli import console, options
 from nps_cli.errors import EXIT_UNTRUSTED
-from nps_cli.video import VIDEOS
+from nps_cli.formats import WRITABLE
+from nps_cli.video import VIDEO_SUFFIXES
 
 if TYPE_CHECKING:
     from nps_cli.reconstruction import Result
@@ -23,13 +24,15 @@ def reconstruct(
             "--out",
             "-o",
             metavar="FILE",
-            help="The scene: .ply, .spz, .splat, .glb or .html; - for stdout.",
+            help=f"The scene: {console.either(*WRITABLE)}; - for stdout.",
         ),
     ],
     video: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", show_default=False, help="Also an orbit: .mp4, .webm or .gif."
+            metavar="FILE",
+            show_default=False,
+            help=f"Also an orbit: {console.either(*VIDEO_SUFFIXES)}.",
         ),
     ] = None,
     poses: Annotated[
@@ -82,8 +85,8 @@ def reconstruct(
 def _check_usage(out: Path, video: Path | None, json: bool) -> None:
     if out == STDOUT and json:
         raise typer.BadParameter("stdout cannot take both the scene and the report of --json.")
-    if video is not None and video.suffix.lower() not in VIDEOS:
-        kinds = ", ".join(VIDEOS)
+    if video is not None and video.suffix.lower() not in VIDEO_SUFFIXES:
+        kinds = ", ".join(VIDEO_SUFFIXES)
         raise typer.BadParameter(f"{video} ends in none of {kinds}.", param_hint="--video")
 
 
@@ -92,7 +95,7 @@ def _write(result: "Result", written: dict[str, Path], force: bool) -> None:
     from nps_cli.formats import save_scene
     from nps_cli.formats.depths import write_depths
     from nps_cli.formats.poses import pose_document, write_poses
-    from nps_cli.video import FRAMES, Motion, film, plan
+    from nps_cli.video import DEFAULT_FRAMES, CameraPath, plan_cameras, render_to_file
 
     reconstruction, gaussians = result.reconstruction, result.reconstruction.gaussians
     if "poses" in written:
@@ -101,9 +104,10 @@ def _write(result: "Result", written: dict[str, Path], force: bool) -> None:
     if "depth" in written:
         write_depths(reconstruction.depths, written["depth"], force=force)
     if "video" in written:
-        size = video_size((result.photos[0].height, result.photos[0].width))
-        path = plan(gaussians, result.cameras, Motion.orbit, size, FRAMES)
-        film(gaussians, path, written["video"], force=force)
+        photos = [photo.camera for photo in result.cameras]
+        size = video_size(photos[0].size)
+        orbit = plan_cameras(gaussians, photos, CameraPath.orbit, size, DEFAULT_FRAMES)
+        render_to_file(gaussians, orbit, written["video"], force=force)
     save_scene(gaussians, written["scene"], result.cameras, result.weights, force=force)
 
 

@@ -1,22 +1,37 @@
 """`nps render`: a scene and a path to pictures or a video."""
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nps_cli import console, options
-from nps_cli.video import FPS, FRAMES, Motion, check_film, film, plan
+from nps_cli.formats import READABLE
+from nps_cli.video import (
+    DEFAULT_FPS,
+    DEFAULT_FRAMES,
+    IMAGE_SUFFIX,
+    VIDEO_SUFFIXES,
+    CameraPath,
+    check_video,
+    plan_cameras,
+    render_to_file,
+)
 
 if TYPE_CHECKING:
+    from models.geometry.camera import Camera
     from models.geometry.gaussians import Gaussians
-    from nps_cli.formats.provenance import SceneCamera
+
+NAMED_PATHS = [path.value for path in CameraPath if path is not CameraPath.given]
+MIN_SIDE_PX, MAX_SIDE_PX = 8, 8192
 
 
 def render(
     scene: Annotated[
-        Path, typer.Argument(metavar="SCENE", help="A .ply, .spz or .splat file, or - for stdin.")
+        Path,
+        typer.Argument(
+            metavar="SCENE", help=f"A {console.either(*READABLE)} file, or - for stdin."
+        ),
     ],
     out: Annotated[
         Path,
@@ -24,16 +39,17 @@ def render(
             "--out",
             "-o",
             metavar="FILE|DIR",
-            help=".mp4, .webm, .gif, .png for one picture, or a folder for a .png per frame.",
+            help=f"{', '.join(VIDEO_SUFFIXES)}, {IMAGE_SUFFIX} for one picture, or a folder for a "
+            "picture per frame.",
         ),
     ],
     path: Annotated[
         str,
         typer.Option(
-            metavar="orbit|wiggle|dolly|spiral|interpolate|FILE.json",
+            metavar="|".join([*NAMED_PATHS, "FILE.json"]),
             help="How the camera moves; a pose document gives one frame per view.",
         ),
-    ] = "orbit",
+    ] = CameraPath.orbit.value,
     size: Annotated[
         str | None,
         typer.Option(
@@ -49,12 +65,12 @@ def render(
             min=1,
             max=100_000,
             show_default=False,
-            help=f"How many frames. Default: {FRAMES}.",
+            help=f"How many frames. Default: {DEFAULT_FRAMES}.",
         ),
     ] = None,
     fps: Annotated[
         float, typer.Option(metavar="F", min=1, max=240, help="Frames per second.")
-    ] = FPS,
+    ] = DEFAULT_FPS,
     depth: Annotated[bool, typer.Option("--depth", help="Show depth instead of color.")] = False,
     device: options.Device = "auto",
     force: options.Force = False,
@@ -62,27 +78,28 @@ def render(
     verbose: options.Verbose = False,
     json: options.Json = False,
 ) -> None:
-    """Draw a scene along a camera path: a video, or pictures."""
+    """Render a scene along a camera path: a video, or pictures."""
     console.set_verbosity(quiet=quiet, verbose=verbose)
-    wanted_size, motion = _parse_size(size), _parse_path(path)
+    wanted_size = size and options.parse_size(size, limits_px=(MIN_SIDE_PX, MAX_SIDE_PX))
+    camera_path = _parse_path(path)
+    from models.geometry.trajectory import video_size
     from nps_cli.device import pick_device
     from nps_cli.formats import load_scene
     from nps_cli.formats.poses import read_poses
     from nps_cli.reconstruction import check_outputs
 
-    given = read_poses(Path(path)) if motion is Motion.given else []
+    given = read_poses(Path(path)) if camera_path is CameraPath.given else []
     count = _count_frames(frames, len(given), out)
-    check_film(out, count, wanted_size or (2, 2))
+    check_video(out, count, wanted_size or (2, 2))
     check_outputs(out if out.suffix else None, folder=None if out.suffix else out, force=force)
     with console.stages() as stage:
         stage("loading the scene")
         gaussians, comments = load_scene(scene)
         cameras = given or _cameras(gaussians, comments)
         gaussians = gaussians.to(pick_device(device))
-        chosen_size = wanted_size or _default_size(cameras[0])
-        trajectory = plan(gaussians, cameras, motion, chosen_size, count)
-    film(gaussians, trajectory, out, fps=fps, depth=depth, force=force)
-    height, width = chosen_size
+        height, width = wanted_size or video_size(cameras[0].size)
+        planned = plan_cameras(gaussians, cameras, camera_path, (height, width), count)
+    render_to_file(gaussians, planned, out, fps=fps, depth=depth, force=force)
     console.info(f"wrote {out} ({count} frames, {width} x {height})")
     if json:
         console.print_json(
@@ -90,48 +107,30 @@ def render(
         )
 
 
-def _parse_size(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
-    if not match or not all(8 <= int(side) <= 8192 for side in match.groups()):
-        raise typer.BadParameter(
-            f"{text!r} is not WIDTHxHEIGHT, each from 8 to 8192, such as 1280x720.",
-            param_hint="--size",
-        )
-    return int(match[2]), int(match[1])
-
-
-def _parse_path(text: str) -> Motion:
+def _parse_path(text: str) -> CameraPath:
     if text.endswith(".json"):
-        return Motion.given
-    if text == Motion.given or text not in list(Motion):
-        named = ", ".join(motion for motion in Motion if motion is not Motion.given)
+        return CameraPath.given
+    if text not in NAMED_PATHS:
         raise typer.BadParameter(
-            f"{text!r} is none of {named}, and no .json file.",
+            f"{text!r} is none of {', '.join(NAMED_PATHS)}, and no .json file.",
             param_hint="--path",
         )
-    return Motion(text)
+    return CameraPath(text)
 
 
 def _count_frames(wanted: int | None, given: int, out: Path) -> int:
-    """One for a picture; as many as a pose document has; or the default."""
+    """Return the number of frames: `given` cameras at most, one for a picture, or the default."""
     if given:
         return min(given, wanted or given)
-    return wanted or (1 if out.suffix.lower() == ".png" else FRAMES)
+    return wanted or (1 if out.suffix.lower() == IMAGE_SUFFIX else DEFAULT_FRAMES)
 
 
-def _cameras(gaussians: "Gaussians", comments: list[str]) -> "list[SceneCamera]":
-    from nps_cli.formats import guessed_camera, read_cameras
+def _cameras(gaussians: "Gaussians", comments: list[str]) -> "list[Camera]":
+    from models.geometry.trajectory import guess_camera
+    from nps_cli.formats import read_cameras
 
-    cameras = read_cameras(comments)
+    cameras = [photo.camera for photo in read_cameras(comments)]
     if not cameras:
         console.info("the scene names no photos: the camera is a guess")
-        cameras = [guessed_camera(gaussians)]
+        cameras = [guess_camera(gaussians)]
     return cameras
-
-
-def _default_size(camera: "SceneCamera") -> tuple[int, int]:
-    from models.geometry.trajectory import video_size
-
-    return video_size((camera.height, camera.width))

@@ -240,4 +240,4 @@ def _embedded(part: Part, settings: dict[str, Any]) -> "TrainConfig[Any]":
 
 
 def _parse_sizes(texts: list[str] | None) -> tuple[tuple[int, int], ...] | None:
-    return tuple(options.parse_size(text, multiple=16) for text in texts) if texts else None
+    return tuple(options.parse_size(text, multiple_px=16) for text in texts) if texts else None

@@ -7,12 +7,15 @@ import typer
 
 from nps_cli import console, options
 from nps_cli.errors import NpsError
+from nps_cli.formats import READABLE
 
 
 def view(
     scene: Annotated[
         Path,
-        typer.Argument(metavar="SCENE", help="A .ply, .spz or .splat file, or - for stdin."),
+        typer.Argument(
+            metavar="SCENE", help=f"A {console.either(*READABLE)} file, or - for stdin."
+        ),
     ],
     out: Annotated[
         Path | None,

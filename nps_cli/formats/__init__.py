@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nps_cli.console import either
 from nps_cli.errors import NpsError
-from nps_cli.formats.provenance import SceneCamera, guessed_camera, read_cameras, write_comments
+from nps_cli.formats.provenance import SceneCamera, read_cameras, write_comments
 from nps_cli.output import whole_file
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 __all__ = [
     "SceneCamera",
     "check_format",
-    "guessed_camera",
     "is_scene",
     "load_scene",
     "read_cameras",
@@ -37,7 +37,7 @@ def check_format(path: Path) -> None:
     if str(path) != STREAM and path.suffix.lower() not in WRITABLE:
         raise NpsError(
             f"{path}: scenes of this kind are not known.",
-            hint=f"Use a name that ends in {_either(WRITABLE)}.",
+            hint=f"Use a name that ends in {either(*WRITABLE)}.",
         )
 
 
@@ -90,7 +90,7 @@ def load_scene(path: Path) -> "tuple[Gaussians, list[str]]":
     if not is_scene(path):
         raise NpsError(
             f"{path}: scenes of this kind cannot be read.",
-            hint=f"Give a file that ends in {_either(READABLE)}.",
+            hint=f"Give a file that ends in {either(*READABLE)}.",
         )
     if str(path) == STREAM:
         return load_ply(sys.stdin.buffer)
@@ -106,7 +106,3 @@ def load_scene(path: Path) -> "tuple[Gaussians, list[str]]":
         raise NpsError(
             f"{path} cannot be read ({error.strerror}).", hint="Check the path."
         ) from error
-
-
-def _either(suffixes: Sequence[str]) -> str:
-    return ", ".join(suffixes[:-1]) + f" or {suffixes[-1]}"

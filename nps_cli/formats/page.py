@@ -8,58 +8,55 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from models.geometry.camera import Camera
+from models.geometry.camera import Camera, stack_cameras
 from models.geometry.gaussians import Gaussians
 from models.geometry.rigid import transform_points
-from models.geometry.trajectory import mean_camera, orbit_amplitude_deg, scene_center
+from models.geometry.trajectory import guess_camera, mean_camera, orbit_amplitude_deg, scene_center
 from models.render.constants import NEAR
-from nps_cli.formats.provenance import SceneCamera, guessed_camera
+from nps_cli.formats.provenance import SceneCamera
 from nps_cli.formats.spz import pack_spz
 
-PAGE = Path(__file__).with_name("viewer.html")
+TEMPLATE = Path(__file__).with_name("viewer.html")
 
 
 def save_page(gaussians: Gaussians, path: Path, cameras: Sequence[SceneCamera] = ()) -> None:
     """Write a page whose visitors orbit the scene, and step into the photos' cameras.
 
-    The scene is in it as an .spz, whose harmonics but the constant one are not shown.
+    The scene is in it as an .spz of SH degree 0: the page shows no view-dependent color.
     """
     scene = base64.b64encode(pack_spz(gaussians, sh_degree=0)).decode()
-    title = " and ".join(camera.photo for camera in cameras) or "A scene"
-    text = PAGE.read_text(encoding="utf-8")
-    for mark, value in (  # from the end: what is put in may hold an earlier mark's letters
+    title = " and ".join(photo.name for photo in cameras) or "A scene"
+    facts = _facts(gaussians, [photo.camera for photo in cameras])
+    text = TEMPLATE.read_text(encoding="utf-8")
+    for placeholder, value in (  # last one first: a value may hold the name of an earlier one
         ("SCENE", scene),
-        ("FACTS", json.dumps(_facts(gaussians, cameras)).replace("<", "\\u003c")),
+        ("FACTS", json.dumps(facts).replace("<", "\\u003c")),
         ("TITLE", escape(title)),
     ):
-        text = text.replace(mark, value, 1)
+        text = text.replace(placeholder, value, 1)
     path.write_text(text, encoding="utf-8")
 
 
-def _facts(gaussians: Gaussians, cameras: Sequence[SceneCamera]) -> dict[str, Any]:
-    """What the page has to know beside the Gaussians."""
-    import torch
-
-    photos = list(cameras) or [guessed_camera(gaussians)]
-    poses = torch.stack([camera.world2cam for camera in photos])
-    intrinsics = torch.stack([camera.intrinsics for camera in photos])
-    cameras_of_photos = Camera(intrinsics, poses, (photos[0].height, photos[0].width))
-    center = scene_center(gaussians, cameras_of_photos)
-    home = _camera(photos[0]) | {"world2cam": mean_camera(cameras_of_photos).world2cam.tolist()}
+def _facts(gaussians: Gaussians, cameras: list[Camera]) -> dict[str, Any]:
+    """Return what the page's script reads beside the Gaussians."""
+    known = cameras or [guess_camera(gaussians)]
+    batch = stack_cameras([camera.framed(known[0].size) for camera in known])
+    center = scene_center(gaussians, batch)
     return {
         "near": NEAR,
         "center": center.tolist(),
-        "reach": float(transform_points(center[None], poses[0]).norm()),
-        "amplitude": math.radians(orbit_amplitude_deg(cameras_of_photos, center)),
-        "home": home,
-        "photos": [_camera(camera) for camera in cameras],
+        "reach": float(transform_points(center[None], known[0].world2cam).norm()),
+        "amplitude": math.radians(orbit_amplitude_deg(batch, center)),
+        "home": _facts_of_camera(mean_camera(batch)),
+        "photos": [_facts_of_camera(camera) for camera in cameras],
     }
 
 
-def _camera(camera: SceneCamera) -> dict[str, Any]:
+def _facts_of_camera(camera: Camera) -> dict[str, Any]:
+    height, width = camera.size
     return {
-        "width": camera.width,
-        "height": camera.height,
+        "width": width,
+        "height": height,
         "intrinsics": camera.intrinsics.tolist(),
         "world2cam": camera.world2cam.tolist(),
     }

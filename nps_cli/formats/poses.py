@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nps_cli.errors import NpsError
-from nps_cli.formats.provenance import SceneCamera
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from models.confidence import PairEvidence
+    from models.geometry.camera import Camera
     from models.reconstruction import Reconstruction
     from models.weights import WeightsInfo
     from nps_cli.photos.load import Photo
@@ -53,7 +53,7 @@ def write_poses(document: dict[str, Any], path: Path, *, force: bool) -> None:
         file.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def read_poses(path: Path) -> list[SceneCamera]:
+def read_poses(path: Path) -> "list[Camera]":
     """Read the cameras of a pose document, or of any file with such `views`."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -66,7 +66,7 @@ def read_poses(path: Path) -> list[SceneCamera]:
     cameras = []
     for index, view in enumerate(views):
         try:
-            cameras.append(_camera(view))
+            cameras.append(_parse_camera(view))
         except (KeyError, TypeError, ValueError) as error:
             reason = f"no {error}" if isinstance(error, KeyError) else str(error)
             raise NpsError(
@@ -114,10 +114,10 @@ def _pair(pair: "PairEvidence", world2cam: "Tensor") -> dict[str, Any]:
     }
 
 
-def _camera(view: Any) -> SceneCamera:
+def _parse_camera(view: Any) -> "Camera":
     import torch
 
-    from models.geometry.camera import from_pixels
+    from models.geometry.camera import Camera, from_pixels
     from models.geometry.rigid import invert
 
     size = int(view["height"]), int(view["width"])
@@ -133,13 +133,7 @@ def _camera(view: Any) -> SceneCamera:
     if pose.shape != (4, 4) or not _is_rigid(pose):
         raise ValueError(f"{direction} is not a rigid 4x4 motion")
     world2cam = pose if direction == "world2cam" else invert(pose)
-    return SceneCamera(
-        photo=str(view.get("photo", "")),
-        width=size[1],
-        height=size[0],
-        intrinsics=from_pixels(intrinsics_px, size).float(),
-        world2cam=world2cam.float(),
-    )
+    return Camera(from_pixels(intrinsics_px, size).float(), world2cam.float(), size)
 
 
 def _is_rigid(pose: "Tensor") -> bool:

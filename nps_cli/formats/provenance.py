@@ -6,7 +6,7 @@ Each line is a keyword and JSON in plain ASCII, whatever the photos are called.
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nps_cli import __version__
 from nps_cli.errors import NpsError
@@ -14,83 +14,65 @@ from nps_cli.errors import NpsError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from models.geometry.gaussians import Gaussians
+    from models.geometry.camera import Camera
     from models.weights import WeightsInfo
 
 
 @dataclass(frozen=True)
 class SceneCamera:
-    """Where one of the scene's photos was taken, and with what camera.
+    """The name of one of a scene's photos, and the camera of the full upright photo."""
 
-    `width` and `height` are those of the full upright photo; `intrinsics` [3 3] are normalized,
-    `world2cam` is [4 4]; both float32.
-    """
-
-    photo: str
-    width: int
-    height: int
-    intrinsics: "Tensor"
-    world2cam: "Tensor"
+    name: str
+    camera: "Camera"
 
 
 def write_comments(
     cameras: Iterable[SceneCamera] = (), weights: "WeightsInfo | None" = None
 ) -> list[str]:
-    """Comment lines for a scene, one per fact."""
+    """Return the comment lines of a scene, one per fact."""
     lines = [f"nps {__version__}"]
     if weights:
         lines.append("weights " + json.dumps({"name": weights.name, "sha256": weights.sha256}))
-    for camera in cameras:
+    for each in cameras:
+        height, width = each.camera.size
         facts = {
-            "photo": camera.photo,
-            "width": camera.width,
-            "height": camera.height,
-            "intrinsics": _exact(camera.intrinsics),
-            "world2cam": _exact(camera.world2cam),
+            "photo": each.name,
+            "width": width,
+            "height": height,
+            "intrinsics": _float32_rows(each.camera.intrinsics),
+            "world2cam": _float32_rows(each.camera.world2cam),
         }
         lines.append("view " + json.dumps(facts, allow_nan=False))
     return lines
 
 
 def read_cameras(comments: Iterable[str]) -> list[SceneCamera]:
-    """The cameras among a scene's comments; none if another program wrote it."""
+    """Return the cameras among a scene's comments; none if another program wrote it."""
     return [_parse(line) for line in comments if line.startswith('view {"')]
-
-
-def guessed_camera(gaussians: "Gaussians") -> SceneCamera:
-    """A camera that sees a scene which names no photos."""
-    from models.geometry.trajectory import guess_camera
-
-    camera = guess_camera(gaussians)
-    height, width = camera.size
-    return SceneCamera("", width, height, camera.intrinsics, camera.world2cam)
 
 
 def _parse(line: str) -> SceneCamera:
     import torch
 
+    from models.geometry.camera import Camera
+
     try:
         facts = json.loads(line.removeprefix("view "))
-        camera = SceneCamera(
-            photo=str(facts["photo"]),
-            width=int(facts["width"]),
-            height=int(facts["height"]),
-            intrinsics=torch.tensor(facts["intrinsics"], dtype=torch.float32),
-            world2cam=torch.tensor(facts["world2cam"], dtype=torch.float32),
-        )
-        matrices = camera.intrinsics, camera.world2cam
-        if [tuple(matrix.shape) for matrix in matrices] != [(3, 3), (4, 4)]:
+        name, size = str(facts["photo"]), (int(facts["height"]), int(facts["width"]))
+        intrinsics = torch.tensor(facts["intrinsics"], dtype=torch.float32)
+        world2cam = torch.tensor(facts["world2cam"], dtype=torch.float32)
+        if (tuple(intrinsics.shape), tuple(world2cam.shape)) != ((3, 3), (4, 4)):
             raise ValueError("matrices of the wrong size")
-        if not all(bool(matrix.isfinite().all()) for matrix in matrices):
+        if not (intrinsics.isfinite().all() and world2cam.isfinite().all()):
             raise ValueError("matrices that are not finite")
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise NpsError(
             "The scene's record of its photos is damaged.",
             hint="Reconstruct the scene again, or delete its `comment view` lines.",
         ) from error
-    return camera
+    return SceneCamera(name, Camera(intrinsics, world2cam, size))
 
 
-def _exact(matrix: "Tensor") -> list[Any]:
-    """Nested lists with as many digits as float32 needs to survive."""
+def _float32_rows(matrix: "Tensor") -> list[list[float]]:
+    """Return the rows with the nine digits that tell every float32 from its neighbors."""
     return [[float(f"{value:.9g}") for value in row] for row in matrix.tolist()]

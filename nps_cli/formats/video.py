@@ -82,6 +82,9 @@ def write_gif(frames: "Iterable[Tensor]", path: Path, fps: float) -> None:
     )
 
 
+VIDEO_WRITERS = {".mp4": write_mp4, ".webm": write_webm, ".gif": write_gif}
+
+
 def write_pngs(frames: "Iterable[Tensor]", folder: Path) -> None:
     """Write 00000.png, 00001.png, ... into a folder that exists."""
     for index, frame in enumerate(frames):

@@ -26,7 +26,7 @@ def test_the_demo_writes_a_scene_a_video_and_poses(
     faked, photo_pair, tmp_path: Path, monkeypatch, capsys, own_photos: bool
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("nps_cli.video.FRAMES", 2)
+    monkeypatch.setattr("nps_cli.video.DEFAULT_FRAMES", 2)
     photos = [str(photo) for photo in photo_pair] if own_photos else []
     with pytest.raises(SystemExit) as ended:
         demo(photos)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from models.geometry.camera import Camera
 from models.geometry.gaussians import SH_DEGREE_0, Gaussians
 from models.geometry.rigid import from_wxyz
 from models.geometry.spherical_harmonics import real_harmonics
@@ -18,7 +19,7 @@ from nps_cli.errors import NpsError
 from nps_cli.formats import SceneCamera, load_scene, read_cameras, save_scene
 
 TURN = torch.diag(torch.tensor([1.0, -1.0, -1.0]))  # from our axes to OpenGL's
-CAMERA = SceneCamera("a.jpg", 640, 480, torch.eye(3), torch.eye(4))
+CAMERA = SceneCamera("a.jpg", Camera(torch.eye(3), torch.eye(4), (480, 640)))
 
 
 def random_scene(count: int = 60, sh_degree: int = 3) -> Gaussians:
@@ -181,7 +182,7 @@ def test_a_glb_holds_what_the_extension_names(tmp_path: Path):
     assert bounds["min"] == pytest.approx(scene.means.amin(0).tolist())
     assert bounds["max"] == pytest.approx(scene.means.amax(0).tolist())
     (camera,) = read_cameras(document["asset"]["extras"]["comments"])
-    assert camera.photo == "a.jpg"
+    assert camera.name == "a.jpg"
 
 
 def test_a_glb_is_upright_in_front_of_a_camera_that_looks_along_minus_z(tmp_path: Path):

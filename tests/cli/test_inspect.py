@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from models.geometry.camera import Camera
 from nps_cli.formats import SceneCamera, save_scene
 
 
@@ -23,7 +24,7 @@ def phone_photo(tmp_path):
 @pytest.fixture
 def scene(tmp_path, tiny_scene):
     path = tmp_path / "scene.ply"
-    camera = SceneCamera("left.jpg", 400, 300, torch.eye(3), torch.eye(4))
+    camera = SceneCamera("left.jpg", Camera(torch.eye(3), torch.eye(4), (300, 400)))
     save_scene(tiny_scene, path, [camera])
     return path
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from plyfile import PlyData, PlyElement
 
+from models.geometry.camera import Camera
 from models.geometry.gaussians import Gaussians
 from models.weights import WeightsInfo
 from nps_cli.errors import NpsError
@@ -230,11 +231,12 @@ def test_random_damage_never_gets_past_the_one_error():
 
 
 CAMERA = SceneCamera(
-    photo='a "strange"\nname \u65e5\u672c.jpg',
-    width=4032,
-    height=3024,
-    intrinsics=torch.tensor([[0.7, 0, 1 / 3], [0, 0.9, 0.51], [0, 0, 1]]),
-    world2cam=torch.linalg.matrix_exp(torch.diag(torch.full((3,), 1e-7), 1)),
+    'a "strange"\nname \u65e5\u672c.jpg',
+    Camera(
+        intrinsics=torch.tensor([[0.7, 0, 1 / 3], [0, 0.9, 0.51], [0, 0, 1]]),
+        world2cam=torch.linalg.matrix_exp(torch.diag(torch.full((3,), 1e-7), 1)),
+        size=(3024, 4032),
+    ),
 )
 WEIGHTS = WeightsInfo("small", "0123abcd", "MIT", "", {})
 
@@ -246,10 +248,10 @@ def test_cameras_survive_exactly_whatever_the_photo_is_called(tmp_path):
     _, comments = load_scene(path)
     first, second = read_cameras(comments)
 
-    for camera in (first, second):
-        assert (camera.photo, camera.width, camera.height) == (CAMERA.photo, 4032, 3024)
-        assert torch.equal(camera.intrinsics, CAMERA.intrinsics)
-        assert torch.equal(camera.world2cam, CAMERA.world2cam)
+    for photo in (first, second):
+        assert (photo.name, photo.camera.size) == (CAMERA.name, (3024, 4032))
+        assert torch.equal(photo.camera.intrinsics, CAMERA.camera.intrinsics)
+        assert torch.equal(photo.camera.world2cam, CAMERA.camera.world2cam)
     assert comments[0].startswith("nps ")
     assert comments[1] == 'weights {"name": "small", "sha256": "0123abcd"}'
     path.read_bytes().split(b"end_header")[0].decode("ascii")

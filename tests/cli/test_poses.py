@@ -83,7 +83,7 @@ def test_a_document_is_read_back_as_it_was_written(document, reconstruction, tmp
     cameras = read_poses(tmp_path / "pose.json")
     for camera, expected in zip(cameras, reconstruction.world2cam, strict=True):
         torch.testing.assert_close(camera.world2cam, expected, atol=1e-6, rtol=0)
-        assert (camera.width, camera.height) == (144, 108)
+        assert camera.size == (108, 144)
         assert camera.intrinsics[0, 2] == camera.intrinsics[1, 2] == 0.5
 
 

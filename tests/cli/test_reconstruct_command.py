@@ -25,7 +25,7 @@ def test_a_scene_is_written_with_its_cameras_and_what_to_do_next_is_said(
     assert f"next: nps render {tmp_path / 'scene.ply'}" in ran.err
     gaussians, comments = load_scene(tmp_path / "scene.ply")
     assert len(gaussians) == 384
-    assert [camera.photo for camera in read_cameras(comments)] == ["left.jpg", "right.jpg"]
+    assert [photo.name for photo in read_cameras(comments)] == ["left.jpg", "right.jpg"]
 
 
 def test_one_run_writes_everything_that_was_asked_for(nps, faked, photo_pair, tmp_path: Path):

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from models.geometry.camera import Camera
 from models.geometry.rigid import se3_exponential
 from nps_cli.formats import SceneCamera, save_scene
 
@@ -22,7 +23,7 @@ def scene(tmp_path: Path, tiny_scene) -> Path:
     intrinsics = torch.tensor([[0.83, 0.0, 0.5], [0.0, 1.245, 0.5], [0.0, 0.0, 1.0]])
     second = se3_exponential(torch.tensor([-0.3, 0.0, 0.0, 0.0, -0.15, 0.0]))
     cameras = [
-        SceneCamera(name, 1200, 800, intrinsics, pose)
+        SceneCamera(name, Camera(intrinsics, pose, (800, 1200)))
         for name, pose in (("a.jpg", torch.eye(4)), ("b.jpg", second))
     ]
     save_scene(tiny_scene, path, cameras)

@@ -19,8 +19,8 @@ from nps_cli.formats import SceneCamera, load_scene, save_scene
 INTRINSICS = torch.tensor([[0.9, 0, 0.5], [0, 1.2, 0.5], [0, 0, 1]])
 SECOND = se3_exponential(torch.tensor([-0.3, 0.0, 0.0, 0.0, -0.1, 0.0]))
 CAMERAS = [
-    SceneCamera("a </script> b.jpg", 640, 480, INTRINSICS, torch.eye(4)),
-    SceneCamera("c.jpg", 640, 480, INTRINSICS, SECOND),
+    SceneCamera("a </script> b.jpg", Camera(INTRINSICS, torch.eye(4), (480, 640))),
+    SceneCamera("c.jpg", Camera(INTRINSICS, SECOND, (480, 640))),
 ]
 
 
@@ -77,7 +77,7 @@ def test_photos_may_be_called_like_the_marks_of_the_page(
     nps, tmp_path: Path, tiny_scene: Gaussians
 ):
     names = "TITLE FACTS SCENE.jpg", "SCENE.jpg"
-    cameras = [replace(camera, photo=name) for camera, name in zip(CAMERAS, names, strict=True)]
+    cameras = [replace(camera, name=name) for camera, name in zip(CAMERAS, names, strict=True)]
     save_scene(tiny_scene, tmp_path / "page.html", cameras)
     page = (tmp_path / "page.html").read_text()
     assert "<title>TITLE FACTS SCENE.jpg and SCENE.jpg</title>" in page
