@@ -8,7 +8,7 @@ from torch import Tensor
 
 from models.geometry.depth_map import DepthMap, photometric_agreement
 from models.metrics.errors import pose_error
-from models.pose.photometric import PnpPose
+from models.pose.pnp import PnpPose
 from models.sfm.registration import Registration
 
 TRUSTED = 0.3  # confidence below which a result is not to be trusted

@@ -11,11 +11,13 @@ from models.geometry.camera import Camera
 from models.geometry.depth_map import DepthMap
 from models.geometry.gaussians import Gaussians
 from models.geometry.rigid import transform_points
+from models.geometry.views import View
 from models.metrics.lpips import Lpips
 from models.network.both_ways import reconstruct_in_every_order
 from models.network.noposplat import NoPoSplat
 from models.network.preprocessing import Framing
-from models.pose.photometric import PnpPose, align_pose, pose_from_centers
+from models.pose.photometric import align_pose
+from models.pose.pnp import PnpPose, pose_from_centers
 from models.sfm.focal_length import SharedFocal
 
 
@@ -67,7 +69,15 @@ def predict(
     if align:
         poses = [
             pose
-            and _aligned(pose, gaussians, views.intrinsics[0, view], views.images[0, view], lpips)
+            and _aligned(
+                pose,
+                gaussians,
+                View(
+                    views.images[0, view],
+                    Camera(views.intrinsics[0, view], pose.world2cam, views.size),
+                ),
+                lpips,
+            )
             for view, pose in enumerate(poses, start=1)
         ]
     world2cam = torch.stack(
@@ -105,12 +115,5 @@ def predict(
 
 
 @torch.enable_grad()
-def _aligned(
-    pose: PnpPose,
-    gaussians: Gaussians,
-    intrinsics: Float[Tensor, "3 3"],
-    photo: Float[Tensor, "3 height width"],
-    lpips: Lpips | None,
-) -> PnpPose:
-    world2cam = align_pose(gaussians, pose.world2cam, intrinsics, photo, lpips=lpips)
-    return replace(pose, world2cam=world2cam)
+def _aligned(pose: PnpPose, gaussians: Gaussians, view: View, lpips: Lpips | None) -> PnpPose:
+    return replace(pose, world2cam=align_pose(gaussians, view, lpips=lpips).world2cam)

@@ -22,7 +22,7 @@ from models.geometry.views import resize
 from models.metrics.errors import psnr
 from models.network.noposplat import NoPoSplat, NoPoSplatConfig
 from models.network.preprocessing import network_size
-from models.pose.photometric import PnpPose
+from models.pose.pnp import PnpPose
 from models.reconstruct import Refinement, reconstruct, weak_point
 from models.render import render
 from models.sfm.contender import Contender

@@ -93,9 +93,10 @@ def score_views(
         render_seconds = (time.perf_counter() - began) / len(squares)
         if align and len(squares) > 1:
             began = time.perf_counter()
-            cameras = world2cam[1:], intrinsics[1:]
-            found = align_cameras(gaussians, *cameras, photos[1:].to(device), lpips, per_pixel)
-            aligned = _draw(gaussians, found, intrinsics[1:], photos[1:], detail)
+            size = (photos.shape[-2], photos.shape[-1])
+            cameras = Camera(intrinsics[1:], world2cam[1:], size)
+            found = align_cameras(gaussians, cameras, photos[1:].to(device), lpips, per_pixel)
+            aligned = _draw(gaussians, found.world2cam, intrinsics[1:], photos[1:], detail)
             align_seconds = time.perf_counter() - began
     scores = [_score(*both, lpips) for both in zip(drawn, photos, strict=True)]
     best: list[ImageScore | None] = [None] * len(squares[1:])

@@ -1,81 +1,79 @@
-"""Evaluation-time pose alignment: cameras move until a fixed scene looks most like the photos."""
+"""Evaluation-time pose alignment: cameras move until a fixed scene looks most like the images."""
+
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.geometry.camera import Camera, project
+from models.geometry.camera import Camera
 from models.geometry.gaussians import Gaussians
 from models.geometry.rigid import se3_exponential, twist_gradient
 from models.metrics.lpips import Lpips
-from models.pose.photometric import thin
+from models.pose.photometric import subsample
 from models.render import render
 
 STEPS, LEARNING_RATE = 100, 5e-3
 LPIPS_WEIGHT = 0.05  # beside the mean squared error, as in training
-_REFRESH = 10  # steps after which it is asked again what is in sight
-_LARGE = 0.05  # of its distance: a Gaussian that may reach into the picture from outside
+CULL_INTERVAL_STEPS = 10
+MAX_RELATIVE_SCALE = 0.05  # of its depth: a larger Gaussian may reach into the image from outside
 
 
 def align_cameras(
     gaussians: Gaussians,
-    world2cam: Float[Tensor, "view 4 4"],
-    intrinsics: Float[Tensor, "view 3 3"],
-    photos: Float[Tensor, "view 3 height width"],
+    cameras: Camera,
+    images: Float[Tensor, "view 3 height width"],
     lpips: Lpips | None = None,
-    per_pixel: float | None = None,
+    gaussians_per_pixel: float | None = None,
     steps: int = STEPS,
-) -> Float[Tensor, "view 4 4"]:
-    """Move the cameras of all targets together, by the published protocol.
+) -> Camera:
+    """Move the cameras of all targets together, by the published protocol of NoPoSplat.
 
     Adam with its default decay rates on one twist per camera. After every step the cameras take
     the motion over and the twists start at zero again, while Adam's moments stay. The loss is
-    the training's, a mean over all photos: mean squared error and, where its weights are at
+    the training's, a mean over all images: mean squared error and, where its weights are at
     hand, 0.05 LPIPS. The last poses count, not the best ones.
 
     Args:
         gaussians: The scene, in units of the distance between the input cameras.
-        world2cam: Where to begin: the true poses.
-        intrinsics: Normalized, of the photos.
-        photos: What the cameras should see, on the scene's device.
+        cameras: A batch of them, at the true poses; their size is the images'.
+        images: Of the targets, on the scene's device.
         lpips: The perceptual distance, on the scene's device.
-        per_pixel: At most so many Gaussians for a pixel stand for all that are in sight while
-            steps are taken, which saves time; None draws the scene as it is.
+        gaussians_per_pixel: At most so many stand for all that are in the frustum while steps are
+            taken, which saves time; None renders the scene as it is.
         steps: How many.
+
+    Returns:
+        The aligned cameras.
     """
-    size = (photos.shape[-2], photos.shape[-1])
-    twists = torch.zeros(len(photos), 6, device=world2cam.device, requires_grad=True)
+    twists = torch.zeros(len(images), 6, device=cameras.world2cam.device, requires_grad=True)
     optimizer = torch.optim.Adam([twists], lr=LEARNING_RATE)
-    scenes = [gaussians] * len(photos)
+    scenes = [gaussians] * len(images)
     for step in range(steps):
-        if per_pixel is not None and step % _REFRESH == 0:
-            most = round(per_pixel * size[0] * size[1])
-            views = zip(world2cam, intrinsics, strict=True)
-            scenes = [thin(in_sight(gaussians, *view), most) for view in views]
-        by_camera = []
-        of_targets = zip(scenes, world2cam, intrinsics, photos, strict=True)
-        for scene, pose, matrix, photo in of_targets:  # one graph at a time
-            camera = pose.detach().requires_grad_()
-            picture = render(scene, Camera(matrix, camera, size)).color
-            loss = (picture - photo).square().mean()
+        if gaussians_per_pixel is not None and step % CULL_INTERVAL_STEPS == 0:
+            limit = round(gaussians_per_pixel * cameras.size[0] * cameras.size[1])
+            scenes = [subsample(frustum_cull(gaussians, camera), limit) for camera in cameras]
+        gradients: list[Tensor] = []
+        for scene, camera, image in zip(scenes, cameras, images, strict=True):  # a graph at a time
+            world2cam = camera.world2cam.detach().requires_grad_()
+            rendered = render(scene, replace(camera, world2cam=world2cam)).color
+            loss = (rendered - image).square().mean()
             if lpips is not None:
-                loss = loss + LPIPS_WEIGHT * lpips(picture[None], photo[None]).mean()
-            by_camera += torch.autograd.grad(loss / len(photos), camera)
-        twists.grad = twist_gradient(world2cam, torch.stack(by_camera))
+                loss = loss + LPIPS_WEIGHT * lpips(rendered[None], image[None]).mean()
+            gradients += torch.autograd.grad(loss / len(images), world2cam)
+        twists.grad = twist_gradient(cameras.world2cam, torch.stack(gradients))
         optimizer.step()
         with torch.no_grad():
-            world2cam = se3_exponential(twists) @ world2cam
+            cameras = replace(cameras, world2cam=se3_exponential(twists) @ cameras.world2cam)
             twists.zero_()
-    return world2cam
+    return cameras
 
 
-def in_sight(
-    gaussians: Gaussians, world2cam: Float[Tensor, "4 4"], intrinsics: Float[Tensor, "3 3"]
-) -> Gaussians:
-    """What a camera can see, or could after a few small steps."""
-    coordinates, depth = project(gaussians.means, world2cam, intrinsics)
+def frustum_cull(gaussians: Gaussians, camera: Camera) -> Gaussians:
+    """Return the Gaussians that a camera can see, or could before the next culling."""
+    coordinates, depth = camera.project(gaussians.means)
     # A rotation by as much as a step each time, and a translation as far at the unit's depth.
-    margin = 2 * _REFRESH * LEARNING_RATE * intrinsics.diagonal()[:2]
-    near = (coordinates > -margin).all(-1) & (coordinates < 1 + margin).all(-1)
-    large = gaussians.scales.amax(-1) > _LARGE * depth
-    return gaussians.select((near | large) & (depth > 0))
+    margin = 2 * CULL_INTERVAL_STEPS * LEARNING_RATE * camera.intrinsics.diagonal()[:2]
+    inside = (coordinates > -margin).all(-1) & (coordinates < 1 + margin).all(-1)
+    is_large = gaussians.scales.amax(-1) > MAX_RELATIVE_SCALE * depth
+    return gaussians.select((inside | is_large) & (depth > 0))

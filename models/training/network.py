@@ -182,7 +182,7 @@ def score_network(
 
 
 def _pose_error(prediction: Prediction, worlds: WorldBatch) -> PoseError:
-    from models.pose.photometric import pose_from_centers
+    from models.pose.pnp import pose_from_centers
 
     found = pose_from_centers(
         prediction.means[0, 1], prediction.opacities[0, 1], worlds.intrinsics[0, 1]

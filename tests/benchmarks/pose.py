@@ -1,7 +1,7 @@
 """Times the alignment of a camera: `python tests/benchmarks/pose.py [--device cuda]`.
 
-One step is a drawing of 131,072 Gaussians at 256x256, its distance from a photo, and the way back
-to the camera.
+One step renders 131,072 Gaussians at 256x256, computes the loss against an image, and its gradient
+by the camera's pose.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from render import pixel_aligned
 from models.geometry.camera import Camera
 from models.geometry.rigid import se3_exponential, twist_gradient
 from models.metrics.errors import structure_of
-from models.pose.photometric import Goal
+from models.pose.photometric import PhotometricLoss
 from models.render import render
 
 SIZE = (256, 256)
@@ -30,13 +30,14 @@ def main() -> None:
     scene = pixel_aligned().to(device)
     intrinsics = torch.tensor([[0.9, 0, 0.5], [0, 0.9, 0.5], [0, 0, 1]], device=device)
     with torch.no_grad():
-        photo = render(scene, Camera(intrinsics, torch.eye(4, device=device), SIZE)).color
-    goal = Goal(intrinsics, structure_of(photo), None)
-    camera = se3_exponential(torch.full((6,), 0.01)).to(device).requires_grad_()
+        image = render(scene, Camera(intrinsics, torch.eye(4, device=device), SIZE)).color
+    loss = PhotometricLoss(structure_of(image), None)
+    world2cam = se3_exponential(torch.full((6,), 0.01)).to(device).requires_grad_()
+    camera = Camera(intrinsics, world2cam, SIZE)
 
     def step() -> None:
-        (by_camera,) = torch.autograd.grad(goal.missed(scene, camera), camera)
-        twist_gradient(camera.detach().cpu(), by_camera.cpu())  # which waits for a GPU
+        (gradient,) = torch.autograd.grad(loss(scene, camera), world2cam)
+        twist_gradient(world2cam.detach().cpu(), gradient.cpu())  # which waits for a GPU
 
     times = []
     for _ in range(steps + 3):  # the first ones compile

@@ -1,0 +1,120 @@
+import math
+
+import pytest
+import torch
+
+from models.geometry.camera import unproject
+from models.geometry.rigid import invert, se3_exponential
+from models.metrics.errors import pose_error
+from models.pose.pnp import pose_from_centers
+
+WORLD2CAM = se3_exponential(torch.tensor([0.4, -0.2, 0.3, 0.1, -0.3, 0.2]))
+LANDSCAPE, PORTRAIT = (48, 64), (64, 48)
+
+
+def intrinsics_for(size: tuple[int, int], x: float = 0.5, y: float = 0.5) -> torch.Tensor:
+    height, width = size
+    return torch.tensor([[1.1, 0, x], [0, 1.1 * width / height, y], [0, 0, 1]])
+
+
+def centers_of(size: tuple[int, int], intrinsics: torch.Tensor) -> torch.Tensor:
+    """What a perfect network would predict for a bumpy slope seen by `WORLD2CAM`."""
+    depth = 3 + torch.rand(size) + torch.linspace(0, 2, size[1])
+    return unproject(depth, invert(WORLD2CAM), intrinsics)
+
+
+@pytest.mark.parametrize("size", [LANDSCAPE, PORTRAIT])
+@pytest.mark.parametrize("principal_point", [(0.5, 0.5), (0.37, 0.56)])
+def test_exact_centers_give_the_exact_pose(size, principal_point):
+    intrinsics = intrinsics_for(size, *principal_point)
+
+    pose = pose_from_centers(centers_of(size, intrinsics), torch.ones(size), intrinsics)
+
+    torch.testing.assert_close(pose.world2cam, WORLD2CAM, atol=1e-5, rtol=0)
+    assert pose.inliers == size[0] * size[1]
+    assert pose.inlier_ratio == 1
+
+
+@pytest.mark.parametrize("size", [LANDSCAPE, PORTRAIT])
+def test_noise_and_four_outliers_in_ten_cost_little(size):
+    intrinsics = intrinsics_for(size)
+    centers = centers_of(size, intrinsics) + 0.01 * torch.randn(*size, 3)
+    wrong = torch.rand(size) < 0.4
+    centers[wrong] = 3 * torch.randn(int(wrong.sum()), 3)
+
+    pose = pose_from_centers(centers, torch.ones(size), intrinsics)
+
+    error = pose_error(pose.world2cam, WORLD2CAM)
+    assert error.rotation_deg < 0.3
+    assert error.translation_deg < 2
+    assert 0.5 < pose.inlier_ratio < 0.65
+
+
+def test_a_pixels_ray_goes_through_its_middle():
+    intrinsics = intrinsics_for(LANDSCAPE)
+    centers = centers_of(LANDSCAPE, intrinsics)
+    shifted = intrinsics.clone()
+    shifted[:2, 2] -= 0.5 / torch.tensor([LANDSCAPE[1], LANDSCAPE[0]])  # as if corners were seen
+
+    right = pose_from_centers(centers, torch.ones(LANDSCAPE), intrinsics)
+    wrong = pose_from_centers(centers, torch.ones(LANDSCAPE), shifted)
+
+    assert pose_error(right.world2cam, WORLD2CAM).rotation_deg < 1e-3
+    assert pose_error(wrong.world2cam, WORLD2CAM).rotation_deg > 0.1
+
+
+def test_faint_and_unknown_centers_do_not_count():
+    intrinsics = intrinsics_for(LANDSCAPE)
+    centers = centers_of(LANDSCAPE, intrinsics)
+    opacities = torch.ones(LANDSCAPE)
+    centers[:24] = torch.randn(24, 64, 3)
+    opacities[:24] = 0.29
+    centers[24, 0] = math.nan
+    centers[24, 1] = math.inf
+
+    pose = pose_from_centers(centers, opacities, intrinsics)
+
+    assert pose.inliers == 24 * 64 - 2
+    assert pose.inlier_ratio == 1
+
+
+def test_the_same_centers_give_the_same_pose():
+    intrinsics = intrinsics_for(LANDSCAPE)
+    centers = centers_of(LANDSCAPE, intrinsics) + 0.1 * torch.randn(*LANDSCAPE, 3)
+
+    first = pose_from_centers(centers, torch.ones(LANDSCAPE), intrinsics)
+    second = pose_from_centers(centers, torch.ones(LANDSCAPE), intrinsics)
+
+    assert torch.equal(first.world2cam, second.world2cam)
+
+
+def on_a_point() -> torch.Tensor:
+    return torch.full((*LANDSCAPE, 3), 2.0)
+
+
+def on_a_line() -> torch.Tensor:
+    return torch.rand(*LANDSCAPE, 1) * torch.tensor([1.0, 2, 3]) + 1
+
+
+def unknown() -> torch.Tensor:
+    return torch.full((*LANDSCAPE, 3), math.nan)
+
+
+def random() -> torch.Tensor:
+    return 1e3 * torch.randn(*LANDSCAPE, 3)
+
+
+@pytest.mark.parametrize("centers", [on_a_point, on_a_line, unknown])
+def test_centers_that_determine_no_pose_give_none(centers):
+    assert pose_from_centers(centers(), torch.ones(LANDSCAPE), intrinsics_for(LANDSCAPE)) is None
+
+
+def test_centers_that_agree_on_nothing_give_none_or_few_inliers():
+    pose = pose_from_centers(random(), torch.ones(LANDSCAPE), intrinsics_for(LANDSCAPE))
+    assert pose is None or pose.inlier_ratio < 0.05
+
+
+def test_a_scene_too_faint_to_see_has_no_pose():
+    intrinsics = intrinsics_for(LANDSCAPE)
+    centers = centers_of(LANDSCAPE, intrinsics)
+    assert pose_from_centers(centers, torch.full(LANDSCAPE, 0.2), intrinsics) is None
