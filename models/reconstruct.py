@@ -19,7 +19,7 @@ from models.geometry.rigid import transform_points
 from models.geometry.views import View, resize
 from models.metrics.lpips import Lpips
 from models.network.noposplat import NoPoSplat
-from models.network.preprocessing import ALL_OF_THEM, Framing
+from models.network.preprocessing import DEFAULT_PREPROCESSING, Preprocessing
 from models.reconstruction import Reconstruction, predict
 from models.scene.disocclusion import extrapolate
 from models.scene.exposure import compensate_exposure
@@ -57,7 +57,7 @@ def reconstruct(
     align: bool = False,
     compete: bool = False,
     poses_only: bool = False,
-    framing: Framing = ALL_OF_THEM,
+    preprocessing: Preprocessing = DEFAULT_PREPROCESSING,
     lpips: Lpips | None = None,
     on_stage: Callable[[str], None] = lambda stage: None,
 ) -> Reconstruction:
@@ -76,16 +76,16 @@ def reconstruct(
         compete: Whether, where matches leave doubts, the network's poses are aligned with the
             photos too; those with more in their favor win.
         poses_only: Whether the scene does not matter: it is then the network's.
-        framing: What the network sees of the photos.
+        preprocessing: What the network sees of the photos.
         lpips: The perceptual distance, where there is one, by which they are aligned too.
         on_stage: Called with a few words as each stage begins.
     """
     if refinement is None:
         on_stage("predicting Gaussians")
-        return predict(images, intrinsics, network, framing, align, lpips)
+        return predict(images, intrinsics, network, preprocessing, align, lpips)
     on_stage("matching the photos")
     with ThreadPoolExecutor(1) as pool:  # matching leaves half of a small machine idle
-        early = pool.submit(predict, images, intrinsics, network, framing)
+        early = pool.submit(predict, images, intrinsics, network, preprocessing)
         registration = register(
             images, intrinsics, refinement.matchers, seed, unknown_focal, guessed
         )
@@ -93,11 +93,11 @@ def reconstruct(
     focal = None if registration is None else registration.focal
     if focal is not None:
         intrinsics = focal.applied_to(intrinsics)
-        answer = predict(images, intrinsics, network, framing)
+        answer = predict(images, intrinsics, network, preprocessing)
     sure = 0.0 if registration is None else weakest_link(registration)
     if compete and sure < TRUSTED and _confidence(answer) > PLAUSIBLE:
         on_stage("aligning the network's poses")
-        answer = predict(images, intrinsics, network, framing, True, lpips)
+        answer = predict(images, intrinsics, network, preprocessing, True, lpips)
     answer = replace(answer, focal=focal)
     if registration is not None and hardly_moved(registration):
         return barely_moved(answer, registration)

@@ -13,9 +13,8 @@ from models.geometry.gaussians import Gaussians
 from models.geometry.rigid import transform_points
 from models.geometry.views import View
 from models.metrics.lpips import Lpips
-from models.network.both_ways import reconstruct_in_every_order
 from models.network.noposplat import NoPoSplat
-from models.network.preprocessing import Framing
+from models.network.preprocessing import Preprocessing
 from models.pose.photometric import align_pose
 from models.pose.pnp import PnpPose, pose_from_centers
 from models.sfm.focal_length import SharedFocal
@@ -44,7 +43,7 @@ def predict(
     images: list[Float[Tensor, "3 _height _width"]],
     intrinsics: Float[Tensor, "view 3 3"],
     network: NoPoSplat,
-    framing: Framing,
+    preprocessing: Preprocessing,
     align: bool = False,
     lpips: Lpips | None = None,
 ) -> Reconstruction:
@@ -52,16 +51,17 @@ def predict(
 
     With `align`, the poses are then moved until the Gaussians look most like the photos.
     """
-    views = framing.apply(images, intrinsics)
-    height, width = views.size
-    gaussians = (
-        reconstruct_in_every_order(network, views)
-        if framing.symmetric
-        else network.reconstruct(views)
+    identity = torch.eye(4, device=intrinsics.device)
+    views = preprocessing.apply(
+        [
+            View(image, Camera(matrix, identity, (image.shape[-2], image.shape[-1])))
+            for image, matrix in zip(images, intrinsics, strict=True)
+        ]
     )
+    height, width = views.size
+    gaussians = network.reconstruct(views)
     centers = gaussians.means.unflatten(0, (len(images), height, width))
     opacities = gaussians.opacities.unflatten(0, (len(images), height, width))
-    identity = torch.eye(4, device=intrinsics.device)
     poses = [
         pose_from_centers(centers[view], opacities[view], views.intrinsics[0, view])
         for view in range(1, len(images))

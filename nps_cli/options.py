@@ -92,12 +92,6 @@ Crop = Annotated[
         "them. Default: square for published weights, full for others.",
     ),
 ]
-Symmetric = Annotated[
-    bool,
-    typer.Option(
-        "--symmetric", help="Ask the network in every order of the photos: twice the time for two."
-    ),
-]
 Focal35mm = Annotated[
     list[float] | None,
     typer.Option(

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
 
     from models.network.noposplat import NoPoSplat
-    from models.network.preprocessing import Framing
+    from models.network.preprocessing import Preprocessing
     from models.reconstruct import Refinement
     from models.reconstruction import Reconstruction
     from models.weights import PublishedCheckpoint, WeightsInfo
@@ -31,7 +31,6 @@ class NetworkChoice:
     device: str = "auto"
     precision: str = "auto"
     crop: str | None = None
-    symmetric: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ def reconstruct_photos(
             align=align,
             compete=compete,
             poses_only=poses_only,
-            framing=framing_for(info, choice.crop, choice.symmetric),
+            preprocessing=preprocessing_for(info, choice.crop),
             lpips=lpips and lpips.to(where),
             on_stage=stage,
         )
@@ -199,16 +198,16 @@ def _rather_rounded(network: "NoPoSplat", device: "torch.device") -> bool:
     return device.type == "cpu" and parameters > ROUNDED_FROM and cpu_multiplies_bfloat16()
 
 
-def framing_for(info: "WeightsInfo", crop: str | None, symmetric: bool = False) -> "Framing":
+def preprocessing_for(info: "WeightsInfo", crop: str | None) -> "Preprocessing":
     """What the network sees of photos: by default what it saw when it was trained.
 
     The published networks saw squares of one size, and the weights say which; others do not mind.
     """
-    from models.network.preprocessing import Crop, Framing
+    from models.network.preprocessing import Crop, Preprocessing
 
     side = info.metadata.get("image_size")
     usual = Crop.full if side is None else Crop.square
-    return Framing(Crop(crop or usual), int(side or Framing.side), symmetric)
+    return Preprocessing(Crop(crop or usual), int(side or Preprocessing.side))
 
 
 def _best_published(device: "torch.device", views: int) -> "PublishedCheckpoint | None":

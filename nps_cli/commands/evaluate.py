@@ -138,7 +138,6 @@ def evaluate(
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     crop: options.Crop = None,
-    symmetric: options.Symmetric = False,
     refine: options.Refine = True,
     resolution: options.Resolution = 512,
     force: options.Force = False,
@@ -177,7 +176,7 @@ def evaluate(
     )
     facts = {"refine": refine, "resolution": resolution, "views": config.views, "align": align}
     facts |= {"size": size, "paper": paper, "published_crop": published}
-    choice = NetworkChoice(weights, device, precision, crop, symmetric)
+    choice = NetworkChoice(weights, device, precision, crop)
     opened = partial(_open_reconstruct, choice, resolution, paper)
     ways = {USUAL: partial(opened, refine)} | ({ALONE: partial(opened, False)} if compare else {})
     which, of = map(int, shard.split("/"))
@@ -215,14 +214,14 @@ def _open_reconstruct(
     from nps_cli.device import pick_device
     from nps_cli.evaluation.inputs import TimedReconstruct
     from nps_cli.memory import keep_freed_memory
-    from nps_cli.reconstruction import framing_for, open_network, open_refinement
+    from nps_cli.reconstruction import open_network, open_refinement, preprocessing_for
 
     keep_freed_memory()
     where = pick_device(choice.device)
     network, info = open_network(choice.weights, where, precision=choice.precision)
     refinement = open_refinement(where) if refine else None
-    framing = framing_for(info, choice.crop, choice.symmetric)
-    return TimedReconstruct(network, refinement, where, resolution, align, framing)
+    preprocessing = preprocessing_for(info, choice.crop)
+    return TimedReconstruct(network, refinement, where, resolution, align, preprocessing)
 
 
 def _show(

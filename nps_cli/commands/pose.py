@@ -60,7 +60,6 @@ def pose(
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     crop: options.Crop = None,
-    symmetric: options.Symmetric = False,
     focal_35mm: options.Focal35mm = None,
     fov: options.Fov = None,
     intrinsics: options.Intrinsics = None,
@@ -89,7 +88,7 @@ def pose(
     given = options.given_intrinsics(focal_35mm, fov, intrinsics)
     matched = refine and method is not Method.network
     align = refine and method is Method.network
-    choice = NetworkChoice(weights, device, precision, crop, symmetric)
+    choice = NetworkChoice(weights, device, precision, crop)
     result = reconstruct_photos(
         *(photos, given, choice, matched, resolution, seed, align),
         compete=method is Method.auto,

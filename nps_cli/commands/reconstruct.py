@@ -49,7 +49,6 @@ def reconstruct(
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     crop: options.Crop = None,
-    symmetric: options.Symmetric = False,
     focal_35mm: options.Focal35mm = None,
     fov: options.Fov = None,
     intrinsics: options.Intrinsics = None,
@@ -70,7 +69,7 @@ def reconstruct(
     check_format(out)
     check_outputs(None if out == STDOUT else out, video, poses, folder=depth, force=force)
     given = options.given_intrinsics(focal_35mm, fov, intrinsics)
-    choice = NetworkChoice(weights, device, precision, crop, symmetric)
+    choice = NetworkChoice(weights, device, precision, crop)
     result = reconstruct_photos(photos, given, choice, refine, resolution, seed)
     outputs = {"scene": out, "poses": poses, "depth": depth, "video": video}
     written = {kind: path for kind, path in outputs.items() if path is not None}

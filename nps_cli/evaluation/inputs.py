@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from models.evaluation.scores import PartSeconds
     from models.metrics.lpips import Lpips
     from models.network.noposplat import NoPoSplat
-    from models.network.preprocessing import Framing
+    from models.network.preprocessing import Preprocessing
     from models.reconstruct import Refinement
     from models.reconstruction import Reconstruction
 
@@ -111,12 +111,12 @@ class TimedReconstruct:
         device: "torch.device",
         resolution: int,
         align: bool,
-        framing: "Framing",
+        preprocessing: "Preprocessing",
     ) -> None:
         """Take what `models.reconstruct.reconstruct` wants; `align` aligns the network's poses."""
         self._options = network, refinement
         self._device, self._resolution, self._align = device, resolution, align
-        self._framing = framing
+        self._preprocessing = preprocessing
         self._marks: list[float] = []
         network.register_forward_pre_hook(lambda *call: self._mark())
         network.register_forward_hook(lambda *call: self._mark())
@@ -133,7 +133,7 @@ class TimedReconstruct:
             intrinsics.to(self._device),
             *self._options,
             resolution=self._resolution,
-            framing=self._framing,
+            preprocessing=self._preprocessing,
             align=self._align,
             on_stage=lambda stage: stages.append(self._now()),
         )

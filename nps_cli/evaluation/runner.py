@@ -65,7 +65,7 @@ def carry_out(request: Request) -> "Evaluation":
     from nps_cli.evaluation.resume import Unfinished, digest_of_code
     from nps_cli.formats.evaluation import Evaluation, Subject
     from nps_cli.output import whole_folder
-    from nps_cli.reconstruction import framing_for, open_network
+    from nps_cli.reconstruction import open_network, preprocessing_for
     from nps_cli.weights.lpips import FETCH, find_files
 
     which, of = request.shard
@@ -81,7 +81,7 @@ def carry_out(request: Request) -> "Evaluation":
     options = request.options | {
         "device": device.type,
         "precision": request.choice.precision,
-        "crop": framing_for(weights, request.choice.crop).crop,
+        "crop": preprocessing_for(weights, request.choice.crop).crop,
         "lpips": has_lpips,
     }
     subject = Subject(request.data, request.loaded.sha256, weights.name, weights.sha256, options)

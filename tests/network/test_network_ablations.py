@@ -7,7 +7,7 @@ import torch
 from scipy.special import sph_harm_y
 from test_network import TINY, make_views
 
-from models.geometry.camera import project
+from models.geometry.camera import Camera, project
 from models.geometry.rigid import invert, se3_exponential
 from models.geometry.spherical_harmonics import real_harmonics, turning_matrix
 from models.geometry.views import Views
@@ -194,13 +194,13 @@ def test_a_scene_joined_elsewhere_looks_the_same_from_a_camera_that_moved_along(
         here = network(views, cam2world=cam2world)
         there = network(views, cam2world=move @ cam2world)
     camera = invert(cam2world[0, 1])
-    pictures = [
-        render(scene.scene(0), world2cam, views.intrinsics[0, 1], (32, 48)).color
+    renderings = [
+        render(scene.scene(0), Camera(views.intrinsics[0, 1], world2cam, (32, 48))).color
         for scene, world2cam in ((here, camera), (there, camera @ invert(move)))
     ]
 
-    assert (here.means - there.means).abs().max() > 0.1 and pictures[0].std() > 0.01
-    torch.testing.assert_close(*pictures, atol=2e-3, rtol=0)
+    assert (here.means - there.means).abs().max() > 0.1 and renderings[0].std() > 0.01
+    torch.testing.assert_close(*renderings, atol=2e-3, rtol=0)
 
 
 def test_what_cannot_be_built_is_refused():
