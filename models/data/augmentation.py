@@ -1,12 +1,17 @@
-"""What phone cameras do to pictures, differently in every view. Colors only, no pixel moves."""
+"""Augmentation: artifacts of phone cameras, and worlds that are mirrored and recolored."""
 
 import math
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from models.data.procedural import WorldBatch
+from models.geometry.camera import Camera
+
 _BLOCK = 8  # pixels along each side of a compressed block
+_LEFT_RIGHT, _UP_DOWN, _COLORS = 0.5, 0.3, 0.5  # how often each happens
 
 
 def degrade(
@@ -38,6 +43,41 @@ def degrade(
     flat = flat + noise * draw(0.0, 0.025 * strength, 1, 1, 1) * (0.5 + flat).sqrt()
     flat = _compress(flat, draw(0.002, 0.002 + 0.04 * strength, 1, 1, 1, 1, 1))
     return flat.clamp(0, 1).unflatten(0, images.shape[:2])
+
+
+def vary(worlds: WorldBatch, generator: torch.Generator) -> WorldBatch:
+    """Mirror a batch and permute its color channels, or not, at random."""
+    left_right, up_down, colors = torch.rand(
+        3, generator=generator, device=generator.device
+    ).tolist()
+    order = torch.randperm(3, generator=generator, device=generator.device)
+    if left_right < _LEFT_RIGHT:
+        worlds = mirror(worlds, axis=0)
+    if up_down < _UP_DOWN:
+        worlds = mirror(worlds, axis=1)
+    if colors < _COLORS:
+        worlds = replace(worlds, images=worlds.images[:, :, order.to(worlds.images.device)])
+    return worlds
+
+
+def mirror(worlds: WorldBatch, axis: int) -> WorldBatch:
+    """The world in a mirror: everything negated along x (axis 0) or y (axis 1) of all cameras."""
+    flipped = -1 - axis  # images are ... height, width
+    cameras = mirror_cameras(worlds.cameras, axis)
+    return WorldBatch(worlds.images.flip(flipped), cameras, worlds.depth.flip(flipped))
+
+
+def mirror_cameras(cameras: Camera, axis: int = 0) -> Camera:
+    """Return the cameras of a world negated along x (axis 0) or y (axis 1) of the world's axes.
+
+    They see mirrored images of the mirrored world.
+    """
+    intrinsics = cameras.intrinsics.clone()
+    intrinsics[..., axis, 2] = 1 - intrinsics[..., axis, 2]
+    signs = torch.ones(4, device=intrinsics.device)
+    signs[axis] = -1
+    world2cam = signs[:, None] * cameras.world2cam * signs
+    return replace(cameras, intrinsics=intrinsics, world2cam=world2cam)
 
 
 def _vignette(images: Tensor, amount: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from models.data.pairs import PhotoPair, PosedPhoto
 from models.data.report import Report
 from models.data.scenes import Scene, find_bad_frames, read_size
 from models.data.settings import DataSettings
+from models.geometry.camera import Camera
 from models.geometry.rigid import invert
 
 
@@ -139,13 +140,9 @@ def _photo(scene: Scene, frame: int, first: int, chunk: Path, settings: DataSett
         stated = f"{settings.shape[1]}x{settings.shape[0]}"
         raise ValueError(f"frame {frame}: its image is {size[1]}x{size[0]}, not {stated}")
     relative = scene.world2cam[frame].double() @ invert(scene.world2cam[first].double())
-    identity = torch.eye(4)
+    world2cam = torch.eye(4) if frame == first else relative.float()
     return PosedPhoto(
-        path=chunk,
-        size=size,
-        intrinsics=scene.intrinsics[frame],
-        world2cam=identity if frame == first else relative.float(),
-        frame=(scene.key, frame),
+        chunk, Camera(scene.intrinsics[frame], world2cam, size), frame=(scene.key, frame)
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from models.data.posed_images import PosedImage
+from models.geometry.camera import Camera, from_pixels
 from models.geometry.rigid import from_wxyz
 
 _MODELS = {  # COLMAP's name: its number, how many parameters, and how many are focal lengths
@@ -83,12 +84,12 @@ def _posed(image: _Image, camera: _Camera) -> PosedImage:
     world2cam = torch.eye(4, dtype=torch.float64)
     world2cam[:3, :3] = from_wxyz(torch.tensor(image.wxyz, dtype=torch.float64))
     world2cam[:3, 3] = torch.tensor(image.translation, dtype=torch.float64)
+    size = camera.height, camera.width
+    intrinsics_px = torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=torch.float64)
     return PosedImage(
-        name=image.name,
-        size=(camera.height, camera.width),
-        intrinsics_px=torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=torch.float64),
-        world2cam=world2cam,
-        distortion=_distortion(camera.model, camera.parameters[focals + 2 :]),
+        image.name,
+        Camera(from_pixels(intrinsics_px, size), world2cam, size),
+        _distortion(camera.model, camera.parameters[focals + 2 :]),
     )
 
 

@@ -1,16 +1,18 @@
 """Examples as training takes them: context views, target views, and their normalized cameras."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from models.data.augmentation import mirror_cameras
 from models.data.crop import crop_intrinsics, rescale_and_crop
 from models.data.sampling import Sample
 from models.data.scenes import Scene, decode, to_float
 from models.data.settings import DataSettings
+from models.geometry.camera import Camera
 from models.geometry.rigid import invert
 
 
@@ -18,27 +20,27 @@ from models.geometry.rigid import invert
 class ExampleBatch:
     """Views of several scenes.
 
-    Images are RGB in [0, 1], intrinsics normalized. The world is the first context view's camera
-    (its `world2cam` is the identity); its unit is the distance from there to the last context
-    view's, which was `scale` before: the published near plane is 0.1 / scale, far 100 / scale.
+    Images are RGB in [0, 1]; cameras are (batch, view). The world is the first context view's
+    camera (its `world2cam` is the identity); its unit is the distance from there to the last
+    context view's, which was `scale` before: the published near plane is 0.1 / scale, far
+    100 / scale.
     """
 
     images: Float[Tensor, "batch view 3 height width"]
-    intrinsics: Float[Tensor, "batch view 3 3"]
-    world2cam: Float[Tensor, "batch view 4 4"]
+    cameras: Camera
     target_images: Float[Tensor, "batch target 3 height width"]
-    target_intrinsics: Float[Tensor, "batch target 3 3"]
-    target_world2cam: Float[Tensor, "batch target 4 4"]
+    target_cameras: Camera
     scale: Float[Tensor, " batch"]
     keys: tuple[str, ...]
 
     def to(self, device: torch.device) -> "ExampleBatch":
         """Copy to a device; the original is untouched."""
-        moved = {name: getattr(self, name).to(device) for name in _TENSORS}
+        moved = {name: value.to(device) for name, value in vars(self).items() if name != "keys"}
         return replace(self, **moved)
 
-
-_TENSORS = tuple(field.name for field in fields(ExampleBatch) if field.name != "keys")
+    def __getitem__(self, index: slice) -> "ExampleBatch":
+        """Select scenes of a batch."""
+        return ExampleBatch(*(value[index] for value in vars(self).values()))
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,7 @@ class Example:
     """One scene of a batch; context views first, then targets."""
 
     pixels: UInt8[Tensor, "view 3 height width"]
-    intrinsics: Float[Tensor, "view 3 3"]
-    world2cam: Float[Tensor, "view 4 4"]
+    cameras: Camera
     scale: float
     key: str
 
@@ -81,30 +82,24 @@ def make_example(
     shapes: dict[int, tuple[int, int]] = {}
     for frame in dict.fromkeys(frames):
         crops[frame], shapes[frame] = _crop_frame(scene, frame, settings, size, flip)
-    if flip:
-        intrinsics, world2cam = mirror_cameras(intrinsics, world2cam)
     cropped = [
-        crop_intrinsics(camera, shapes[frame], size, move_center=settings.move_center)
-        for camera, frame in zip(intrinsics, frames, strict=True)
+        crop_intrinsics(whole, shapes[frame], size, move_center=settings.move_center)
+        for whole, frame in zip(intrinsics, frames, strict=True)
     ]
+    cameras = Camera(torch.stack(cropped), world2cam, size)
     pixels = torch.stack([crops[frame] for frame in frames])
-    return Example(pixels, torch.stack(cropped), world2cam, scale, scene.key)
+    return Example(pixels, mirror_cameras(cameras) if flip else cameras, scale, scene.key)
 
 
 def collate(examples: Sequence[Example], context: int) -> ExampleBatch:
     """Examples of one size side by side, the first `context` views of each as such."""
-    shown, hidden = slice(None, context), slice(context, None)
-
-    def stacked(name: str, views: slice) -> Tensor:
-        return torch.stack([getattr(example, name)[views] for example in examples])
-
+    images = to_float(torch.stack([example.pixels for example in examples]))
+    cameras = _join_cameras(torch.stack, [example.cameras for example in examples])
     return ExampleBatch(
-        images=to_float(stacked("pixels", shown)),
-        intrinsics=stacked("intrinsics", shown),
-        world2cam=stacked("world2cam", shown),
-        target_images=to_float(stacked("pixels", hidden)),
-        target_intrinsics=stacked("intrinsics", hidden),
-        target_world2cam=stacked("world2cam", hidden),
+        images=images[:, :context],
+        cameras=cameras[:, :context],
+        target_images=images[:, context:],
+        target_cameras=cameras[:, context:],
         scale=torch.tensor([example.scale for example in examples]),
         keys=tuple(example.key for example in examples),
     )
@@ -114,9 +109,23 @@ def concatenate(batches: Sequence[ExampleBatch]) -> ExampleBatch:
     """Batches of one size along the batch axis."""
     if len(batches) == 1:
         return batches[0]
-    keys = tuple(key for batch in batches for key in batch.keys)
-    joined = {name: torch.cat([getattr(batch, name) for batch in batches]) for name in _TENSORS}
-    return ExampleBatch(**joined, keys=keys)
+    return ExampleBatch(
+        images=torch.cat([batch.images for batch in batches]),
+        cameras=_join_cameras(torch.cat, [batch.cameras for batch in batches]),
+        target_images=torch.cat([batch.target_images for batch in batches]),
+        target_cameras=_join_cameras(torch.cat, [batch.target_cameras for batch in batches]),
+        scale=torch.cat([batch.scale for batch in batches]),
+        keys=tuple(key for batch in batches for key in batch.keys),
+    )
+
+
+def _join_cameras(join: Callable[[list[Tensor]], Tensor], cameras: list[Camera]) -> Camera:
+    """Stack or concatenate cameras whose images have one size."""
+    return replace(
+        cameras[0],
+        intrinsics=join([each.intrinsics for each in cameras]),
+        world2cam=join([each.world2cam for each in cameras]),
+    )
 
 
 def check_fov(intrinsics: Float[Tensor, "view 3 3"], max_fov_deg: float) -> None:
@@ -156,16 +165,6 @@ def normalize_poses(
         raise ValueError(f"its baseline is {scale:.3g}, not between {low:g} and {high:g}")
     relative[:, :3, 3] /= scale
     return relative.float(), scale
-
-
-def mirror_cameras(
-    intrinsics: Float[Tensor, "view 3 3"], world2cam: Float[Tensor, "view 4 4"]
-) -> tuple[Float[Tensor, "view 3 3"], Float[Tensor, "view 4 4"]]:
-    """Cameras of a world mirrored from left to right, seeing mirrored images."""
-    mirrored = intrinsics.clone()
-    mirrored[:, 0, 2] = 1 - mirrored[:, 0, 2]
-    signs = torch.tensor([-1.0, 1, 1, 1])
-    return mirrored, signs[:, None] * world2cam * signs
 
 
 def _crop_frame(

@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
 from models.data import colmap, nerfstudio
-from models.data.lens import undistort
-from models.data.posed_images import PosedImage
+from models.data.posed_images import PosedImage, undistort
 from models.data.report import Report
 from models.data.scenes import Scene, decode, find_bad_frames, read_encoded, read_size
-from models.geometry.camera import from_pixels, to_pixels
+from models.geometry.camera import Camera
 
 _QUALITY = 95  # of JPEGs, where an image is shrunk
 _SMALLER = ("images_4", "images_8", "images_2")  # DL3DV comes with one of these, and not the full
@@ -83,25 +82,18 @@ def read_folder(scene: PosedFolder, report: Report, reading: Reading) -> Scene:
     if len(frames) < 2:
         raise ValueError(f"{len(frames)} of its {len(posed)} frames can be used")
     report.use("frame", len(frames))
-    intrinsics = [frame.intrinsics.float() for frame in frames]
-    world2cam = [frame.world2cam.float() for frame in frames]
-    encoded = tuple(frame.encoded for frame in frames)
-    return Scene(scene.key, encoded, torch.stack(intrinsics), torch.stack(world2cam))
-
-
-@dataclass(frozen=True)
-class _Frame:
-    encoded: UInt8[Tensor, " _bytes"]
-    intrinsics: Float[Tensor, "3 3"]
-    world2cam: Float[Tensor, "4 4"]
+    encoded, cameras = zip(*frames, strict=True)
+    intrinsics = torch.stack([camera.intrinsics.float() for camera in cameras])
+    world2cam = torch.stack([camera.world2cam.float() for camera in cameras])
+    return Scene(scene.key, encoded, intrinsics, world2cam)
 
 
 def _read_frames(
     scene: PosedFolder, posed: list[PosedImage], base: Path, report: Report, reading: Reading
-) -> Iterator[_Frame]:
+) -> Iterator[tuple[UInt8[Tensor, " _bytes"], Camera]]:
     for image in sorted(posed, key=lambda image: _natural(image.name)):
         try:
-            if bad := find_bad_frames(image.intrinsics_px[None], image.world2cam[None]):
+            if bad := find_bad_frames(image.camera.intrinsics[None], image.camera.world2cam[None]):
                 raise ValueError(bad[0])
             encoded = read_encoded(_find_image(scene.folder, base, image.name, reading.images))
             yield _take_over(encoded, image, reading)
@@ -109,27 +101,26 @@ def _read_frames(
             report.skip("frame", f"{scene.key}:{image.name}", str(error))
 
 
-def _take_over(encoded: UInt8[Tensor, " _bytes"], posed: PosedImage, reading: Reading) -> _Frame:
+def _take_over(
+    encoded: UInt8[Tensor, " _bytes"], posed: PosedImage, reading: Reading
+) -> tuple[UInt8[Tensor, " _bytes"], Camera]:
     height, width = read_size(encoded)
-    intrinsics = from_pixels(posed.intrinsics_px, posed.size)
+    camera = posed.camera.resized((height, width))
     distorted = reading.undistort and any(posed.distortion)
     larger = reading.short_side is not None and min(height, width) > reading.short_side
     if not distorted and not larger:
-        return _Frame(encoded, intrinsics, posed.world2cam)
+        return encoded, camera
     image = decode(encoded)
     if distorted:
-        in_pixels = to_pixels(intrinsics, (height, width))
-        image, in_pixels = undistort(image, in_pixels, posed.distortion)
-        intrinsics = from_pixels(in_pixels, (height, width))
+        image, camera = undistort(image, camera, posed.distortion)
     if larger and reading.short_side:
         scale = reading.short_side / min(height, width)
-        image = image.resize(
-            (round(width * scale), round(height * scale)), Image.Resampling.LANCZOS
-        )
+        smaller = round(width * scale), round(height * scale)
+        image = image.resize(smaller, Image.Resampling.LANCZOS)
     file = io.BytesIO()
     image.save(file, "JPEG", quality=_QUALITY)
     content = torch.frombuffer(bytearray(file.getvalue()), dtype=torch.uint8)
-    return _Frame(content, intrinsics, posed.world2cam)
+    return content, camera.resized((image.height, image.width))
 
 
 def _find_cameras(folder: Path) -> Path | None:

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from models.data.posed_images import PosedImage
+from models.geometry.camera import Camera, from_pixels
 from models.geometry.rigid import invert
 
 FILE = "transforms.json"
@@ -43,16 +44,15 @@ def _posed(frame: dict[str, Any]) -> PosedImage:
     if model not in _PINHOLES:
         raise ValueError(f"its camera is a {model}; only pinhole cameras can be used")
     size = int(frame["h"]), int(frame["w"])
+    intrinsics = from_pixels(_intrinsics_px(frame, size), size)
     return PosedImage(
-        name=str(frame["file_path"]),
-        size=size,
-        intrinsics_px=_intrinsics(frame, size),
-        world2cam=_world2cam(frame["transform_matrix"]),
-        distortion=tuple(float(frame.get(name, 0)) for name in _DISTORTION),
+        str(frame["file_path"]),
+        Camera(intrinsics, _world2cam(frame["transform_matrix"]), size),
+        tuple(float(frame.get(name, 0)) for name in _DISTORTION),
     )
 
 
-def _intrinsics(frame: dict[str, Any], size: tuple[int, int]) -> Float[Tensor, "3 3"]:
+def _intrinsics_px(frame: dict[str, Any], size: tuple[int, int]) -> Float[Tensor, "3 3"]:
     height, width = size
     if "fl_x" in frame:
         focal = float(frame["fl_x"])

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from models.data.chunks import open_chunk
 from models.data.crop import crop_intrinsics, rescale_and_crop
 from models.data.report import Report
 from models.data.scenes import RIGID_TOLERANCE, decode, read_encoded, to_float, to_tensor
-from models.geometry.camera import from_pixels
+from models.geometry.camera import Camera, from_pixels
 from models.geometry.rigid import invert
+from models.geometry.views import View
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,7 @@ class PosedPhoto:
     """A photo on disk and its true camera, in the frame of its group's first view."""
 
     path: Path  # of the image, or of the chunk that holds it
-    size: tuple[int, int]
-    intrinsics: Float[Tensor, "3 3"]
-    world2cam: Float[Tensor, "4 4"]
+    camera: Camera
     frame: tuple[str, int] | None = None  # in a chunk: the scene's key, and which of its frames
     shift: tuple[int, int] = (0, 0)  # pixels right and down that center the principal point
 
@@ -35,18 +34,16 @@ class PosedPhoto:
         """What the photo is called where it is."""
         return self.path.name if self.frame is None else f"{self.frame[0]}/{self.frame[1]:05d}"
 
-    def load(self) -> Float[Tensor, "3 _height _width"]:
-        """Read the photo: RGB in [0, 1].
+    def load(self) -> View:
+        """Read the photo.
 
         Raises:
             ValueError: If it cannot be read, or is not of the stated size.
         """
-        return to_tensor(self._open())
+        return View(to_tensor(self._open()), self.camera)
 
-    def load_cropped(
-        self, size: tuple[int, int]
-    ) -> tuple[Float[Tensor, "3 height width"], Float[Tensor, "3 3"]]:
-        """Read the photo as the published evaluation does, and the intrinsics that go with it.
+    def load_cropped(self, size: tuple[int, int]) -> View:
+        """Read the photo as the published evaluation does, with the intrinsics that go with it.
 
         Moved by `shift` (black where nothing is left), then shrunk and cropped to (height, width)
         by `rescale_and_crop`, in 8 bits; the principal point is not moved by the crop. What is
@@ -56,14 +53,15 @@ class PosedPhoto:
         Raises:
             ValueError: If it cannot be read, or is too small.
         """
-        image, intrinsics = self._open(), self.intrinsics
+        image, intrinsics = self._open(), self.camera.intrinsics
         if any(self.shift):
             moved = Image.new("RGB", image.size)
             moved.paste(image, self.shift)
             image, intrinsics = moved, intrinsics.clone()
             intrinsics[:2, 2] += torch.tensor(self.shift) / torch.tensor(image.size)
-        cropped = crop_intrinsics(intrinsics, self.size, size, move_center=False)
-        return to_float(rescale_and_crop(image, size)), cropped
+        cropped = crop_intrinsics(intrinsics, self.camera.size, size, move_center=False)
+        camera = replace(self.camera, intrinsics=cropped, size=size)
+        return View(to_float(rescale_and_crop(image, size)), camera)
 
     def _open(self) -> Image.Image:
         where = f"{self.path}" if self.frame is None else f"{self.path}: {self.name}"
@@ -71,9 +69,10 @@ class PosedPhoto:
             image = decode(self._read())
         except (KeyError, OSError, ValueError) as error:
             raise ValueError(f"{where} cannot be read: {error}") from error
-        if (image.height, image.width) != self.size:
-            stated, found = f"{self.size[1]}x{self.size[0]}", f"{image.width}x{image.height}"
-            raise ValueError(f"{where} is {found}, but the list says {stated}")
+        height, width = self.camera.size
+        if image.size != (width, height):
+            found = f"{image.width}x{image.height}"
+            raise ValueError(f"{where} is {found}, but the list says {width}x{height}")
         return image
 
     def _read(self) -> UInt8[Tensor, " _bytes"]:
@@ -171,7 +170,7 @@ def _parse_pair(entry: Any, folder: Path) -> PhotoPair:
     first = _rigid(entry["w2c"][0])
     views = tuple(_parse_photo(folder, first, *camera) for camera in cameras)
     rounding = 1e-6 * first[:3, 3].norm()
-    if not all(view.world2cam[:3, 3].norm() > rounding for view in views[1:]):
+    if not all(view.camera.world2cam[:3, 3].norm() > rounding for view in views[1:]):
         raise ValueError("its cameras stand on one point")
     return PhotoPair(
         id=str(entry["id"]),
@@ -200,12 +199,9 @@ def _parse_photo(
     matrix = _matrix(intrinsics_px, 3)
     if min(matrix[0, 0], matrix[1, 1]) <= 0 or matrix[2].tolist() != [0, 0, 1]:
         raise ValueError(f"K of {image} is not a pinhole camera's: {intrinsics_px}")
-    return PosedPhoto(
-        path=folder / image,
-        size=(height, width),
-        intrinsics=from_pixels(matrix, (height, width)).float(),
-        world2cam=(_rigid(world2cam) @ invert(first)).float(),
-    )
+    intrinsics = from_pixels(matrix, (height, width)).float()
+    relative = (_rigid(world2cam) @ invert(first)).float()
+    return PosedPhoto(folder / image, Camera(intrinsics, relative, (height, width)))
 
 
 def _rigid(rows: Any) -> Float[Tensor, "4 4"]:

@@ -1,17 +1,51 @@
-"""An image whose camera a reconstruction of someone else's found."""
+"""Images whose cameras a reconstruction of someone else's found, with the lens's distortion."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from jaxtyping import Float
-from torch import Tensor
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+
+from models.geometry.camera import Camera, from_pixels
+
+_HALF_PIXEL = 0.5  # OpenCV's origin is the center of the first pixel, ours its outer corner
 
 
 @dataclass(frozen=True)
 class PosedImage:
-    """Where an image is and its camera; lengths are in the reconstruction's unit."""
+    """The name of an image and its camera; lengths are in the reconstruction's unit.
 
-    name: str  # a path relative to the images' folder
-    size: tuple[int, int]  # (height, width) that the intrinsics are for
-    intrinsics_px: Float[Tensor, "3 3"]
-    world2cam: Float[Tensor, "4 4"]
-    distortion: tuple[float, ...]  # of the lens, as OpenCV orders it: k1, k2, p1, p2, k3 to k6
+    Attributes:
+        name: A path relative to the images' folder.
+        camera: In double precision, and of the size that the reconstruction states.
+        distortion: OpenCV's k1, k2, p1, p2, k3, k4, k5, k6; the later ones may be absent.
+    """
+
+    name: str
+    camera: Camera
+    distortion: tuple[float, ...]
+
+
+def undistort(
+    image: Image.Image, camera: Camera, distortion: tuple[float, ...]
+) -> tuple[Image.Image, Camera]:
+    """Undo a lens's distortion, and zoom in until the image is full.
+
+    Args:
+        image: RGB, of the camera's size.
+        camera: Of this image.
+        distortion: As in `PosedImage`.
+
+    Returns:
+        An image of the same size, and its camera.
+    """
+    size = image.width, image.height
+    shift = np.zeros((3, 3))
+    shift[:2, 2] = _HALF_PIXEL
+    distorted = camera.intrinsics_px.numpy() - shift
+    coefficients = np.array(distortion)
+    full, _ = cv2.getOptimalNewCameraMatrix(distorted, coefficients, size, alpha=0)
+    pixels = cv2.undistort(np.asarray(image), distorted, coefficients, None, full)
+    intrinsics = from_pixels(torch.from_numpy(full + shift).to(camera.intrinsics), camera.size)
+    return Image.fromarray(pixels), replace(camera, intrinsics=intrinsics)

@@ -11,7 +11,7 @@ from torch import Tensor
 from models.data.pairs import PhotoPair, PosedPhoto
 from models.data.report import Report
 from models.data.scenes import find_bad_frames, read_encoded, read_size
-from models.geometry.camera import from_pixels
+from models.geometry.camera import Camera, from_pixels
 
 LIST = "test.npz"
 
@@ -98,11 +98,10 @@ def _photo(
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
     center = intrinsics_px[:2, 2]
+    intrinsics = from_pixels(intrinsics_px, (height, width)).float()
     return PosedPhoto(
-        path=path,
-        size=(height, width),
-        intrinsics=from_pixels(intrinsics_px, (height, width)).float(),
-        world2cam=world2cam,
+        path,
+        Camera(intrinsics, world2cam, (height, width)),
         shift=(round(width / 2 - float(center[0])), round(height / 2 - float(center[1]))),
     )
 

@@ -50,12 +50,14 @@ def make_sheet(
         photos = degrade(world.images, generator, artifacts)[0]
         near = world.depth[0, 0][world.depth[0, 0] < FAR]
         depth = color_depth(world.depth[0, 0], *depth_range(near))
-        masks = [_seen(world, *order) for order in ((0, 1), (1, 0))]
+        cameras = world.cameras[0]
+        views = [(world.depth[0, view], cameras[view]) for view in (0, 1)]
+        masks = [seen_from(*views[view], *views[1 - view]) for view in (0, 1)]
         overlap = min(share_seen(mask, world.depth[0, i]) for i, mask in enumerate(masks))
         common = photos[0] * torch.where(masks[0], 1.0, _DIMMED)
         strips.append(torch.cat([photos[0], photos[1], depth.to(photos), common], dim=-1))
-        turn = rotation_angle(*world.cam2world[0, :2, :3, :3])
-        baseline = world.cam2world[0, 1, :3, 3].norm() / near.median().clamp_min(1e-6)
+        turn = rotation_angle(*cameras.world2cam[:, :3, :3])
+        baseline = cameras.center[1].norm() / near.median().clamp_min(1e-6)
         shown.append(Shown(kind, overlap, float(baseline), float(turn.rad2deg())))
     strips += [torch.ones_like(strips[0])] * (-len(strips) % columns)
     framed = [torch.nn.functional.pad(strip, [_GAP] * 4, value=1.0) for strip in strips]
@@ -71,10 +73,3 @@ def _worlds(
         device = assets.textures.device
         world = generate(1, 2, size, assets, generator, device, difficulty, kinds)
         yield world, KINDS[number % len(KINDS)]
-
-
-def _seen(world: WorldBatch, view: int, other: int) -> Tensor:
-    views = (
-        (world.depth[0, i], world.cam2world[0, i], world.intrinsics[0, i]) for i in (view, other)
-    )
-    return seen_from(*next(views), *next(views))

@@ -19,7 +19,7 @@ from models.data.overlap import seen_from, share_seen
 from models.data.procedural import Assets, Textures, WorldBatch, generate
 from models.data.scenes import Scene
 from models.data.textures import load_assets
-from models.geometry.camera import to_pixels
+from models.geometry.camera import Camera, to_pixels
 from models.geometry.rigid import invert
 
 INDEX = "evaluation.json"
@@ -138,10 +138,9 @@ def find_overlap(made: MadeScene, first: int, second: int) -> float:
 
     The smaller share of the two frames.
     """
-    frames = [
-        (made.depth[frame], invert(made.scene.world2cam[frame]), made.scene.intrinsics[frame])
-        for frame in (first, second)
-    ]
+    size = (made.depth.shape[-2], made.depth.shape[-1])
+    cameras = Camera(made.scene.intrinsics, made.scene.world2cam, size)
+    frames = [(made.depth[frame], cameras[frame]) for frame in (first, second)]
     return min(share_seen(seen_from(*frames[at], *frames[1 - at]), frames[at][0]) for at in (0, 1))
 
 
@@ -156,19 +155,20 @@ def _make_scenes(
     made = 0
     while made < making.scenes:
         worlds = generate(1, making.frames, size, textures, generator, textures.device)
-        if torch.equal(worlds.intrinsics[0], worlds.intrinsics[0, :1].expand(making.frames, 3, 3)):
+        intrinsics = worlds.cameras.intrinsics[0]
+        if torch.equal(intrinsics, intrinsics[:1].expand_as(intrinsics)):
             yield _along_a_path(worlds, f"{stage}-{made:03d}")
             made += 1
 
 
 def _along_a_path(worlds: WorldBatch, key: str) -> MadeScene:
     """The views of a world in the order in which they lie from one side to the other."""
-    cam2world = worlds.cam2world[0].cpu()
-    centers = cam2world[:, :3, 3] - cam2world[:, :3, 3].mean(0)
+    cameras = worlds.cameras[0].to(torch.device("cpu"))
+    centers = cameras.center - cameras.center.mean(0)
     axis = torch.linalg.svd(centers, full_matrices=False).Vh[0]
     order = (centers @ axis).argsort()
     images = [_encode(worlds.images[0, view]) for view in order.tolist()]
-    scene = Scene(key, tuple(images), worlds.intrinsics[0, order].cpu(), invert(cam2world[order]))
+    scene = Scene(key, tuple(images), cameras.intrinsics[order], cameras.world2cam[order])
     return MadeScene(scene, worlds.depth[0, order].cpu())
 
 

@@ -168,8 +168,8 @@ def _load(pair: PhotoPair, config: EvaluationConfig) -> _Loaded:
         shown = [load(view) for view in pair.views]
         photos, intrinsics = [each.photo for each in shown], [each.intrinsics for each in shown]
     else:
-        photos = [view.load() for view in pair.views]
-        intrinsics = [view.intrinsics for view in pair.views]
+        photos = [view.load().image for view in pair.views]
+        intrinsics = [view.camera.intrinsics for view in pair.views]
     return _Loaded(pair, photos, torch.stack(intrinsics), drawn)
 
 
@@ -195,7 +195,7 @@ def _score_pair(
     )
     if not loaded.squares:
         return PairResult(scores, None)
-    unit = _baseline(pair.views[-1].world2cam)
+    unit = _baseline(pair.views[-1].camera.world2cam)
     detail = 1 if config.published_crop else math.ceil(attempt.pixels / config.size)
     views = score_views(
         attempt.gaussians, loaded.squares, unit, config.align, lpips, config.align_by, detail
@@ -213,7 +213,7 @@ def _attempt(loaded: _Loaded, reconstruct: ReconstructFn, own_unit: bool) -> _At
     predicted to true distance from the first camera. With `own_unit` it is left as it is: the
     published networks are trained to make that distance one.
     """
-    truth = [view.world2cam for view in loaded.pair.views]
+    truth = [view.camera.world2cam for view in loaded.pair.views]
     try:
         result = reconstruct(loaded.photos, loaded.intrinsics)
         predicted = list(result.world2cam.detach().cpu())

@@ -51,11 +51,12 @@ def load_square(view: PosedPhoto, size: int, published: bool = False) -> Square:
         ValueError: If it cannot be read or, by those rules, is too small.
     """
     if published:
-        photo, intrinsics = view.load_cropped((size, size))
+        cropped = view.load_cropped((size, size))
+        photo, intrinsics = cropped.image, cropped.camera.intrinsics
     else:
-        photo, intrinsics = crop_to_aspect(view.load(), view.intrinsics, 1.0)
+        photo, intrinsics = crop_to_aspect(view.load().image, view.camera.intrinsics, 1.0)
         photo = resize(photo, (size, size))
-    return Square(view.name, photo, intrinsics, view.world2cam)
+    return Square(view.name, photo, intrinsics, view.camera.world2cam)
 
 
 def score_views(

@@ -42,8 +42,8 @@ class Camera:
         """The calibration matrix in pixels."""
         return to_pixels(self.intrinsics, self.size)
 
-    def __getitem__(self, index: int | slice | Tensor | None) -> "Camera":
-        """Select cameras along the first axis of a batch; `[None]` makes a batch of one."""
+    def __getitem__(self, index: int | slice | Tensor | tuple[int | slice, ...] | None) -> "Camera":
+        """Select cameras along the first axes of a batch; `[None]` makes a batch of one."""
         return replace(self, intrinsics=self.intrinsics[index], world2cam=self.world2cam[index])
 
     def __len__(self) -> int:

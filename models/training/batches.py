@@ -1,6 +1,6 @@
 """What the network is trained on: examples of data sets, or procedural worlds in their form."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -10,7 +10,6 @@ from torch import Tensor
 from models.data.augmentation import degrade
 from models.data.examples import ExampleBatch
 from models.data.procedural import WorldBatch
-from models.geometry.rigid import invert
 from models.training.losses import mean_distance, true_centers
 
 Unit = Literal["baseline", "distance"]
@@ -34,9 +33,8 @@ class Lesson:
 
     def part(self, chosen: slice) -> "Lesson":
         """Some of the scenes."""
-        own = {name: value[chosen] for name, value in vars(self.examples).items()}
         parts = (x if x is None else x[chosen] for x in (self.centers, self.seen))
-        return Lesson(ExampleBatch(**own), *parts)
+        return Lesson(self.examples[chosen], *parts)
 
 
 def lesson_from_worlds(
@@ -61,21 +59,19 @@ def lesson_from_worlds(
     """
     centers, seen = true_centers(worlds)
     centers, seen = centers[:, :context], seen[:, :context]
-    baseline = worlds.cam2world[:, context - 1, :3, 3].norm(dim=-1)
+    baseline = worlds.cameras[:, context - 1].center.norm(dim=-1)
     length = baseline if unit == "baseline" else mean_distance(centers[:, :2], seen[:, :2])
-    cam2world = worlds.cam2world.clone()
-    cam2world[..., :3, 3] /= length[:, None, None]
-    world2cam = invert(cam2world)
+    world2cam = worlds.cameras.world2cam.clone()
+    world2cam[..., :3, 3] /= length[:, None, None]
+    cameras = replace(worlds.cameras, world2cam=world2cam)
     photos = worlds.images[:, :context]
     if generator is not None and artifacts > 0:
         photos = degrade(photos, generator, artifacts)
     examples = ExampleBatch(
         images=photos,
-        intrinsics=worlds.intrinsics[:, :context],
-        world2cam=world2cam[:, :context],
+        cameras=cameras[:, :context],
         target_images=worlds.images[:, context + spare :],
-        target_intrinsics=worlds.intrinsics[:, context + spare :],
-        target_world2cam=world2cam[:, context + spare :],
+        target_cameras=cameras[:, context + spare :],
         scale=length,
         keys=("procedural",) * len(length),
     )

@@ -1,12 +1,12 @@
 """What training minimizes: errors of centers, and of pictures drawn from them."""
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from models.data.procedural import FAR, WorldBatch
-from models.geometry.camera import Camera, project, unproject
-from models.geometry.rigid import invert
 from models.metrics.errors import structure_loss
 from models.network.noposplat import Prediction
 from models.render import render
@@ -20,7 +20,7 @@ def true_centers(
     worlds: WorldBatch,
 ) -> tuple[Float[Tensor, "batch view height width 3"], Bool[Tensor, "batch view height width"]]:
     """What every pixel sees, in the first view's frame, and where that is not the sky."""
-    return unproject(worlds.depth, worlds.cam2world, worlds.intrinsics), worlds.depth < FAR
+    return worlds.cameras.unproject(worlds.depth), worlds.depth < FAR
 
 
 def mean_distance(
@@ -65,13 +65,12 @@ def render_loss(
     target, seen = true_centers(worlds)
     true_scale = mean_distance(target[:, :-1], seen[:, :-1])
     ratio = mean_distance(prediction.means, seen[:, :-1]) / true_scale
-    size = (photos.shape[-2], photos.shape[-1])
     losses = []
     for index, photo in enumerate(photos[:, -1]):
-        world2cam = invert(worlds.cam2world[index, -1])
+        camera = worlds.cameras[index, -1]
+        world2cam = camera.world2cam.clone()
         world2cam[:3, 3] *= ratio[index].detach()
-        intrinsics = worlds.intrinsics[index, -1]
-        color = render(prediction.scene(index), Camera(intrinsics, world2cam, size)).color
+        color = render(prediction.scene(index), replace(camera, world2cam=world2cam)).color
         counts = _in_sight(target[index, -1], worlds, index)
         squares = (color - photo).square().mean(0)[counts].sum() / counts.sum().clamp(min=1)
         structure = structure_loss(color * counts, photo * counts)
@@ -83,8 +82,8 @@ def _in_sight(
     points: Float[Tensor, "height width 3"], worlds: WorldBatch, index: int
 ) -> Bool[Tensor, "height width"]:
     """Which points lie inside the image of any view but the last."""
-    world2cam = invert(worlds.cam2world[index, :-1])
-    flat = points.flatten(0, 1).expand(len(world2cam), -1, -1)
-    at, depth = project(flat, world2cam, worlds.intrinsics[index, :-1])
+    cameras = worlds.cameras[index, :-1]
+    flat = points.flatten(0, 1).expand(len(cameras.world2cam), -1, -1)
+    at, depth = cameras.project(flat)
     inside = ((at > 0) & (at < 1)).all(-1) & (depth > 0)
     return inside.any(0).view(points.shape[:2])

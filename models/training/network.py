@@ -11,11 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.data.augmentation import degrade
+from models.data.augmentation import degrade, vary
 from models.data.procedural import FAR, Textures, WorldBatch
-from models.data.variation import vary
-from models.geometry.camera import Camera
-from models.geometry.rigid import invert
 from models.geometry.views import Views
 from models.metrics.errors import FAILED_POSE, PoseError, pose_auc, pose_error, psnr
 from models.network.noposplat import SMALL, NoPoSplat, NoPoSplatConfig, Prediction
@@ -70,11 +67,9 @@ class NetworkTraining(TrainConfig[NoPoSplat]):
         if self.reuse > 1 or self.kept > 1:
             worlds = vary(worlds, generator)
         photos = degrade(worlds.images, generator, self.artifacts)
-        views = Views(photos[:, :2], worlds.intrinsics[:, :2])
+        views = Views(photos[:, :2], worlds.cameras.intrinsics[:, :2])
         prediction = network(views, autocast=photos.is_cuda)
-        loss = center_loss(
-            prediction, WorldBatch(*(value[:, :2] for value in vars(worlds).values()))
-        )
+        loss = center_loss(prediction, worlds[:, :2])
         if photos.shape[1] > 2:
             loss = loss + render_loss(prediction, worlds, worlds.images)
             loss = loss + self.opacity_weight * prediction.opacities.mean()
@@ -161,12 +156,12 @@ def score_network(
     network.eval()
     for worlds in held_out(textures, size, pairs, difficulty, views=3):
         with torch.no_grad():
-            prediction = network(Views(worlds.images[:, :2], worlds.intrinsics[:, :2]))
+            prediction = network(Views(worlds.images[:, :2], worlds.cameras.intrinsics[:, :2]))
         near, there, _ = (worlds.depth[0] < FAR).unbind()
         scale = _median(worlds.depth[0, 0] / prediction.means[0, 0, ..., 2].clamp(min=1e-6), near)
         first = prediction.means[0, 0, ..., 2] * scale / worlds.depth[0, 0]
         depth_errors.append(_median((first - 1).abs(), near))
-        world2cam = invert(worlds.cam2world[0, 1])
+        world2cam = worlds.cameras.world2cam[0, 1]
         second = prediction.means[0, 1] * scale @ world2cam[:3, :3].mT + world2cam[:3, 3]
         second_errors.append(_median((second[..., 2] / worlds.depth[0, 1] - 1).abs(), there))
         with suppress(ModuleNotFoundError):
@@ -184,25 +179,20 @@ def score_network(
 def _pose_error(prediction: Prediction, worlds: WorldBatch) -> PoseError:
     from models.pose.pnp import pose_from_centers
 
-    found = pose_from_centers(
-        prediction.means[0, 1], prediction.opacities[0, 1], worlds.intrinsics[0, 1]
-    )
-    return (
-        FAILED_POSE
-        if found is None
-        else pose_error(found.world2cam, invert(worlds.cam2world[0, 1]))
-    )
+    camera = worlds.cameras[0, 1]
+    found = pose_from_centers(prediction.means[0, 1], prediction.opacities[0, 1], camera.intrinsics)
+    return FAILED_POSE if found is None else pose_error(found.world2cam, camera.world2cam)
 
 
 def _third_view(prediction: Prediction, worlds: WorldBatch) -> float:
     """Decibels of the third view, drawn on the CPU from its true pose at the scene's own scale."""
     target, seen = true_centers(worlds)
     ratio = mean_distance(prediction.means, seen[:, :2]) / mean_distance(target[:, :2], seen[:, :2])
-    world2cam = invert(worlds.cam2world[0, 2]).cpu()
+    camera = worlds.cameras[0, 2].to(torch.device("cpu"))
+    world2cam = camera.world2cam.clone()
     world2cam[:3, 3] *= float(ratio)
     scene, photo = prediction.scene(0).to(torch.device("cpu")), worlds.images[0, 2].cpu()
-    size = (photo.shape[-2], photo.shape[-1])
-    return psnr(render(scene, Camera(worlds.intrinsics[0, 2].cpu(), world2cam, size)).color, photo)
+    return psnr(render(scene, replace(camera, world2cam=world2cam)).color, photo)
 
 
 def _median(values: Tensor, where: Tensor) -> float:

@@ -1,7 +1,7 @@
 """The paper's recipe: pictures drawn of the Gaussians, at poses that the network is not told."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -11,9 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from models.data.procedural import Textures, WorldBatch, generate
-from models.geometry.camera import Camera
 from models.geometry.gaussians import rescale
-from models.geometry.rigid import invert
 from models.geometry.views import Views
 from models.metrics.errors import psnr, ssim, structure_loss
 from models.metrics.lpips import Lpips
@@ -175,9 +173,9 @@ class RenderTraining(TrainConfig[NoPoSplat]):
     def predict(self, network: NoPoSplat, batch: Lesson) -> Prediction:
         """Gaussians from the context views; only an ablation is told where these are."""
         examples = batch.examples
-        views = Views(examples.images, examples.intrinsics)
+        views = Views(examples.images, examples.cameras.intrinsics)
         own = self.network.frame == "own"
-        cam2world = invert(examples.world2cam) if own else None
+        cam2world = examples.cameras.cam2world if own else None
         autocast = self.autocast and examples.images.is_cuda
         return network(views, autocast=autocast, cam2world=cam2world)
 
@@ -186,17 +184,15 @@ class RenderTraining(TrainConfig[NoPoSplat]):
     ) -> Float[Tensor, "batch target 3 height width"]:
         """Draw every target, with nothing nearer than the original renderer draws."""
         examples = batch.examples
-        size = (examples.images.shape[-2], examples.images.shape[-1])
         factors = NEAR / nearest(examples.scale, self.scale_invariant)
+        world2cam = examples.target_cameras.world2cam.clone()
+        world2cam[..., :3, 3] *= factors[:, None, None]
+        cameras = replace(examples.target_cameras, world2cam=world2cam)
         pictures = []
         for index, factor in enumerate(factors.tolist()):
             scene = rescale(prediction.scene(index), factor)
-            for world2cam, intrinsics in zip(
-                examples.target_world2cam[index], examples.target_intrinsics[index], strict=True
-            ):
-                moved = world2cam.clone()
-                moved[:3, 3] *= factor
-                pictures.append(render(scene, Camera(intrinsics, moved, size)).color)
+            for target in range(world2cam.shape[1]):
+                pictures.append(render(scene, cameras[index, target]).color)
         return torch.stack(pictures).unflatten(0, (len(factors), -1))
 
     @torch.no_grad()
@@ -267,7 +263,7 @@ def relative_errors(
     """Distances between predicted and true centers, over the truth's from its own camera."""
     if batch.centers is None:
         raise ValueError("nobody knows where the true centers are")
-    eyes = invert(batch.examples.world2cam)[:, :, None, None, :3, 3]
+    eyes = batch.examples.cameras.center[:, :, None, None]
     distance = (batch.centers - eyes).norm(dim=-1).clamp(min=1e-6)
     return (prediction.means - batch.centers).norm(dim=-1) / distance
 

@@ -130,8 +130,9 @@ def next_worlds(run: Run[NetworkT], textures: Textures) -> WorldBatch:
             config.batch * config.drawn, config.views(run.step), size, textures, run.generator,
             next(run.network.parameters()).device, config.difficulty(run.step),
         )  # fmt: skip
-        parts = zip(*(value.split(config.batch) for value in vars(worlds).values()), strict=True)
-        run.worlds = [*run.worlds, *(WorldBatch(*part) for part in parts)][-config.kept :]
+        starts = range(0, config.batch * config.drawn, config.batch)
+        parts = [worlds[start : start + config.batch] for start in starts]
+        run.worlds = [*run.worlds, *parts][-config.kept :]
     source = run.generator
     return run.worlds[
         int(torch.randint(len(run.worlds), (), generator=source, device=source.device))
@@ -177,7 +178,7 @@ def save(run: Run[NetworkT], path: Path) -> None:
         "average": run.average.state_dict() if run.config.averaged else None,
         "optimizer": run.optimizer.state_dict(),
         "generators": generators,
-        "worlds": [vars(worlds) for worlds in run.worlds],
+        "worlds": [worlds.to_dict() for worlds in run.worlds],
         "step": run.step,
         "skipped": run.skipped,
         "seconds": run.seconds,
@@ -206,7 +207,7 @@ def resume(path: Path, device: torch.device, perceptual: Lpips | None = None) ->
         generators = state["generators"]
         if len(generators) == processes.count():
             run.generator.set_state(generators[processes.rank()].cpu())
-        run.worlds = [WorldBatch(**worlds) for worlds in state["worlds"]]
+        run.worlds = [WorldBatch.from_dict(worlds) for worlds in state["worlds"]]
         run.step, run.skipped = state["step"], state["skipped"]
         run.seconds = state.get("seconds", 0.0)
     except (EOFError, KeyError, RuntimeError, TypeError, pickle.UnpicklingError) as error:

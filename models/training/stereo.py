@@ -10,9 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.data.augmentation import degrade
+from models.data.augmentation import degrade, vary
 from models.data.procedural import Textures, WorldBatch
-from models.data.variation import vary
 from models.stereo.network import StereoConfig, StereoNetwork
 from models.stereo.semi_global import position_to_depth
 from models.training.config import TrainConfig

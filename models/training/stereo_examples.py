@@ -88,9 +88,9 @@ def make_example(
     small = functional.avg_pool2d(images.flatten(0, 1), 2).unflatten(0, images.shape[:2])
     patches = world.depth.unfold(2, 2, 2).unfold(3, 2, 2).flatten(-2)
     depth = patches.median(-1).values
-    first2second = invert(world.cam2world[:, 1])  # the first camera is the world
+    first2second = world.cameras.world2cam[:, 1]  # the first camera is the world
     reference_depth, source_depth = both_ways(depth)
-    reference_intrinsics, source_intrinsics = both_ways(world.intrinsics)
+    reference_intrinsics, source_intrinsics = both_ways(world.cameras.intrinsics)
     reference2source = torch.cat([first2second, invert(first2second)])
     visible = visible_in(
         reference_depth, source_depth, reference_intrinsics, source_intrinsics, reference2source

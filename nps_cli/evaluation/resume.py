@@ -77,7 +77,8 @@ def key_of(pair: "PhotoPair", kind: str) -> str:
             cameras.append((state.st_size, state.st_mtime_ns))
         except OSError:
             cameras.append((0, 0))
-        cameras.append((str(photo.path), photo.intrinsics.tolist(), photo.world2cam.tolist()))
+        camera = photo.camera
+        cameras.append((str(photo.path), camera.intrinsics.tolist(), camera.world2cam.tolist()))
     facts = (kind, pair.id, pair.scene, pair.difficulty, pair.low_parallax, cameras)
     return sha256(repr(facts).encode()).hexdigest()
 

@@ -70,14 +70,16 @@ def test_an_image_is_never_enlarged():
 def test_the_first_view_is_the_world_and_the_last_context_view_is_one_away():
     scene = make_scene("a")
     example = make_example(scene, SAMPLE, OWN, (32, 32))
-    torch.testing.assert_close(example.world2cam[0], torch.eye(4))
+    torch.testing.assert_close(example.cameras.world2cam[0], torch.eye(4))
     assert example.scale == pytest.approx(0.3, rel=1e-5)
-    centers = invert(example.world2cam)[:, :3, 3]
+    centers = example.cameras.center
     assert centers[1].norm() == pytest.approx(1)
     assert centers[2].norm() == pytest.approx(1 / 3, rel=1e-4)  # frame 3, a third of the way
-    torch.testing.assert_close(example.world2cam[4], torch.eye(4))  # a target may be a context view
+    torch.testing.assert_close(
+        example.cameras.world2cam[4], torch.eye(4)
+    )  # a target may be a context view
     relative = scene.world2cam[5] @ invert(scene.world2cam[2])
-    torch.testing.assert_close(example.world2cam[1, :3, :3], relative[:3, :3])
+    torch.testing.assert_close(example.cameras.world2cam[1, :3, :3], relative[:3, :3])
 
 
 def test_a_batch_tells_context_views_from_targets():
@@ -95,7 +97,7 @@ def test_a_batch_tells_context_views_from_targets():
     assert frames.tolist() == [[3, 4, 2], [3, 4, 2]]
     assert batch.keys == ("a", "a")
     assert batch.scale.tolist() == pytest.approx([0.3, 0.3])
-    torch.testing.assert_close(batch.target_world2cam[0], examples[0].world2cam[2:])
+    torch.testing.assert_close(batch.target_cameras.world2cam[0], examples[0].cameras.world2cam[2:])
 
 
 def test_a_mirrored_example_shows_mirrored_points():
@@ -107,9 +109,9 @@ def test_a_mirrored_example_shows_mirrored_points():
     mirrored = make_example(scene, SAMPLE, OWN, (36, 64), flip=True)
     assert torch.equal(mirrored.pixels, plain.pixels.flip(3))
     points = (torch.rand(20, 3) + torch.tensor([0.0, 0.0, 3.0])).expand(5, 20, 3)
-    seen, depth = project(points, plain.world2cam, plain.intrinsics)
+    seen, depth = plain.cameras.project(points)
     in_mirror = points * torch.tensor([-1.0, 1, 1])
-    seen_mirrored, depth_mirrored = project(in_mirror, mirrored.world2cam, mirrored.intrinsics)
+    seen_mirrored, depth_mirrored = mirrored.cameras.project(in_mirror)
     torch.testing.assert_close(seen_mirrored[..., 0], 1 - seen[..., 0])
     torch.testing.assert_close(seen_mirrored[..., 1], seen[..., 1])
     torch.testing.assert_close(depth_mirrored, depth)

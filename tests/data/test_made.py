@@ -106,25 +106,25 @@ def test_made_photos_like_scannets_have_poses_and_an_off_center_principal_point(
     assert report.summary() == "2 of 2 pairs"
     for pair in pairs:
         assert pair.id.startswith(f"{pair.scene}/") and not pair.targets
-        assert torch.equal(pair.views[0].world2cam, torch.eye(4))
-        assert pair.views[1].world2cam[:3, 3].norm() > 0
-        assert pair.views[0].load().shape == (3, 36, 64)
-        center = pair.views[0].intrinsics[:2, 2] * torch.tensor([64, 36])
+        assert torch.equal(pair.views[0].camera.world2cam, torch.eye(4))
+        assert pair.views[1].camera.world2cam[:3, 3].norm() > 0
+        assert pair.views[0].load().image.shape == (3, 36, 64)
+        center = pair.views[0].camera.intrinsics[:2, 2] * torch.tensor([64, 36])
         torch.testing.assert_close(center, torch.tensor([34.0, 20.0]))
 
 
 def test_a_scannet_crop_has_its_principal_point_in_the_middle_and_shows_what_it_says(scannet):
     photo = load_scannet(scannet, Report())[0].views[0]
     assert photo.shift == (-2, -2)
-    image, intrinsics = photo.load_cropped((36, 36))
-    torch.testing.assert_close(intrinsics[:2, 2], torch.tensor([0.5, 0.5]))
-    whole = photo.load()
+    cropped = photo.load_cropped((36, 36))
+    torch.testing.assert_close(cropped.camera.intrinsics[:2, 2], torch.tensor([0.5, 0.5]))
+    whole = photo.load().image
     pixel = torch.tensor([32.5 / 64, 18.5 / 36, 1])
-    point = (torch.linalg.inv(photo.intrinsics) @ pixel)[None]
-    after, _ = project(point, torch.eye(4), intrinsics)
+    point = (torch.linalg.inv(photo.camera.intrinsics) @ pixel)[None]
+    after, _ = project(point, torch.eye(4), cropped.camera.intrinsics)
     column, row = (after[0] * 36).long().tolist()
-    torch.testing.assert_close(image[:, row, column], whole[:, 18, 32])
-    assert (image[:, -2:] == 0).all()  # nothing is left there
+    torch.testing.assert_close(cropped.image[:, row, column], whole[:, 18, 32])
+    assert (cropped.image[:, -2:] == 0).all()  # nothing is left there
 
 
 def change_list(root, change):
@@ -172,6 +172,6 @@ def test_made_pairs_json_is_read_as_any_other(tmp_path, textures):
     assert len(pairs) == 2
     for pair in pairs:
         assert len(pair.targets) == 2
-        assert pair.views[0].load().shape == (3, 36, 64)
-        focal = to_pixels(pair.views[0].intrinsics, (36, 64))
+        assert pair.views[0].load().image.shape == (3, 36, 64)
+        focal = to_pixels(pair.views[0].camera.intrinsics, (36, 64))
         assert focal[0, 0] == pytest.approx(float(focal[1, 1]), rel=1e-4)

@@ -40,16 +40,16 @@ def written(tmp_path: Path, content: object) -> Path:
 def test_intrinsics_are_normalized_by_width_and_height_in_their_rows(tmp_path):
     (pair,) = load_pairs(written(tmp_path, [entry()]))
     expected = torch.tensor([[30 / 24, 0, 13 / 24], [0, 20 / 16, 6 / 16], [0, 0, 1]])
-    torch.testing.assert_close(pair.views[0].intrinsics, expected)
-    assert pair.views[0].size == (HEIGHT, WIDTH)
+    torch.testing.assert_close(pair.views[0].camera.intrinsics, expected)
+    assert pair.views[0].camera.size == (HEIGHT, WIDTH)
 
 
 def test_the_world_is_the_first_views_camera_for_views_and_targets(tmp_path):
     (pair,) = load_pairs(written(tmp_path, [entry()]))
     first2second = (SECOND @ invert(FIRST)).float()
-    torch.testing.assert_close(pair.views[0].world2cam, torch.eye(4), atol=1e-6, rtol=0)
-    torch.testing.assert_close(pair.views[1].world2cam, first2second)
-    torch.testing.assert_close(pair.targets[0].world2cam, first2second)
+    torch.testing.assert_close(pair.views[0].camera.world2cam, torch.eye(4), atol=1e-6, rtol=0)
+    torch.testing.assert_close(pair.views[1].camera.world2cam, first2second)
+    torch.testing.assert_close(pair.targets[0].camera.world2cam, first2second)
 
 
 def test_three_photos_make_a_triple_and_targets_may_be_absent(tmp_path):
@@ -71,7 +71,7 @@ def test_a_photo_is_read_as_rgb_with_its_rows_first(tmp_path):
     picture.putpixel((WIDTH - 1, 0), (255, 51, 0))
     picture.save(tmp_path / "a.png")
     (pair,) = load_pairs(written(tmp_path, [entry()]))
-    image = pair.views[0].load()
+    image = pair.views[0].load().image
     assert image.shape == (3, HEIGHT, WIDTH)
     torch.testing.assert_close(image[:, 0, WIDTH - 1], torch.tensor([1.0, 0.2, 0.0]))
 

@@ -21,8 +21,8 @@ from models.data.procedural.shapes import BOX, Shapes, Tiles, join, trace
 from models.data.procedural.worlds import KINDS
 from models.data.sheet import make_sheet
 from models.data.textures import load_panoramas, load_textures, noise_textures
-from models.geometry.camera import camera_rays, project, unproject
-from models.geometry.rigid import invert, rotation_angle, transform_points
+from models.geometry.camera import Camera, camera_rays
+from models.geometry.rigid import rotation_angle, transform_points
 
 SIZE = (64, 96)
 CPU = torch.device("cpu")
@@ -36,8 +36,8 @@ def worlds(seed: int, batch: int = 5, difficulty: float = 0.3, views: int = 2) -
 
 def seen_from_second(batch: WorldBatch) -> tuple[torch.Tensor, ...]:
     """Where the first view's pixels land in the second, their depth there, and who hits it."""
-    points = unproject(batch.depth[:, 0], batch.cam2world[:, 0], batch.intrinsics[:, 0])
-    at, z = project(points.flatten(1, 2), invert(batch.cam2world[:, 1]), batch.intrinsics[:, 1])
+    points = batch.cameras[:, 0].unproject(batch.depth[:, 0])
+    at, z = batch.cameras[:, 1].project(points.flatten(1, 2))
     inside = (at > 0.03).all(-1) & (at < 0.97).all(-1) & (z > 0)
     return at, z, inside & (batch.depth[:, 0].flatten(1) < FAR)
 
@@ -87,8 +87,8 @@ def test_both_views_measure_the_same_surface(batch: WorldBatch):
 
 
 def test_the_first_camera_is_the_world(batch: WorldBatch):
-    torch.testing.assert_close(batch.cam2world[:, 0], torch.eye(4).expand(12, 4, 4))
-    rotations = batch.cam2world[:, 1, :3, :3]
+    torch.testing.assert_close(batch.cameras.world2cam[:, 0], torch.eye(4).expand(12, 4, 4))
+    rotations = batch.cameras.world2cam[:, 1, :3, :3]
     torch.testing.assert_close(
         rotations @ rotations.mT, torch.eye(3).expand(12, 3, 3), atol=1e-5, rtol=0
     )
@@ -96,7 +96,7 @@ def test_the_first_camera_is_the_world(batch: WorldBatch):
 
 def test_views_overlap_and_turn_within_bounds(batch: WorldBatch):
     _, _, inside = seen_from_second(batch)
-    angle = rotation_angle(batch.cam2world[:, 0, :3, :3], batch.cam2world[:, 1, :3, :3])
+    angle = rotation_angle(*batch.cameras.world2cam[..., :3, :3].unbind(1))
 
     assert inside.float().mean(1).quantile(0.2) > 0.3
     assert angle.rad2deg().quantile(0.9) < 46
@@ -126,7 +126,7 @@ def test_images_are_colors_and_depth_is_positive(batch: WorldBatch):
 
 
 def test_pixels_are_square(batch: WorldBatch):
-    focal_px = batch.intrinsics.diagonal(dim1=-2, dim2=-1)[..., :2] * torch.tensor(
+    focal_px = batch.cameras.intrinsics.diagonal(dim1=-2, dim2=-1)[..., :2] * torch.tensor(
         [SIZE[1], SIZE[0]]
     )
     torch.testing.assert_close(focal_px[..., 0], focal_px[..., 1])
@@ -136,16 +136,16 @@ def test_harder_means_wider():
     def mean_baseline(difficulty: float) -> float:
         made = worlds(seed=5, batch=24, difficulty=difficulty)
         near = made.depth[:, 0].flatten(1).median(1).values.clamp(max=30)
-        return (made.cam2world[:, 1, :3, 3].norm(dim=-1) / near).mean().item()
+        return (made.cameras[:, 1].center.norm(dim=-1) / near).mean().item()
 
     assert mean_baseline(1.0) > 1.5 * mean_baseline(0.0)
 
 
 def test_three_views_share_a_world():
     made = worlds(seed=6, batch=2, views=3)
-    points = unproject(made.depth[:, 2], made.cam2world[:, 2], made.intrinsics[:, 2])
-    in_first = transform_points(points.flatten(1, 2), invert(made.cam2world[:, 0]))
-    rays = camera_rays(made.intrinsics[:, 2], SIZE)
+    points = made.cameras[:, 2].unproject(made.depth[:, 2])
+    in_first = transform_points(points.flatten(1, 2), made.cameras.world2cam[:, 0])
+    rays = camera_rays(made.cameras.intrinsics[:, 2], SIZE)
 
     assert made.images.shape[1] == 3
     assert rays.shape == (2, *SIZE, 3)
@@ -296,14 +296,14 @@ def test_overlap_is_what_both_see_and_none_of_it_is_sky():
     depth = torch.full((8, 8), 2.0)
     depth[:2] = FAR
     intrinsics = torch.tensor([[1.0, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
-    moved = torch.eye(4)
-    moved[0, 3] = 1.0  # half of the width of what is seen
-    view = depth, torch.eye(4), intrinsics
-    assert share_seen(seen_from(*view, *view), depth) == 1
-    seen = seen_from(*view, depth, moved, intrinsics)
+    world2cam = torch.eye(4)
+    world2cam[0, 3] = -1.0  # half of the width of what is seen
+    camera = Camera(intrinsics, torch.eye(4), (8, 8))
+    assert share_seen(seen_from(depth, camera, depth, camera), depth) == 1
+    seen = seen_from(depth, camera, depth, Camera(intrinsics, world2cam, (8, 8)))
     assert seen[2:, 4:].all() and not seen[:, :4].any() and not seen[:2].any()
     near = torch.full((8, 8), 1.0)
-    assert not seen_from(*view, near, torch.eye(4), intrinsics).any()  # hidden
+    assert not seen_from(depth, camera, near, camera).any()  # hidden
 
 
 def test_a_sheet_shows_every_kind_and_says_what_it_shows(assets: Assets):

@@ -38,28 +38,28 @@ def test_a_pair_has_the_frames_of_the_index_in_the_first_views_frame(root):
     scene = open_chunk(root / "test" / "000000.torch").scenes["b"]
     assert [photo.name for photo in pair.views] == ["b/00002", "b/00006"]
     assert [photo.name for photo in pair.targets] == ["b/00003", "b/00004", "b/00005"]
-    assert torch.equal(pair.views[0].world2cam, torch.eye(4))
+    assert torch.equal(pair.views[0].camera.world2cam, torch.eye(4))
     relative = scene.world2cam[6] @ invert(scene.world2cam[2])
-    torch.testing.assert_close(pair.views[1].world2cam, relative)
-    assert (pair.views[1].load()[:, :, 0] == 60 / 255).all()
+    torch.testing.assert_close(pair.views[1].camera.world2cam, relative)
+    assert (pair.views[1].load().image[:, :, 0] == 60 / 255).all()
     assert (pair.scene, pair.difficulty, pair.overlap) == ("b", "medium", 0.4)
 
 
 def test_a_photo_is_cropped_as_published(root):
     (pair,) = listed(root, {"b": entry()})
-    image, intrinsics = pair.views[1].load_cropped((24, 24))
+    cropped = pair.views[1].load_cropped((24, 24))
     scene = open_chunk(root / "test" / "000000.torch").scenes["b"]
     shrunken = decode(scene.images[6]).resize((43, 24), Image.Resampling.LANCZOS)
     assert torch.equal(
-        (image * 255).byte(), torch.from_numpy(np.array(shrunken))[:, 9:33].permute(2, 0, 1)
+        (cropped.image * 255).byte(), torch.from_numpy(np.array(shrunken))[:, 9:33].permute(2, 0, 1)
     )
-    assert intrinsics[0, 0] == pytest.approx(0.9 * 43 / 24)
+    assert cropped.camera.intrinsics[0, 0] == pytest.approx(0.9 * 43 / 24)
 
 
 def test_a_pair_may_be_handed_to_another_process(root):
     (pair,) = listed(root, {"b": entry()})
     there = pickle.loads(pickle.dumps(pair))
-    assert torch.equal(there.views[1].load(), pair.views[1].load())
+    assert torch.equal(there.views[1].load().image, pair.views[1].load().image)
     assert len(pickle.dumps(pair)) < 10_000  # no image travels along
 
 

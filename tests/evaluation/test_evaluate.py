@@ -181,7 +181,7 @@ def test_a_failure_is_named_and_counts_as_wrong_and_black(data, reconstruct, rea
     assert scores.failure == reason
     assert [error.pose_deg for error in scores.poses] == [FAILED_DEG, FAILED_DEG]
     side = (SIZE[1] - SIZE[0]) // 2
-    square = triple.targets[0].load()[:, :, side : side + SIZE[0]]
+    square = triple.targets[0].load().image[:, :, side : side + SIZE[0]]
     black = psnr(torch.zeros_like(square), square)
     assert scores.targets[0].posed.psnr == pytest.approx(black)
     assert scores.targets[0].aligned == scores.targets[0].posed
@@ -294,7 +294,7 @@ def test_photos_that_cannot_be_read_do_not_end_an_evaluation(data, tmp_path):
 
 def test_the_scenes_own_unit_is_taken_as_it_is_where_that_is_asked(pair):
     """The published networks are trained to make the baseline one."""
-    baseline = float(pair.views[1].world2cam[:3, 3].norm())
+    baseline = float(pair.views[1].camera.world2cam[:3, 3].norm())
     own = replace(QUICK, own_unit=True)
     right = evaluate_pair(pair, partial(scaled, factor=1 / baseline), own).scores
     wrong = evaluate_pair(pair, partial(scaled, factor=2 / baseline), own).scores

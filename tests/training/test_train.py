@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from models.data.augmentation import mirror, vary
 from models.data.procedural import WorldBatch, generate
 from models.data.textures import noise_textures
-from models.data.variation import mirror, vary
-from models.geometry.camera import unproject
 from models.geometry.views import Views
 from models.network.noposplat import SMALL, Prediction
 from models.stereo.network import StereoConfig
@@ -48,7 +47,7 @@ def textures() -> torch.Tensor:
 
 def truth(worlds: WorldBatch, factor: float = 1.0) -> Prediction:
     """A perfect answer, `factor` times as large."""
-    means = unproject(worlds.depth, worlds.cam2world, worlds.intrinsics) * factor
+    means = worlds.cameras.unproject(worlds.depth) * factor
     shape = means.shape[:-1]
     pixel = worlds.depth[..., None] / worlds.images.shape[-1] * factor * 0.6
     return Prediction(
@@ -58,10 +57,6 @@ def truth(worlds: WorldBatch, factor: float = 1.0) -> Prediction:
         harmonics=((worlds.images.movedim(2, -1) - 0.5) / 0.28209479)[..., None],
         opacities=torch.full(shape, 0.95),
     )
-
-
-def first_views(worlds: WorldBatch, count: int) -> WorldBatch:
-    return WorldBatch(*(value[:, :count] for value in vars(worlds).values()))
 
 
 @pytest.mark.parametrize(("config", "left"), [(TINY, 0.75), (TINY_STEREO, 0.95)])
@@ -92,12 +87,13 @@ def test_true_centers_have_no_loss_at_any_scale(textures: torch.Tensor):
 def test_true_gaussians_draw_the_third_view_at_any_scale(textures: torch.Tensor):
     generator = torch.Generator().manual_seed(1)
     worlds = generate(2, 3, (48, 64), textures, generator, CPU, 0.0)
-    pair = first_views(worlds, 2)
+    pair = worlds[:, :2]
 
     right = render_loss(truth(pair, 2.0), worlds, worlds.images)
-    elsewhere = worlds.cam2world.clone()
-    elsewhere[:, 2, :3, 3] *= -1
-    wrong = render_loss(truth(pair, 2.0), replace(worlds, cam2world=elsewhere), worlds.images)
+    world2cam = worlds.cameras.world2cam.clone()
+    world2cam[:, 2, :3, 3] *= -1
+    elsewhere = replace(worlds.cameras, world2cam=world2cam)
+    wrong = render_loss(truth(pair, 2.0), replace(worlds, cameras=elsewhere), worlds.images)
 
     assert right < 0.5 * wrong
 
@@ -143,7 +139,7 @@ def test_a_slice_logs_and_saves_and_its_export_loads(textures: torch.Tensor, tmp
     export(run, tmp_path / "small.safetensors")
     network, about = load_network(tmp_path / "small.safetensors")
     worlds = next_worlds(run, textures)
-    views = Views(worlds.images[:, :2], worlds.intrinsics[:, :2])
+    views = Views(worlds.images[:, :2], worlds.cameras.intrinsics[:, :2])
     lines = [json.loads(line) for line in (tmp_path / LOG).read_text().splitlines()]
 
     assert [line["step"] for line in lines] == [report.step for report in seen] == [1, 2]
@@ -233,8 +229,8 @@ def test_a_stereo_network_that_matches_scores_better_than_one_that_is_off(textur
 def test_a_mirrored_world_is_seen_by_mirrored_cameras(axis: int, textures: torch.Tensor):
     worlds = generate(2, 2, (32, 48), textures, torch.Generator().manual_seed(2), CPU)
     turned = mirror(worlds, axis)
-    points = unproject(turned.depth, turned.cam2world, turned.intrinsics).flip(2 + (1 - axis))
-    expected = unproject(worlds.depth, worlds.cam2world, worlds.intrinsics)
+    points = turned.cameras.unproject(turned.depth).flip(2 + (1 - axis))
+    expected = worlds.cameras.unproject(worlds.depth)
     expected[..., axis] *= -1
 
     torch.testing.assert_close(points, expected, atol=1e-4, rtol=1e-4)
@@ -246,5 +242,5 @@ def test_variations_keep_the_first_camera_the_world(textures: torch.Tensor):
     worlds = generate(1, 2, (32, 48), textures, generator, CPU)
     varied = [vary(worlds, generator) for _ in range(12)]
 
-    assert all(torch.equal(one.cam2world[:, 0], torch.eye(4)[None]) for one in varied)
+    assert all(torch.equal(one.cameras.world2cam[:, 0], torch.eye(4)[None]) for one in varied)
     assert len({one.images.numpy().tobytes() for one in varied}) > 5

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from models.data.examples import ExampleBatch
 from models.data.procedural import WorldBatch
 from models.data.textures import noise_textures
-from models.geometry.camera import unproject
+from models.geometry.camera import Camera
 from models.geometry.gaussians import SH_DEGREE_0
 from models.geometry.views import Views
 from models.metrics.lpips import Lpips
@@ -102,20 +103,22 @@ def test_only_parameter_heads_and_intrinsics_learn_at_the_full_rate():
 def test_worlds_become_examples_with_a_baseline_of_one(worlds: WorldBatch):
     lesson = replace(TRAINING, unit="baseline").lesson(worlds)
     examples, centers = lesson.examples, lesson.centers
-    baseline = examples.world2cam[:, 1].inverse()[:, :3, 3].norm(dim=-1)
-    meters = unproject(worlds.depth, worlds.cam2world, worlds.intrinsics)[:, :2]
+    baseline = examples.cameras[:, 1].center.norm(dim=-1)
+    meters = worlds.cameras.unproject(worlds.depth)[:, :2]
 
     torch.testing.assert_close(baseline, torch.ones(2))
-    torch.testing.assert_close(examples.world2cam[:, 0], torch.eye(4).expand(2, 4, 4))
+    torch.testing.assert_close(examples.cameras.world2cam[:, 0], torch.eye(4).expand(2, 4, 4))
     torch.testing.assert_close(centers * examples.scale[:, None, None, None, None], meters)
     assert examples.images.shape[1] == 2 and examples.target_images.shape[1] == 3
 
 
 def test_true_gaussians_draw_the_targets(lesson: Lesson):
     right = TRAINING.render_targets(truth(lesson), lesson)
-    poses = lesson.examples.target_world2cam.clone()
-    poses[..., :3, 3] *= -1
-    elsewhere = replace(lesson, examples=replace(lesson.examples, target_world2cam=poses))
+    cameras = lesson.examples.target_cameras
+    world2cam = cameras.world2cam.clone()
+    world2cam[..., :3, 3] *= -1
+    moved = replace(cameras, world2cam=world2cam)
+    elsewhere = replace(lesson, examples=replace(lesson.examples, target_cameras=moved))
     wrong = TRAINING.render_targets(truth(lesson), elsewhere)
 
     def squares(drawn: torch.Tensor) -> torch.Tensor:
@@ -141,22 +144,15 @@ def test_nothing_nearer_is_drawn_than_in_the_original(scale_invariant: bool, lim
             harmonics=torch.ones(1, 2, 1, 1, 3, 1),
             opacities=torch.ones(1, 2, 1, 1),
         )
-        camera = torch.tensor([[1.0, 0, 0.5], [0, 1.0, 0.5], [0, 0, 1]]).expand(1, 1, 3, 3)
-        pose, images = torch.eye(4).expand(1, 1, 4, 4), torch.zeros(1, 1, 3, 16, 16)
-        examples = replace(
-            empty_examples(), images=images, target_intrinsics=camera, target_world2cam=pose
+        intrinsics = torch.tensor([[1.0, 0, 0.5], [0, 1.0, 0.5], [0, 0, 1]]).expand(1, 1, 3, 3)
+        cameras = Camera(intrinsics, torch.eye(4).expand(1, 1, 4, 4), (16, 16))
+        images = torch.zeros(1, 1, 3, 16, 16)
+        examples = ExampleBatch(
+            images, cameras, images, cameras, torch.tensor([4.0]), ("procedural",)
         )
         return float(config.render_targets(prediction, Lesson(examples)).max())
 
     assert brightness(limit * 0.99) == 0 and brightness(limit * 1.01) > 0.5
-
-
-def empty_examples():
-    from models.data.examples import ExampleBatch
-
-    eye = torch.eye(4).expand(1, 1, 4, 4)
-    camera, images = torch.eye(3).expand(1, 1, 3, 3), torch.zeros(1, 1, 3, 16, 16)
-    return ExampleBatch(images, camera, eye, images, camera, eye, torch.tensor([4.0]), ("made",))
 
 
 def test_the_loss_is_mse_and_five_percent_of_lpips_where_that_has_weights(lesson: Lesson):
@@ -206,7 +202,7 @@ def test_autocast_leaves_the_heads_in_single_precision(lesson: Lesson):
         "parameters": network.parameter_head.others.hidden,
     }.items():  # fmt: skip
         module.register_forward_hook(lambda _, __, out, name=name: seen.update({name: out.dtype}))
-    views = Views(lesson.examples.images, lesson.examples.intrinsics)
+    views = Views(lesson.examples.images, lesson.examples.cameras.intrinsics)
     prediction = network(views, autocast=True)
 
     assert seen["backbone"] == torch.bfloat16

@@ -15,6 +15,7 @@ from models.data.procedural.photograph import Looks, photograph
 from models.data.procedural.random import Dice
 from models.data.procedural.shapes import FAR
 from models.data.procedural.worlds import SHARES, build
+from models.geometry.camera import Camera
 from models.geometry.rigid import invert
 
 __all__ = ["FAR", "Assets", "Textures", "WorldBatch", "generate"]
@@ -28,13 +29,32 @@ _PANORAMAS = 0.75  # of the skies, where there are any
 class WorldBatch:
     """Views of random worlds; lengths in meters, the world is the first view's camera.
 
-    Depth is z at pixel centers, exact; the sky's is `FAR`.
+    Depth is z at pixel centers, exact; the sky's is `FAR`. Cameras are (batch, view).
     """
 
     images: Float[Tensor, "batch view 3 height width"]
-    intrinsics: Float[Tensor, "batch view 3 3"]
-    cam2world: Float[Tensor, "batch view 4 4"]
+    cameras: Camera
     depth: Float[Tensor, "batch view height width"]
+
+    def __getitem__(self, index: int | slice | tuple[int | slice, ...]) -> "WorldBatch":
+        """Select worlds, or with a second index views, of a batch."""
+        return WorldBatch(self.images[index], self.cameras[index], self.depth[index])
+
+    def to_dict(self) -> dict[str, Tensor]:
+        """Return tensors by name, as a checkpoint holds them."""
+        return {
+            "images": self.images,
+            "intrinsics": self.cameras.intrinsics,
+            "world2cam": self.cameras.world2cam,
+            "depth": self.depth,
+        }
+
+    @classmethod
+    def from_dict(cls, tensors: dict[str, Tensor]) -> "WorldBatch":
+        """Undo `to_dict`."""
+        images, depth = tensors["images"], tensors["depth"]
+        size = (depth.shape[-2], depth.shape[-1])
+        return cls(images, Camera(tensors["intrinsics"], tensors["world2cam"], size), depth)
 
 
 @torch.no_grad()
@@ -89,8 +109,9 @@ def generate(
     ), strict=True)  # fmt: skip
     relative = invert(cam2world[:, :1]) @ cam2world
     relative[:, 0] = torch.eye(4, device=device)
+    cameras = Camera(intrinsics, invert(relative), size)
     exposed = _expose(torch.stack(images, 1), dice.uniform(0.35, 0.6, batch))
-    return WorldBatch(exposed, intrinsics, relative, torch.stack(depths, 1))
+    return WorldBatch(exposed, cameras, torch.stack(depths, 1))
 
 
 def _expose(radiance: Tensor, mean: Tensor) -> Tensor:
