@@ -16,7 +16,7 @@ class Sample:
 def sample_views(
     frames: int,
     gaps: tuple[int, int],
-    dice: np.random.Generator,
+    rng: np.random.Generator,
     views: int = 2,
     targets: int = 4,
 ) -> Sample:
@@ -29,7 +29,7 @@ def sample_views(
     Args:
         frames: How many there are.
         gaps: Lowest and highest gap.
-        dice: The only source of randomness.
+        rng: The only source of randomness.
         views: Context views, at least two.
         targets: Views to predict.
 
@@ -40,10 +40,10 @@ def sample_views(
     low = max(low, views - 1)
     if high < low:
         raise ValueError(f"it has {frames} frames, too few for a gap of {low}")
-    gap = int(dice.integers(low, high, endpoint=True))
-    left = int(dice.integers(0, frames - gap))
-    between = left + 1 + dice.permutation(gap - 1)[: views - 2]
-    chosen = dice.integers(left, left + gap, targets, endpoint=True)
+    gap = int(rng.integers(low, high, endpoint=True))
+    left = int(rng.integers(0, frames - gap))
+    between = left + 1 + rng.permutation(gap - 1)[: views - 2]
+    chosen = rng.integers(left, left + gap, targets, endpoint=True)
     return Sample((left, *between.tolist(), left + gap), tuple(chosen.tolist()))
 
 

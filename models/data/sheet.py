@@ -9,8 +9,7 @@ from torch import Tensor
 
 from models.data.augmentation import degrade
 from models.data.overlap import seen_from, share_seen
-from models.data.procedural import FAR, Assets, WorldBatch, generate
-from models.data.procedural.worlds import KINDS
+from models.data.procedural import FAR, KINDS, Assets, WorldBatch, generate
 from models.geometry.colormap import color_depth, depth_range
 from models.geometry.rigid import rotation_angle
 

@@ -97,16 +97,16 @@ class ExampleStream:
             chunk, member = order[(at + attempt) % len(order)]
             name = source.names[chunk]
             key = source.keys[name][member]
-            dice = np.random.default_rng([self.seed, place, number, attempt])
+            rng = np.random.default_rng([self.seed, place, number, attempt])
             try:
                 scene, good = _find(source.folder / name, key, report)
                 gaps = source.settings.gaps.at(step)
-                drawn = sample_views(len(good), gaps, dice, self.views, self.targets)
+                drawn = sample_views(len(good), gaps, rng, self.views, self.targets)
                 sample = Sample(
                     tuple(good[frame] for frame in drawn.context),
                     tuple(good[frame] for frame in drawn.targets),
                 )
-                flip = self.flip and bool(dice.integers(2))
+                flip = self.flip and bool(rng.integers(2))
                 example = make_example(scene, sample, source.settings, self.size, flip=flip)
             except ValueError as error:
                 report.skip("example", f"{name}:{key}", str(error))
@@ -171,10 +171,10 @@ class _From(torch.utils.data.Sampler[int]):
 @lru_cache(maxsize=4)
 def _order(scenes: tuple[int, ...], seed: int, epoch: int) -> np.ndarray:
     """(chunk, scene in it) of every scene: chunks in random order, and the scenes of each too."""
-    dice = np.random.default_rng([seed, epoch])
+    rng = np.random.default_rng([seed, epoch])
     return np.concatenate([
-        np.stack([np.full(scenes[chunk], chunk), dice.permutation(scenes[chunk])], axis=1)
-        for chunk in dice.permutation(len(scenes))
+        np.stack([np.full(scenes[chunk], chunk), rng.permutation(scenes[chunk])], axis=1)
+        for chunk in rng.permutation(len(scenes))
     ])  # fmt: skip
 
 

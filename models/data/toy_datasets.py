@@ -174,15 +174,15 @@ def _along_a_path(worlds: WorldBatch, key: str) -> MadeScene:
 
 def _choose_pair(made: MadeScene, making: Making) -> MadePair:
     """Frames with targets between them whose overlap is nearest to one drawn for this scene."""
-    dice = np.random.default_rng([making.seed, *made.scene.key.encode()])
-    wanted = dice.uniform(0.1, 0.8)
+    rng = np.random.default_rng([making.seed, *made.scene.key.encode()])
+    wanted = rng.uniform(0.1, 0.8)
     gap = making.targets + 1
     candidates = [
         (left, right)
         for left in range(making.frames - gap)
         for right in range(left + gap, making.frames)
     ]
-    looked_at = dice.permutation(len(candidates))[:_LOOKED_AT]
+    looked_at = rng.permutation(len(candidates))[:_LOOKED_AT]
     pairs = [MadePair(candidates[at], (), find_overlap(made, *candidates[at])) for at in looked_at]
     best = min(pairs, key=lambda pair: abs(pair.overlap - wanted))
     left, right = best.context

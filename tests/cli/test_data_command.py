@@ -2,8 +2,8 @@ import json
 
 import pytest
 import torch
-from made_chunks import make_root
-from made_folders import write_nerfstudio, write_text_model
+from chunk_factory import make_root
+from folder_factory import write_nerfstudio, write_text_model
 from PIL import Image
 
 from models.data.chunks import open_chunk

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from made_chunks import make_root
+from chunk_factory import make_root
 from PIL import Image
 
 from models.geometry.rigid import se3_exponential

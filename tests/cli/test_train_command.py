@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 import typer
-from made_chunks import make_root
+from chunk_factory import make_root
 
 from models.training import ablations
 from models.training.run import CHECKPOINT, resume

@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 import torch
-from made_chunks import SHAPE, encode, make_root, make_scene
+from chunk_factory import SHAPE, encode, make_root, make_scene
 
 from models.data.chunks import open_chunk, read_index, write_chunks
 from models.data.report import Report

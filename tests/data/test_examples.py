@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from made_chunks import encode, make_scene
+from chunk_factory import encode, make_scene
 from PIL import Image
 
 from models.data.crop import crop_intrinsics, rescale_and_crop

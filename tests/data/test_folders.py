@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from made_chunks import encode
-from made_folders import (
+from chunk_factory import encode
+from folder_factory import (
     CX,
     CY,
     FX,

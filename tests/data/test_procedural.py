@@ -11,14 +11,13 @@ from PIL import Image
 
 from models.data.augmentation import degrade
 from models.data.overlap import seen_from, share_seen
-from models.data.procedural import FAR, Assets, WorldBatch, generate
+from models.data.procedural import FAR, KINDS, Assets, WorldBatch, generate
 from models.data.procedural.atlas import build_atlas
-from models.data.procedural.blocks import meshes_at, shapes_at
+from models.data.procedural.furniture import make_shapes, place_meshes
 from models.data.procedural.meshes import load_meshes
-from models.data.procedural.photograph import Looks, look
-from models.data.procedural.random import Dice
-from models.data.procedural.shapes import BOX, Shapes, Tiles, join, trace
-from models.data.procedural.worlds import KINDS
+from models.data.procedural.random import Rng
+from models.data.procedural.raytracing import Appearance, trace
+from models.data.procedural.shapes import BOX, RayPackets, Shapes, intersect_shapes, join
 from models.data.sheet import make_sheet
 from models.data.textures import load_panoramas, load_textures, noise_textures
 from models.geometry.camera import Camera, camera_rays
@@ -215,27 +214,27 @@ def assets(tmp_path_factory) -> Assets:
     return Assets(textures, load_panoramas(folder, 16), meshes)
 
 
-def rays_around(count: int) -> Tiles:
+def rays_around(count: int) -> RayPackets:
     """Bundles of rays from random places towards the middle of the world."""
-    dice = Dice(torch.Generator().manual_seed(3), CPU)
-    origins = torch.nn.functional.normalize(dice.normal(count, 3), dim=-1) * 2
-    directions = (-origins[..., None] + dice.normal(count, 3, 16) * 0.25).contiguous()
-    return Tiles(torch.zeros(count, dtype=torch.long), origins, directions)
+    rng = Rng(torch.Generator().manual_seed(3), CPU)
+    origins = torch.nn.functional.normalize(rng.normal(count, 3), dim=-1) * 2
+    directions = (-origins[..., None] + rng.normal(count, 3, 16) * 0.25).contiguous()
+    return RayPackets(torch.zeros(count, dtype=torch.long), origins, directions)
 
 
 def one_box(assets: Assets) -> tuple[Shapes, Shapes]:
     """The box of the meshes as a mesh, and as a shape of its own, in the same place."""
-    dice = Dice(torch.Generator().manual_seed(1), CPU)
+    rng = Rng(torch.Generator().manual_seed(1), CPU)
     floor, scale = torch.tensor([[[0.1, 0.2, -0.1]]]), torch.ones(1, 1)
-    solid = meshes_at(dice, assets.meshes, torch.tensor([0]), floor, scale)
+    solid = place_meshes(rng, assets.meshes, torch.tensor([0]), floor, scale)
     return solid, replace(solid, kind=torch.full_like(solid.kind, BOX))
 
 
 def test_rays_meet_a_mesh_of_a_box_where_they_meet_the_box(assets: Assets):
     solid, box = one_box(assets)
-    heights, tiles = torch.zeros(1, 4, 4), rays_around(60)
-    t, shape, triangle = trace(solid, heights, tiles, meshes=assets.meshes)
-    expected, expected_shape, _ = trace(box, heights, tiles)
+    heights, packets = torch.zeros(1, 4, 4), rays_around(60)
+    t, shape, triangle = intersect_shapes(solid, heights, packets, meshes=assets.meshes)
+    expected, expected_shape, _ = intersect_shapes(box, heights, packets)
 
     assert 0.1 < (shape == 0).float().mean() < 0.9
     assert (shape != expected_shape).float().mean() < 0.005  # edges
@@ -280,15 +279,15 @@ def test_a_file_without_meshes_is_an_error(tmp_path: Path, change: dict):
 
 
 def test_through_an_opening_one_sees_the_sky(assets: Assets):
-    pane = shapes_at(
-        Dice(torch.Generator().manual_seed(0), CPU), BOX,
+    pane = make_shapes(
+        Rng(torch.Generator().manual_seed(0), CPU), BOX,
         torch.tensor([[[0.0, 0.0, 2.0]]]), torch.tensor([[[1.0, 1.0, 0.1]]]),
     )  # fmt: skip
     shapes = join([replace(pane, opening=~pane.opening), replace(pane, center=pane.center * 2)])
-    looks = Looks(build_atlas(assets.textures), torch.zeros(1, 20).long(), torch.ones(1))
+    appearance = Appearance(build_atlas(assets.textures), torch.zeros(1, 20).long(), torch.ones(1))
     directions = torch.tensor([[[0.0, 5.0], [0.0, 0.0], [1.0, 1.0]]])
-    tiles = Tiles(torch.zeros(1).long(), torch.zeros(1, 3), directions)
-    t, shape, _ = look(shapes, torch.zeros(1, 4, 4), looks, tiles)
+    packets = RayPackets(torch.zeros(1).long(), torch.zeros(1, 3), directions)
+    t, shape, _ = trace(shapes, torch.zeros(1, 4, 4), appearance, packets)
     assert t.tolist() == [[FAR, FAR]] and shape.tolist() == [[-1, -1]]
 
 

@@ -2,7 +2,7 @@ from itertools import islice
 
 import pytest
 import torch
-from made_chunks import make_root
+from chunk_factory import make_root
 
 from models.data.report import Report
 from models.data.settings import SETTINGS, DataSettings, GapCurriculum

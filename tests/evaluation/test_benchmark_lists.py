@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from made_chunks import make_root
+from chunk_factory import make_root
 from PIL import Image
 
 from models.data.benchmark import load_benchmark, overlap_bin, spread_views

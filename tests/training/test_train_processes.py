@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from made_chunks import make_root
+from chunk_factory import make_root
 from tiny_weights import ABOUT
 
 from models.network.noposplat import NoPoSplat

@@ -8,11 +8,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from models.data.procedural.atlas import Atlas, build_atlas
-from models.data.procedural.blocks import MATERIALS_PER_SCENE, TEXTURES_PER_SCENE
+from models.data.procedural.furniture import MATERIALS_PER_SCENE, TEXTURES_PER_SCENE
 from models.data.procedural.meshes import Meshes
-from models.data.procedural.random import Dice
+from models.data.procedural.random import Rng
 
-_MATERIALS = 0.4  # share of the textures, the most even ones, that large surfaces are made of
+_MATERIAL_SHARE = 0.4  # share of the textures, the most even ones, that large surfaces are made of
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Assets:
         """
         coarse = torch.nn.functional.adaptive_avg_pool2d(self.textures, 4)
         unevenness = coarse.flatten(2).std(dim=-1).mean(1)
-        count = max(1, round(_MATERIALS * len(self.textures)))
+        count = max(1, round(_MATERIAL_SHARE * len(self.textures)))
         return unevenness.argsort(stable=True)[:count]
 
     @cached_property
@@ -50,9 +50,9 @@ class Assets:
         """The panoramas, filtered."""
         return None if self.panoramas is None else build_atlas(self.panoramas)
 
-    def choose(self, dice: Dice, scenes: int) -> Int[Tensor, "scene texture"]:
+    def choose(self, rng: Rng, scenes: int) -> Int[Tensor, "scene texture"]:
         """Every scene's textures: the first ones materials, the others anything."""
-        even = dice.integer(0, len(self.materials), scenes, MATERIALS_PER_SCENE)
+        even = rng.integers(0, len(self.materials), scenes, MATERIALS_PER_SCENE)
         rest = TEXTURES_PER_SCENE - MATERIALS_PER_SCENE
-        any_of = dice.integer(0, len(self.textures), scenes, rest)
+        any_of = rng.integers(0, len(self.textures), scenes, rest)
         return torch.cat([self.materials.to(even.device)[even], any_of], dim=1)

@@ -43,7 +43,7 @@ def build_atlas(textures: Float[Tensor, "texture 3 height width"]) -> Atlas:
     )
 
 
-def sample(
+def sample_atlas(
     atlas: Atlas,
     texture: Int[Tensor, " point"],
     repeats: Float[Tensor, "point 2"],
@@ -54,15 +54,15 @@ def sample(
     finer = level.floor()
     coarser = (finer + 1).clamp(max=len(atlas.starts) - 1)
     folded = 1 - (1 - repeats.remainder(2)).abs()
-    fine = _bilinear(atlas, texture, folded, finer.long())
+    fine = _sample_bilinear(atlas, texture, folded, finer.long())
     return torch.lerp(
         fine,
-        _bilinear(atlas, texture, folded, coarser.long()),
+        _sample_bilinear(atlas, texture, folded, coarser.long()),
         (level - finer)[:, None],
     )
 
 
-def _bilinear(atlas: Atlas, texture: Tensor, place: Tensor, level: Tensor) -> Tensor:
+def _sample_bilinear(atlas: Atlas, texture: Tensor, place: Tensor, level: Tensor) -> Tensor:
     height, width = atlas.sizes.index_select(0, level).unbind(-1)
     x = (place[:, 0] * width - 0.5).clamp_min(0).minimum(width - 1)
     y = (place[:, 1] * height - 0.5).clamp_min(0).minimum(height - 1)

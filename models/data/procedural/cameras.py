@@ -6,26 +6,26 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.data.procedural.random import Dice
+from models.data.procedural.random import Rng
 from models.data.procedural.scenes import Scenes
-from models.data.procedural.shapes import FAR, Shapes, Tiles, distance_bound, trace
+from models.data.procedural.shapes import FAR, RayPackets, Shapes, distance_bound, intersect_shapes
 from models.geometry.camera import camera_rays, project, unproject
 from models.geometry.rigid import invert, look_at
 
-_PROBE = (9, 9)  # rays of a quick look around
+_COARSE_SIZE = (9, 9)  # rays of a quick look around
 _CANDIDATES = 6
-_MOST_TURN = math.radians(45)
+_MAX_ROTATION_RAD = math.radians(45)
 
 
-def draw_intrinsics(
-    dice: Dice, scenes: int, views: int, size: tuple[int, int]
+def sample_intrinsics(
+    rng: Rng, scenes: int, views: int, size: tuple[int, int]
 ) -> Float[Tensor, "scene view 3 3"]:
     """Square pixels, 40 to 90 degrees along the longer side; different per view in 50 %."""
     height, width = size
-    fov = dice.uniform(40, 90, scenes, views)
-    fov = torch.where(dice.chance(0.5, scenes, 1), fov, fov[:, :1]).deg2rad()
+    fov = rng.uniform(40, 90, scenes, views)
+    fov = torch.where(rng.bernoulli(0.5, scenes, 1), fov, fov[:, :1]).deg2rad()
     focal_px = max(height, width) / 2 / (fov / 2).tan()
-    intrinsics = torch.zeros(scenes, views, 3, 3, device=dice.device)
+    intrinsics = torch.zeros(scenes, views, 3, 3, device=rng.device)
     intrinsics[..., 0, 0] = focal_px / width
     intrinsics[..., 1, 1] = focal_px / height
     intrinsics[..., :2, 2] = 0.5
@@ -33,34 +33,34 @@ def draw_intrinsics(
     return intrinsics
 
 
-def draw_cameras(
-    dice: Dice,
+def sample_cameras(
+    rng: Rng,
     scenes: Scenes,
     intrinsics: Float[Tensor, "scene view 3 3"],
     difficulty: float,
 ) -> tuple[Float[Tensor, "scene view 4 4"], Shapes]:
     """`cam2world` of every view, and the shapes without those that come too close to a camera."""
     count, views = intrinsics.shape[:2]
-    first = _aim(dice, scenes.eye, scenes.target)
-    shapes = _clear(scenes.shapes, scenes.eye[:, None], 0.15 * _distance(scenes))
-    depth = probe(shapes, scenes.heights, first, intrinsics[:, 0])
+    first = _look_at(rng, scenes.eye, scenes.target)
+    shapes = _remove_near(scenes.shapes, scenes.eye[:, None], 0.15 * _distance(scenes))
+    depth = coarse_depth(shapes, scenes.heights, first, intrinsics[:, 0])
     median = _median(depth)
-    shapes = _clear(shapes, scenes.eye[:, None], 0.25 * median)
-    depth = probe(shapes, scenes.heights, first, intrinsics[:, 0])
+    shapes = _remove_near(shapes, scenes.eye[:, None], 0.25 * median)
+    depth = coarse_depth(shapes, scenes.heights, first, intrinsics[:, 0])
     median = _median(depth)
     cameras = [first]
     for view in range(1, views):
-        candidates = _neighbors(dice, scenes, first, median, difficulty)
-        wanted = dice.uniform(0.8 - 0.4 * difficulty, 0.95, count)
+        candidates = _candidate_poses(rng, scenes, first, median, difficulty)
+        wanted = rng.uniform(0.8 - 0.4 * difficulty, 0.95, count)
         pair = intrinsics[:, [0, view]]
         best = _score(scenes, shapes, first, candidates, pair, depth, wanted).argmax(1)
         cameras.append(candidates[torch.arange(count, device=best.device), best])
     cam2world = torch.stack(cameras, dim=1)
-    shapes = _clear(shapes, cam2world[..., :3, 3], 0.15 * median)
+    shapes = _remove_near(shapes, cam2world[..., :3, 3], 0.15 * median)
     return cam2world, shapes
 
 
-def probe(
+def coarse_depth(
     shapes: Shapes,
     heights: Float[Tensor, "scene n n"],
     cam2world: Float[Tensor, "scene *camera 4 4"],
@@ -68,12 +68,12 @@ def probe(
 ) -> Float[Tensor, "scene *camera height width"]:
     """Coarse depth maps; each scene may have several cameras with the same intrinsics."""
     cameras = cam2world[0, ..., 0, 0].numel()
-    rays = camera_rays(intrinsics, _PROBE).flatten(1, 2).repeat_interleave(cameras, dim=0)
+    rays = camera_rays(intrinsics, _COARSE_SIZE).flatten(1, 2).repeat_interleave(cameras, dim=0)
     directions = cam2world[..., :3, :3].reshape(-1, 3, 3) @ rays.mT
     scene = torch.arange(len(intrinsics), device=rays.device).repeat_interleave(cameras)
-    tiles = Tiles(scene, cam2world[..., :3, 3].reshape(-1, 3), directions)
-    t, _, _ = trace(shapes, heights, tiles)  # boxes stand for meshes
-    return t.reshape(*cam2world.shape[:-2], *_PROBE)
+    packets = RayPackets(scene, cam2world[..., :3, 3].reshape(-1, 3), directions)
+    t, _, _ = intersect_shapes(shapes, heights, packets)  # boxes stand for meshes
+    return t.reshape(*cam2world.shape[:-2], *_COARSE_SIZE)
 
 
 def _distance(scenes: Scenes) -> Tensor:
@@ -86,18 +86,18 @@ def _median(depth: Tensor) -> Tensor:
     return hit.nanmedian(dim=1).values.nan_to_num(10.0)
 
 
-def _clear(shapes: Shapes, eyes: Tensor, nearest: Tensor) -> Shapes:
+def _remove_near(shapes: Shapes, eyes: Tensor, nearest: Tensor) -> Shapes:
     """Without the loose shapes that are nearer than `nearest` to a camera."""
     near = (distance_bound(shapes, eyes) < nearest[:, None, None]).any(1)
     values = {**vars(shapes), "present": shapes.present & (shapes.fixed | ~near)}
     return Shapes(**values)
 
 
-def _aim(dice: Dice, eye: Tensor, target: Tensor) -> Tensor:
+def _look_at(rng: Rng, eye: Tensor, target: Tensor) -> Tensor:
     """Look at the target, a few degrees of roll."""
     down = torch.tensor([0.0, 1.0, 0.0], device=eye.device)
     cam2world = look_at(eye, target + 1e-4, down)
-    roll = dice.normal(len(eye)) * math.radians(3)
+    roll = rng.normal(len(eye)) * math.radians(3)
     turn = torch.zeros_like(cam2world)
     turn[:, 0, 0], turn[:, 0, 1] = roll.cos(), -roll.sin()
     turn[:, 1, 0], turn[:, 1, 1] = roll.sin(), roll.cos()
@@ -105,21 +105,21 @@ def _aim(dice: Dice, eye: Tensor, target: Tensor) -> Tensor:
     return cam2world @ turn
 
 
-def _neighbors(
-    dice: Dice, scenes: Scenes, first: Tensor, median: Tensor, difficulty: float | int
+def _candidate_poses(
+    rng: Rng, scenes: Scenes, first: Tensor, median: Tensor, difficulty: float | int
 ) -> Float[Tensor, "scene candidate 4 4"]:
     """Other cameras that look at about the same things."""
     shape = (len(first), _CANDIDATES)
-    share = dice.log_uniform(0.02, 0.1 + 0.5 * difficulty, *shape)
+    share = rng.log_uniform(0.02, 0.1 + 0.5 * difficulty, *shape)
     spread = torch.tensor([1.0, 0.5, 0.7], device=first.device)
-    step = torch.nn.functional.normalize(dice.normal(*shape, 3) * spread, dim=-1)
+    step = torch.nn.functional.normalize(rng.normal(*shape, 3) * spread, dim=-1)
     step = step * (share * median[:, None])[..., None]
     eye = first[:, None, :3, 3] + step @ first[:, :3, :3].mT
     eye = eye.clamp(scenes.region[:, None, 0], scenes.region[:, None, 1])
-    reach = median[:, None] * dice.log_uniform(0.7, 3, *shape)
-    jitter = dice.normal(*shape, 3) * (median * (0.05 + 0.25 * difficulty))[:, None, None]
+    reach = median[:, None] * rng.log_uniform(0.7, 3, *shape)
+    jitter = rng.normal(*shape, 3) * (median * (0.05 + 0.25 * difficulty))[:, None, None]
     target = first[:, None, :3, 3] + first[:, None, :3, 2] * reach[..., None] + jitter
-    return _aim(dice, eye.flatten(0, 1), target.flatten(0, 1)).unflatten(0, shape)
+    return _look_at(rng, eye.flatten(0, 1), target.flatten(0, 1)).unflatten(0, shape)
 
 
 def _score(
@@ -127,20 +127,20 @@ def _score(
     depth: Tensor, wanted: Tensor,
 ) -> Float[Tensor, "scene candidate"]:  # fmt: skip
     """Highest where overlap is as wanted, nothing is too near, and rotation within bounds."""
-    maps = probe(shapes, scenes.heights, others, intrinsics[:, 1])
+    maps = coarse_depth(shapes, scenes.heights, others, intrinsics[:, 1])
     firsts, depths = first[:, None].expand_as(others), depth[:, None].expand_as(maps)
     seen = torch.minimum(
-        _seen(scenes, shapes, firsts, depths, intrinsics[:, 0], others, intrinsics[:, 1]),
-        _seen(scenes, shapes, others, maps, intrinsics[:, 1], firsts, intrinsics[:, 0]),
+        _overlap(scenes, shapes, firsts, depths, intrinsics[:, 0], others, intrinsics[:, 1]),
+        _overlap(scenes, shapes, others, maps, intrinsics[:, 1], firsts, intrinsics[:, 0]),
     )
     nearest = maps.flatten(2).amin(2) / _median(maps.flatten(0, 1)).view_as(seen)
     trace_of_turn = (firsts[..., :3, :3] * others[..., :3, :3]).sum((-2, -1))
     turn = (trace_of_turn / 2 - 0.5).clamp(-1, 1).acos()
-    bad = (nearest < 0.1).float() + (turn > _MOST_TURN) + 2.0 * (seen < 0.3)
+    bad = (nearest < 0.1).float() + (turn > _MAX_ROTATION_RAD) + 2.0 * (seen < 0.3)
     return -(seen - wanted[:, None]).abs() - bad
 
 
-def _seen(
+def _overlap(
     scenes: Scenes, shapes: Shapes, source: Tensor, depth: Tensor, source_intrinsics: Tensor,
     other: Tensor, other_intrinsics: Tensor,
 ) -> Float[Tensor, "scene candidate"]:  # fmt: skip
@@ -153,8 +153,8 @@ def _seen(
     eyes = other[..., :3, 3]
     directions = (points - eyes[:, :, None]).mT.flatten(0, 1)
     scene = torch.arange(len(points), device=points.device).repeat_interleave(points.shape[1])
-    tiles = Tiles(scene, eyes.flatten(0, 1), directions)
-    t, _, _ = trace(shapes, scenes.heights, tiles, limit=2.0)
+    packets = RayPackets(scene, eyes.flatten(0, 1), directions)
+    t, _, _ = intersect_shapes(shapes, scenes.heights, packets, limit=2.0)
     hit = depth.flatten(2) < FAR
     visible = inside & (t.view_as(z) > 0.98) & hit
     return visible.float().sum(2) / hit.float().sum(2).clamp_min(1)

@@ -6,196 +6,188 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from models.data.procedural import blocks
-from models.data.procedural.blocks import shapes_at, vectors
+from models.data.procedural.furniture import (
+    as_fixed,
+    as_pictures,
+    cabinet,
+    chair,
+    clutter,
+    keep_each,
+    keep_scenes,
+    make_shapes,
+    place,
+    place_meshes,
+    random_rotations,
+    rotation_y,
+    shelf,
+    sofa,
+    table,
+    with_openings,
+    xyz,
+)
+from models.data.procedural.heightfield import flat_heightfield
 from models.data.procedural.meshes import Meshes
-from models.data.procedural.random import Dice
-from models.data.procedural.scenes import Scenes, draw_light, flat_ground
+from models.data.procedural.random import Rng
+from models.data.procedural.scenes import Scenes, sample_light
 from models.data.procedural.shapes import BOX, CYLINDER, Shapes, join
 
 
-def room(dice: Dice, scenes: int, meshes: Meshes | None = None) -> Scenes:
+def room(rng: Rng, scenes: int, meshes: Meshes | None = None) -> Scenes:
     """A box room with furniture along its walls and in the middle, pictures, thin things."""
-    half, walls, shell = _shell(dice, scenes)
+    half, walls, shell = _room_shell(rng, scenes)
     width, depth = half[:, 0], half[:, 2]
-    parts = [shell, _pictures(dice, scenes, half)]
-    makers = (
-        [blocks.table] * 2 + [blocks.chair] * 3 + [blocks.shelf] * 2 + [blocks.sofa] + [cabinet] * 3
-    )
+    parts = [shell, _pictures(rng, scenes, half)]
+    makers = [table] * 2 + [chair] * 3 + [shelf] * 2 + [sofa] + [cabinet] * 3
     if meshes:  # in place of some of that
-        makers = [blocks.table] * 2 + [blocks.chair, blocks.shelf, blocks.sofa] + [cabinet] * 2
-        parts.append(_furniture(dice, scenes, meshes, half))
+        makers = [table] * 2 + [chair, shelf, sofa] + [cabinet] * 2
+        parts.append(_mesh_furniture(rng, scenes, meshes, half))
     for index, make in enumerate(makers):
-        quarter = dice.integer(0, 4, scenes)
-        along = dice.uniform(-0.8, 0.8, scenes)
-        at_wall = vectors(along * width, 0 * width, depth - 0.3)
-        sideways = vectors(width - 0.3, 0 * width, along * depth)
+        quarter = rng.integers(0, 4, scenes)
+        along = rng.uniform(-0.8, 0.8, scenes)
+        at_wall = xyz(along * width, 0 * width, depth - 0.3)
+        sideways = xyz(width - 0.3, 0 * width, along * depth)
         position = torch.where((quarter % 2 == 0)[:, None], at_wall, sideways)
         position = torch.where((quarter >= 2)[:, None], -position, position)
-        yaw = quarter * (math.pi / 2) + dice.normal(scenes) * 0.05
-        if make in (blocks.table, blocks.chair) and index % 2:
-            position = vectors(along * width, 0 * width, dice.uniform(-0.6, 0.6, scenes) * depth)
-            yaw = dice.uniform(0, math.tau, scenes)
-        parts.append(blocks.sometimes(dice, blocks.place(make(dice, scenes), position, yaw), 0.6))
-    thin = dice.uniform(0.008, 0.03, scenes, 4)
-    poles_at = vectors(
-        dice.uniform(-0.9, 0.9, scenes, 4) * width[:, None],
-        dice.uniform(-1.4, -0.5, scenes, 4),
-        dice.uniform(-0.9, 0.9, scenes, 4) * depth[:, None],
+        yaw = quarter * (math.pi / 2) + rng.normal(scenes) * 0.05
+        if make in (table, chair) and index % 2:
+            position = xyz(along * width, 0 * width, rng.uniform(-0.6, 0.6, scenes) * depth)
+            yaw = rng.uniform(0, math.tau, scenes)
+        parts.append(keep_scenes(rng, place(make(rng, scenes), position, yaw), 0.6))
+    thin = rng.uniform(0.008, 0.03, scenes, 4)
+    poles_at = xyz(
+        rng.uniform(-0.9, 0.9, scenes, 4) * width[:, None],
+        rng.uniform(-1.4, -0.5, scenes, 4),
+        rng.uniform(-0.9, 0.9, scenes, 4) * depth[:, None],
     )
-    poles_half = vectors(thin, dice.uniform(0.3, 1.2, scenes, 4), thin)
-    tilt = dice.chance(0.4, scenes, 4)[..., None, None]
-    axes = torch.where(tilt, blocks.random_axes(dice, scenes, 4), torch.eye(3, device=dice.device))
-    parts.append(
-        blocks.each_sometimes(dice, shapes_at(dice, CYLINDER, poles_at, poles_half, axes), 0.4)
-    )
-    yaw = dice.uniform(0, math.tau, scenes)
-    stand = vectors(
+    poles_half = xyz(thin, rng.uniform(0.3, 1.2, scenes, 4), thin)
+    tilt = rng.bernoulli(0.4, scenes, 4)[..., None, None]
+    axes = torch.where(tilt, random_rotations(rng, scenes, 4), torch.eye(3, device=rng.device))
+    parts.append(keep_each(rng, make_shapes(rng, CYLINDER, poles_at, poles_half, axes), 0.4))
+    yaw = rng.uniform(0, math.tau, scenes)
+    stand = xyz(
         -yaw.sin() * (width - 0.5),
-        dice.uniform(-1.7, -1.0, scenes),
+        rng.uniform(-1.7, -1.0, scenes),
         -yaw.cos() * (depth - 0.5),
     )
-    look = vectors(
-        yaw.sin() * width * 0.7 + dice.normal(scenes) * 0.4,
-        dice.uniform(-1.5, -0.4, scenes),
-        yaw.cos() * depth * 0.7 + dice.normal(scenes) * 0.4,
+    look = xyz(
+        yaw.sin() * width * 0.7 + rng.normal(scenes) * 0.4,
+        rng.uniform(-1.5, -0.4, scenes),
+        yaw.cos() * depth * 0.7 + rng.normal(scenes) * 0.4,
     )
-    lamp = vectors(
-        dice.uniform(-0.5, 0.5, scenes) * width,
+    lamp = xyz(
+        rng.uniform(-0.5, 0.5, scenes) * width,
         walls[:, 0, 1] + 0.3,
-        dice.uniform(-0.5, 0.5, scenes) * depth,
+        rng.uniform(-0.5, 0.5, scenes) * depth,
     )
-    margin = torch.tensor([0.3, 0.3, 0.3], device=dice.device)
+    margin = torch.tensor([0.3, 0.3, 0.3], device=rng.device)
     region = torch.stack([walls[:, 0] + margin, walls[:, 1] - margin], dim=1)
     return Scenes(
-        join(parts), draw_light(dice, lamp, dice.uniform(1.5, 4, scenes), walls),
-        flat_ground(scenes, dice), stand * dice.uniform(0.4, 1, scenes, 1), look, region,
+        join(parts), sample_light(rng, lamp, rng.uniform(1.5, 4, scenes), walls),
+        flat_heightfield(scenes, rng), stand * rng.uniform(0.4, 1, scenes, 1), look, region,
     )  # fmt: skip
 
 
-def table_top(dice: Dice, scenes: int, meshes: Meshes | None = None) -> Scenes:
+def table_top(rng: Rng, scenes: int, meshes: Meshes | None = None) -> Scenes:
     """Objects close to the camera on a table, a room behind."""
-    half, walls, shell = _shell(dice, scenes)
-    high = dice.uniform(0.7, 0.9, scenes, 1)
-    size = dice.uniform(0.4, 1.0, scenes, 2)
-    lift = vectors(0 * high, -high, 0 * high)
-    board = shapes_at(
-        dice,
+    half, walls, shell = _room_shell(rng, scenes)
+    high = rng.uniform(0.7, 0.9, scenes, 1)
+    size = rng.uniform(0.4, 1.0, scenes, 2)
+    lift = xyz(0 * high, -high, 0 * high)
+    board = make_shapes(
+        rng,
         BOX,
         lift + 0 * half[:, None],
-        vectors(size[:, :1], 0.02 + 0 * high, size[:, 1:]),
+        xyz(size[:, :1], 0.02 + 0 * high, size[:, 1:]),
         tile=(0.3, 1.5),
     )
-    reach = dice.uniform(0.15, 0.35, scenes, 1)
-    things = blocks.clutter(dice, scenes, 16, reach, reach, 0.015, 0.12)
-    flat = things.half * torch.tensor([1.0, 0.3, 1.0], device=dice.device)
-    low = blocks.clutter(dice, scenes, 6, reach, reach, 0.03, 0.1)
+    reach = rng.uniform(0.15, 0.35, scenes, 1)
+    things = clutter(rng, scenes, 16, reach, reach, 0.015, 0.12)
+    flat = things.half * torch.tensor([1.0, 0.3, 1.0], device=rng.device)
+    low = clutter(rng, scenes, 6, reach, reach, 0.03, 0.1)
     low = replace(
         low,
         half=flat[:, :6],
-        center=low.center * torch.tensor([1.0, 0, 1], device=dice.device)
-        - vectors(0 * flat[:, :6, 0], flat[:, :6, 1], 0 * flat[:, :6, 0]),
+        center=low.center * torch.tensor([1.0, 0, 1], device=rng.device)
+        - xyz(0 * flat[:, :6, 0], flat[:, :6, 1], 0 * flat[:, :6, 0]),
     )
     kinds = [
-        blocks.each_sometimes(dice, things, 0.3 if meshes else 0.6),
-        blocks.each_sometimes(dice, low, 0.5),
+        keep_each(rng, things, 0.3 if meshes else 0.6),
+        keep_each(rng, low, 0.5),
     ]
     if meshes:
-        at = dice.uniform(-1, 1, scenes, 8, 3) * reach[:, None]
-        at = at * torch.tensor([1.0, 0.0, 1.0], device=dice.device)
-        scale = dice.log_uniform(0.7, 1.4, scenes, 8)
-        small = blocks.meshes_at(dice, meshes, meshes.find(0.05, 0.4, triangles=700), at, scale)
-        kinds.append(blocks.each_sometimes(dice, small, 0.6))
+        at = rng.uniform(-1, 1, scenes, 8, 3) * reach[:, None]
+        at = at * torch.tensor([1.0, 0.0, 1.0], device=rng.device)
+        scale = rng.log_uniform(0.7, 1.4, scenes, 8)
+        small = place_meshes(rng, meshes, meshes.find(0.05, 0.4, triangles=700), at, scale)
+        kinds.append(keep_each(rng, small, 0.6))
     objects = join(kinds)
     objects = replace(
         objects,
-        center=objects.center + lift - vectors(0 * high, 0.02 + 0 * high, 0 * high),
+        center=objects.center + lift - xyz(0 * high, 0.02 + 0 * high, 0 * high),
     )
-    back = blocks.place(
-        blocks.shelf(dice, scenes),
-        vectors(half[:, 0] * 0, 0 * half[:, 0], half[:, 2]),
+    back = place(
+        shelf(rng, scenes),
+        xyz(half[:, 0] * 0, 0 * half[:, 0], half[:, 2]),
         0 * half[:, 0],
     )
     parts = [
         shell,
         board,
         objects,
-        _pictures(dice, scenes, half),
-        blocks.sometimes(dice, back, 0.5),
+        _pictures(rng, scenes, half),
+        keep_scenes(rng, back, 0.5),
     ]
-    yaw, pitch = dice.uniform(-0.8, 0.8, scenes), dice.uniform(0.15, 1.2, scenes)
-    away = dice.log_uniform(0.35, 1.1, scenes)
-    target = lift[:, 0] + dice.normal(scenes, 3) * 0.04
-    eye = target + away[:, None] * vectors(
+    yaw, pitch = rng.uniform(-0.8, 0.8, scenes), rng.uniform(0.15, 1.2, scenes)
+    away = rng.log_uniform(0.35, 1.1, scenes)
+    target = lift[:, 0] + rng.normal(scenes, 3) * 0.04
+    eye = target + away[:, None] * xyz(
         -yaw.sin() * pitch.cos(), -pitch.sin(), -yaw.cos() * pitch.cos()
     )
-    lamp = vectors(dice.normal(scenes), walls[:, 0, 1] + 0.3, dice.normal(scenes))
+    lamp = xyz(rng.normal(scenes), walls[:, 0, 1] + 0.3, rng.normal(scenes))
     region = torch.stack([walls[:, 0] + 0.3, walls[:, 1] - 0.3], dim=1)
     region[:, 1, 1] = -high[:, 0] - 0.08
     return Scenes(
-        join(parts), draw_light(dice, lamp, dice.uniform(1.5, 4, scenes), walls),
-        flat_ground(scenes, dice), eye, target, region,
+        join(parts), sample_light(rng, lamp, rng.uniform(1.5, 4, scenes), walls),
+        flat_heightfield(scenes, rng), eye, target, region,
     )  # fmt: skip
 
 
-def _furniture(dice: Dice, scenes: int, meshes: Meshes, half: Tensor) -> Shapes:
+def _mesh_furniture(rng: Rng, scenes: int, meshes: Meshes, half: Tensor) -> Shapes:
     """Things that stand on the floor of a room, most of them near its walls."""
     count = 9
-    at = dice.uniform(-1, 1, scenes, count, 3)
+    at = rng.uniform(-1, 1, scenes, count, 3)
     at = at.sign() * at.abs().sqrt() * (half[:, None] - 0.3) * torch.tensor(
-        [1.0, 0.0, 1.0], device=dice.device
+        [1.0, 0.0, 1.0], device=rng.device
     )  # fmt: skip
     chosen = meshes.find(0.4, 2.6, tallest=2.2, triangles=1_500)
-    standing = blocks.meshes_at(dice, meshes, chosen, at, dice.uniform(0.9, 1.1, scenes, count))
-    return blocks.each_sometimes(dice, standing, 0.6)
+    standing = place_meshes(rng, meshes, chosen, at, rng.uniform(0.9, 1.1, scenes, count))
+    return keep_each(rng, standing, 0.6)
 
 
-def cabinet(dice: Dice, scenes: int) -> Shapes:
-    """A box with doors, and things on top."""
-    half = vectors(
-        dice.uniform(0.2, 0.6, scenes, 1),
-        dice.uniform(0.2, 1.0, scenes, 1),
-        dice.uniform(0.2, 0.35, scenes, 1),
-    )
-    center = half * torch.tensor([0.0, -1, 0], device=dice.device)
-    body = shapes_at(dice, BOX, center, half, plain=0.5)
-    side = torch.tensor([-0.5, 0.5], device=dice.device)
-    door_at = center + vectors(side * half[..., 0], 0 * side, -half[..., 2].expand(-1, 2))
-    doors = shapes_at(
-        dice,
-        BOX,
-        door_at,
-        half * torch.tensor([0.46, 0.9, 0.03], device=dice.device).expand(1, 2, 3),
-    )
-    things = blocks.clutter(dice, scenes, 3, half[:, :, 0] * 0.8, half[:, :, 2] * 0.8, 0.04, 0.2)
-    things = replace(things, center=things.center + 2 * center)
-    return join([body, blocks.alike(blocks.sometimes(dice, doors, 0.6)), things])
-
-
-def _shell(dice: Dice, scenes: int) -> tuple[Tensor, Tensor, Shapes]:
+def _room_shell(rng: Rng, scenes: int) -> tuple[Tensor, Tensor, Shapes]:
     """Half extent of a room, its corners, and floor, ceiling and four walls."""
-    half = vectors(
-        dice.uniform(1.4, 3.6, scenes),
-        dice.uniform(1.1, 1.6, scenes),
-        dice.uniform(1.4, 3.6, scenes),
+    half = xyz(
+        rng.uniform(1.4, 3.6, scenes),
+        rng.uniform(1.1, 1.6, scenes),
+        rng.uniform(1.4, 3.6, scenes),
     )
-    middle = half * torch.tensor([0.0, -1, 0], device=dice.device)
+    middle = half * torch.tensor([0.0, -1, 0], device=rng.device)
     outward = torch.tensor(
         [[0.0, 1, 0], [0, -1, 0], [1, 0, 0], [-1, 0, 0], [0, 0, 1], [0, 0, -1]],
-        device=dice.device,
+        device=rng.device,
     )
     center = middle[:, None] + outward * (half[:, None] + 0.1)
     extent = torch.where(outward != 0, 0.1, half[:, None] + 0.2)
-    shell = blocks.kept(shapes_at(dice, BOX, center, extent, plain=0.6, tile=(0.5, 3.0)))
-    white = dice.uniform(0.9, 1.7, scenes, 1, 1)
-    paint = torch.tensor([0.0, 1, 1, 1, 1, 1], device=dice.device)[:, None] > 0
+    shell = as_fixed(make_shapes(rng, BOX, center, extent, plain=0.6, tile=(0.5, 3.0)))
+    white = rng.uniform(0.9, 1.7, scenes, 1, 1)
+    paint = torch.tensor([0.0, 1, 1, 1, 1, 1], device=rng.device)[:, None] > 0
     shell = replace(
         shell,
-        tint=torch.where(paint, white * dice.log_uniform(0.85, 1.15, scenes, 6, 3), shell.tint),
+        tint=torch.where(paint, white * rng.log_uniform(0.85, 1.15, scenes, 6, 3), shell.tint),
     )
-    same_walls = dice.chance(0.6, scenes, 1)
+    same_walls = rng.bernoulli(0.6, scenes, 1)
     first = {name: getattr(shell, name)[:, 2:3] for name in ("texture", "tile", "tint", "contrast")}
-    is_wall = torch.arange(6, device=dice.device) >= 2
+    is_wall = torch.arange(6, device=rng.device) >= 2
     for name, value in first.items():
         old = getattr(shell, name)
         where = (same_walls & is_wall).reshape(scenes, 6, *[1] * (old.ndim - 2))
@@ -203,30 +195,30 @@ def _shell(dice: Dice, scenes: int) -> tuple[Tensor, Tensor, Shapes]:
     return half, torch.stack([middle - half, middle + half], dim=1), shell
 
 
-def _pictures(dice: Dice, scenes: int, half: Tensor) -> Shapes:
+def _pictures(rng: Rng, scenes: int, half: Tensor) -> Shapes:
     """Framed photos, doors and windows on the walls of a room."""
     count = 8
     width, height = (
-        dice.uniform(0.15, 0.7, scenes, count),
-        dice.uniform(0.15, 0.6, scenes, count),
+        rng.uniform(0.15, 0.7, scenes, count),
+        rng.uniform(0.15, 0.6, scenes, count),
     )
-    quarter = torch.arange(count, device=dice.device) % 4
+    quarter = torch.arange(count, device=rng.device) % 4
     along, up = (
-        dice.uniform(-0.75, 0.75, scenes, count),
-        -dice.uniform(0.9, 1.8, scenes, count),
+        rng.uniform(-0.75, 0.75, scenes, count),
+        -rng.uniform(0.9, 1.8, scenes, count),
     )
     flip = torch.where(quarter < 2, 1.0, -1.0)
-    at_end = vectors(along * half[:, :1], up, flip * half[:, 2:])
-    at_side = vectors(flip * half[:, :1], up, along * half[:, 2:])
+    at_end = xyz(along * half[:, :1], up, flip * half[:, 2:])
+    at_side = xyz(flip * half[:, :1], up, along * half[:, 2:])
     turn = quarter % 2 == 0
     position = torch.where(turn[:, None], at_end, at_side)
-    axes = blocks.turned(torch.where(turn, 0.0, math.pi / 2).expand(scenes, count))
-    size = vectors(width, height, dice.uniform(0.01, 0.05, scenes, count))
-    panels = blocks.pictured(shapes_at(dice, BOX, position, size, axes))
-    panels = blocks.opened(dice, panels, 0.3)
+    axes = rotation_y(torch.where(turn, 0.0, math.pi / 2).expand(scenes, count))
+    size = xyz(width, height, rng.uniform(0.01, 0.05, scenes, count))
+    panels = as_pictures(make_shapes(rng, BOX, position, size, axes))
+    panels = with_openings(rng, panels, 0.3)
     frames = replace(
-        shapes_at(dice, BOX, position, size * torch.tensor([1.12, 1.12, 0.7]).to(size), axes, 0.8),
+        make_shapes(rng, BOX, position, size * torch.tensor([1.12, 1.12, 0.7]).to(size), axes, 0.8),
         present=panels.present,
     )
-    shown = dice.chance(0.6, scenes, count)
+    shown = rng.bernoulli(0.6, scenes, count)
     return join([replace(part, present=shown) for part in (panels, frames)])

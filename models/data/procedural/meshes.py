@@ -12,11 +12,11 @@ from torch import Tensor
 
 from models.data.procedural.atlas import Atlas, build_atlas
 
-CLUSTER = 32  # triangles that lie close together and are looked at, or not, as one
-MOST_TRIANGLES = 2_000  # of a mesh: larger ones are left out
-_CLUSTERS_AT_ONCE = 400_000  # of (bundle of rays, cluster) pairs: bounds the memory
-_PICTURE = 96  # pixels along the sides of meshes' own textures
-_GLASS = 0.3  # faces less opaque than this are left out
+CLUSTER_SIZE = 32  # triangles that lie close together and are looked at, or not, as one
+MAX_TRIANGLES = 2_000  # of a mesh: larger ones are left out
+_MAX_CLUSTERS = 400_000  # of (bundle of rays, cluster) pairs: bounds the memory
+_TEXTURE_PX = 96  # pixels along the sides of meshes' own textures
+_MIN_OPACITY = 0.3  # faces less opaque than this are left out
 _FIELDS = (
     *("verts", "uvs", "faces", "face_mat", "v_off", "f_off", "mat_off"),
     *("mat_kd", "mat_alpha", "mat_tex", "tex_blob", "tex_off"),
@@ -39,7 +39,7 @@ class Meshes:
     count: Int[Tensor, " mesh"]  # of clusters
     half: Float[Tensor, "mesh 3"]  # half sizes in meters
     color: Float[Tensor, "material 3"]
-    picture: Int[Tensor, " material"]  # which texture of the atlas; -1: none
+    texture_index: Int[Tensor, " material"]  # which texture of the atlas; -1: none
     atlas: Atlas
 
     def to(self, device: torch.device) -> "Meshes":
@@ -53,7 +53,7 @@ class Meshes:
         low: float | int,
         high: float | int,
         tallest: float | int = 1e9,
-        triangles: int = MOST_TRIANGLES,
+        triangles: int = MAX_TRIANGLES,
     ) -> Int[Tensor, " found"]:
         """Numbers of meshes whose longest side, in meters, is within bounds; all, if none is.
 
@@ -61,7 +61,7 @@ class Meshes:
         """
         longest = 2 * self.half.amax(1)
         good = (longest >= low) & (longest <= high) & (2 * self.half[:, 1] <= tallest)
-        good &= self.count * CLUSTER < triangles + CLUSTER
+        good &= self.count * CLUSTER_SIZE < triangles + CLUSTER_SIZE
         return (good if good.any() else ~good).nonzero()[:, 0]
 
 
@@ -86,11 +86,11 @@ def load_meshes(file: Path) -> Meshes:
     parts = [_read_mesh(data, index) for index in range(len(data["v_off"]) - 1)]
     parts = [part for part in parts if part is not None]
     if not parts:
-        raise ValueError(f"{file} has no mesh of {MOST_TRIANGLES} triangles or fewer")
+        raise ValueError(f"{file} has no mesh of {MAX_TRIANGLES} triangles or fewer")
     corners, uvs, material, half = (list(each) for each in zip(*parts, strict=True))
-    count = torch.tensor([len(part) // CLUSTER for part in corners])
+    count = torch.tensor([len(part) // CLUSTER_SIZE for part in corners])
     triangles = torch.from_numpy(np.concatenate(corners))
-    groups = triangles.view(-1, CLUSTER * 3, 3)
+    groups = triangles.view(-1, CLUSTER_SIZE * 3, 3)
     low, high = groups.amin(1), groups.amax(1)
     return Meshes(
         corners=triangles,
@@ -102,8 +102,8 @@ def load_meshes(file: Path) -> Meshes:
         count=count,
         half=torch.from_numpy(np.stack(half)),
         color=torch.from_numpy(data["mat_kd"].astype(np.float32)),
-        picture=torch.from_numpy(data["mat_tex"].astype(np.int64)),
-        atlas=build_atlas(_read_pictures(data)),
+        texture_index=torch.from_numpy(data["mat_tex"].astype(np.int64)),
+        atlas=build_atlas(_read_textures(data)),
     )
 
 
@@ -114,21 +114,21 @@ def _read_mesh(
     vertices = slice(data["v_off"][index], data["v_off"][index + 1])
     chosen = slice(data["f_off"][index], data["f_off"][index + 1])
     material = data["face_mat"][chosen].astype(np.int64) + data["mat_off"][index]
-    solid = data["mat_alpha"][material] >= _GLASS
+    solid = data["mat_alpha"][material] >= _MIN_OPACITY
     faces, material = data["faces"][chosen][solid].astype(np.int64), material[solid]
-    if not 0 < len(faces) <= MOST_TRIANGLES:
+    if not 0 < len(faces) <= MAX_TRIANGLES:
         return None
     points = data["verts"][vertices].astype(np.float32) * np.array([1, -1, -1], np.float32)
     low, high = points[faces].min((0, 1)), points[faces].max((0, 1))
     half = np.maximum((high - low) / 2, 2e-3)
     corners = ((points - (low + high) / 2) / half)[faces]
-    order = _along_a_curve(corners.mean(1))
-    order = np.concatenate([order, np.repeat(order[-1:], -len(order) % CLUSTER)])
+    order = _morton_order(corners.mean(1))
+    order = np.concatenate([order, np.repeat(order[-1:], -len(order) % CLUSTER_SIZE)])
     uvs = data["uvs"][vertices].astype(np.float32) * np.array([1, -1], np.float32)
     return corners[order], uvs[faces][order], material[order], half
 
 
-def _along_a_curve(points: np.ndarray) -> np.ndarray:
+def _morton_order(points: np.ndarray) -> np.ndarray:
     """An order in which neighbors are close: their coordinates' bits interleaved."""
     cells = ((points.clip(-1, 1) + 1) * 511.5).astype(np.int64)
     key = np.zeros(len(points), np.int64)
@@ -138,19 +138,19 @@ def _along_a_curve(points: np.ndarray) -> np.ndarray:
     return np.argsort(key, kind="stable")
 
 
-def _read_pictures(data: dict[str, np.ndarray]) -> Float[Tensor, "texture 3 height width"]:
+def _read_textures(data: dict[str, np.ndarray]) -> Float[Tensor, "texture 3 height width"]:
     pictures = []
     for start, end in zip(data["tex_off"][:-1], data["tex_off"][1:], strict=True):
         try:
             image = Image.open(io.BytesIO(data["tex_blob"][start:end].tobytes())).convert("RGB")
         except UnidentifiedImageError as error:
             raise ValueError(f"a texture of the meshes cannot be decoded ({error})") from error
-        small = np.asarray(image.resize((_PICTURE, _PICTURE)), np.float32) / 255
+        small = np.asarray(image.resize((_TEXTURE_PX, _TEXTURE_PX)), np.float32) / 255
         pictures.append(small.transpose(2, 0, 1))
     return torch.from_numpy(np.stack(pictures or [np.zeros((3, 1, 1), np.float32)]))  # never none
 
 
-def meet(
+def intersect_meshes(
     meshes: Meshes,
     mesh: Int[Tensor, " pair"],
     planes: Float[Tensor, "pair 4 4"],
@@ -172,13 +172,13 @@ def meet(
     """
     parts = []
     for chosen in _split(meshes.count[mesh].cumsum(0)):
-        pair, cluster = _near(meshes, mesh[chosen], planes[chosen])
-        pair, triangle = _inside(meshes, pair, cluster, planes[chosen])
+        pair, cluster = _clusters_in_frustum(meshes, mesh[chosen], planes[chosen])
+        pair, triangle = _triangles_in_frustum(meshes, pair, cluster, planes[chosen])
         at_once = max(1, 2_000_000 // direction.shape[-1]) * (16 if mesh.is_cuda else 1)
         for one, other in zip(pair.split(at_once), triangle.split(at_once), strict=True):
             which = one + chosen.start
-            t = _cross(meshes.corners[other], start[which], direction[which])
-            parts.append((which, other - meshes.first[mesh[which]] * CLUSTER, t))
+            t = _intersect_triangles(meshes.corners[other], start[which], direction[which])
+            parts.append((which, other - meshes.first[mesh[which]] * CLUSTER_SIZE, t))
     return parts
 
 
@@ -186,13 +186,13 @@ def _split(total: Tensor) -> list[slice]:
     """Runs of pairs with a bounded number of clusters."""
     if not len(total):
         return []
-    group = torch.div(total, _CLUSTERS_AT_ONCE, rounding_mode="floor")
+    group = torch.div(total, _MAX_CLUSTERS, rounding_mode="floor")
     sizes = torch.unique_consecutive(group, return_counts=True)[1].tolist()
     ends = np.cumsum(sizes).tolist()
     return [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
 
 
-def _near(meshes: Meshes, mesh: Tensor, planes: Tensor) -> tuple[Tensor, Tensor]:
+def _clusters_in_frustum(meshes: Meshes, mesh: Tensor, planes: Tensor) -> tuple[Tensor, Tensor]:
     """Pairs of a bundle and a cluster whose box is on the inner side of all planes, in part."""
     count = meshes.count[mesh]
     pair = torch.arange(len(mesh), device=mesh.device).repeat_interleave(count)
@@ -205,16 +205,20 @@ def _near(meshes: Meshes, mesh: Tensor, planes: Tensor) -> tuple[Tensor, Tensor]
     return pair[near], cluster[near]
 
 
-def _inside(meshes: Meshes, pair: Tensor, cluster: Tensor, planes: Tensor) -> tuple[Tensor, Tensor]:
+def _triangles_in_frustum(
+    meshes: Meshes, pair: Tensor, cluster: Tensor, planes: Tensor
+) -> tuple[Tensor, Tensor]:
     """The same of triangles."""
-    corners = meshes.corners.view(-1, CLUSTER * 3, 3)[cluster]
+    corners = meshes.corners.view(-1, CLUSTER_SIZE * 3, 3)[cluster]
     side = planes[pair, :, :3] @ corners.mT + planes[pair, :, 3:]
-    near = (side.unflatten(-1, (CLUSTER, 3)).amax(-1) >= 0).all(1)
+    near = (side.unflatten(-1, (CLUSTER_SIZE, 3)).amax(-1) >= 0).all(1)
     row, column = near.nonzero(as_tuple=True)
-    return pair[row], cluster[row] * CLUSTER + column
+    return pair[row], cluster[row] * CLUSTER_SIZE + column
 
 
-def _cross(corners: Tensor, start: Tensor, direction: Tensor) -> Float[Tensor, "hit ray"]:
+def _intersect_triangles(
+    corners: Tensor, start: Tensor, direction: Tensor
+) -> Float[Tensor, "hit ray"]:
     """Cramer's rule for start + t direction = corner + u edge + v other edge."""
     corner, edge, other = corners[:, 0], *(corners[:, 1:] - corners[:, :1]).unbind(1)
     normal = torch.linalg.cross(edge, other)

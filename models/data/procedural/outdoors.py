@@ -6,11 +6,26 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from models.data.procedural import blocks
-from models.data.procedural.blocks import shapes_at, vectors
+from models.data.procedural.furniture import (
+    as_fixed,
+    as_pictures,
+    car,
+    clutter,
+    keep_each,
+    keep_scenes,
+    make_shapes,
+    place,
+    place_meshes,
+    random_rotations,
+    rotation_y,
+    share_appearance,
+    tree,
+    xyz,
+)
+from models.data.procedural.heightfield import flat_heightfield, sample_heightfield
 from models.data.procedural.meshes import Meshes
-from models.data.procedural.random import Dice
-from models.data.procedural.scenes import Scenes, draw_heights, draw_light, draw_sun, flat_ground
+from models.data.procedural.random import Rng
+from models.data.procedural.scenes import Scenes, sample_light, sample_sun
 from models.data.procedural.shapes import (
     BOX,
     CARD,
@@ -23,149 +38,145 @@ from models.data.procedural.shapes import (
 )
 
 
-def street(dice: Dice, scenes: int, meshes: Meshes | None = None) -> Scenes:
+def street(rng: Rng, scenes: int, meshes: Meshes | None = None) -> Scenes:
     """Ground, rows of buildings whose windows repeat, trees, cars, poles, fences."""
-    ground = _ground(dice, scenes, 150.0)
+    ground = _ground(rng, scenes, 150.0)
     count = 10
-    side = torch.tensor([-1.0, 1], device=dice.device).repeat(count // 2)
-    gap = dice.uniform(3, 9, scenes, 1)
-    half = vectors(
-        dice.uniform(2, 8, scenes, count),
-        dice.uniform(2, 9, scenes, count),
-        dice.uniform(2.5, 8, scenes, count),
+    side = torch.tensor([-1.0, 1], device=rng.device).repeat(count // 2)
+    gap = rng.uniform(3, 9, scenes, 1)
+    half = xyz(
+        rng.uniform(2, 8, scenes, count),
+        rng.uniform(2, 9, scenes, count),
+        rng.uniform(2.5, 8, scenes, count),
     )
-    z = torch.arange(count // 2, device=dice.device).repeat_interleave(2) * 11.0 + dice.uniform(
+    z = torch.arange(count // 2, device=rng.device).repeat_interleave(2) * 11.0 + rng.uniform(
         0, 9, scenes, count
     )
-    across = dice.chance(0.2, scenes, count) * dice.uniform(-6, 6, scenes, count)
+    across = rng.bernoulli(0.2, scenes, count) * rng.uniform(-6, 6, scenes, count)
     x = torch.where(across != 0, across, side * (gap + half[..., 0]))
     z = torch.where(across != 0, z + 14, z)
-    axes = blocks.turned(dice.normal(scenes, count) * 0.1)
-    houses = shapes_at(
-        dice, BOX, vectors(x, -half[..., 1], z), half, axes, plain=0.15, tile=(1.5, 7.0)
+    axes = rotation_y(rng.normal(scenes, count) * 0.1)
+    houses = make_shapes(
+        rng, BOX, xyz(x, -half[..., 1], z), half, axes, plain=0.15, tile=(1.5, 7.0)
     )
     windows, doors = (
-        _windows(dice, scenes, gap),
-        blocks.clutter(dice, scenes, 8, gap, 12 + 0 * gap, 0.1, 0.9),
+        _windows(rng, scenes, gap),
+        clutter(rng, scenes, 8, gap, 12 + 0 * gap, 0.1, 0.9),
     )
     parts = [ground, houses, windows, doors]
-    for make, copies, chance in ((blocks.tree, 4, 0.6), (blocks.car, 3, 0.5)):
+    for make, copies, bernoulli in ((tree, 4, 0.6), (car, 3, 0.5)):
         for _ in range(copies):
-            position = vectors(
-                torch.where(dice.chance(0.5, scenes), 1.0, -1.0)
+            position = xyz(
+                torch.where(rng.bernoulli(0.5, scenes), 1.0, -1.0)
                 * gap[:, 0]
-                * dice.uniform(0.4, 1, scenes),
-                torch.zeros(scenes, device=dice.device),
-                dice.uniform(4, 30, scenes),
+                * rng.uniform(0.4, 1, scenes),
+                torch.zeros(scenes, device=rng.device),
+                rng.uniform(4, 30, scenes),
             )
-            built = blocks.place(make(dice, scenes), position, dice.normal(scenes) * 0.15)
-            parts.append(blocks.sometimes(dice, built, chance))
+            built = place(make(rng, scenes), position, rng.normal(scenes) * 0.15)
+            parts.append(keep_scenes(rng, built, bernoulli))
     if meshes:
-        parts.append(_street_furniture(dice, scenes, meshes, gap))
-    thin = dice.uniform(0.02, 0.12, scenes, 5)
-    tall = dice.uniform(0.5, 3, scenes, 5)
-    at = vectors(dice.uniform(-1, 1, scenes, 5) * gap, -tall, dice.uniform(3, 25, scenes, 5))
-    parts.append(
-        blocks.each_sometimes(dice, shapes_at(dice, CYLINDER, at, vectors(thin, tall, thin)), 0.6)
+        parts.append(_street_furniture(rng, scenes, meshes, gap))
+    thin = rng.uniform(0.02, 0.12, scenes, 5)
+    tall = rng.uniform(0.5, 3, scenes, 5)
+    at = xyz(rng.uniform(-1, 1, scenes, 5) * gap, -tall, rng.uniform(3, 25, scenes, 5))
+    parts.append(keep_each(rng, make_shapes(rng, CYLINDER, at, xyz(thin, tall, thin)), 0.6))
+    eye = xyz(
+        rng.uniform(-0.6, 0.6, scenes) * gap[:, 0],
+        rng.uniform(-2.2, -1.2, scenes),
+        rng.uniform(-3, 2, scenes),
     )
-    eye = vectors(
-        dice.uniform(-0.6, 0.6, scenes) * gap[:, 0],
-        dice.uniform(-2.2, -1.2, scenes),
-        dice.uniform(-3, 2, scenes),
+    look = xyz(
+        rng.normal(scenes) * 4,
+        rng.uniform(-4, 0, scenes),
+        eye[:, 2] + rng.uniform(8, 20, scenes),
     )
-    look = vectors(
-        dice.normal(scenes) * 4,
-        dice.uniform(-4, 0, scenes),
-        eye[:, 2] + dice.uniform(8, 20, scenes),
-    )
-    inf = torch.full((scenes,), 500.0, device=dice.device)
-    walls = torch.stack([vectors(-inf, -inf, -inf), vectors(inf, 0 * inf, inf)], dim=1)
+    inf = torch.full((scenes,), 500.0, device=rng.device)
+    walls = torch.stack([xyz(-inf, -inf, -inf), xyz(inf, 0 * inf, inf)], dim=1)
     region = torch.stack(
         [
-            vectors(-gap[:, 0], 0 * inf - 6, -inf),
-            vectors(gap[:, 0], 0 * inf - 0.5, inf),
+            xyz(-gap[:, 0], 0 * inf - 6, -inf),
+            xyz(gap[:, 0], 0 * inf - 0.5, inf),
         ],
         dim=1,
     )
-    sun = draw_sun(dice, scenes)
+    sun = sample_sun(rng, scenes)
     return Scenes(
         join(parts),
-        draw_light(dice, sun, inf * 20, walls),
-        flat_ground(scenes, dice),
+        sample_light(rng, sun, inf * 20, walls),
+        flat_heightfield(scenes, rng),
         eye,
         look,
         region,
     )
 
 
-def relief(dice: Dice, scenes: int, meshes: Meshes | None = None) -> Scenes:
+def relief(rng: Rng, scenes: int, meshes: Meshes | None = None) -> Scenes:
     """Hills with a photo or a ground texture on them, boulders, leaves; any scale."""
-    scale = dice.log_uniform(0.5, 8, scenes)
-    half = vectors(3 * scale, dice.uniform(0.15, 0.7, scenes) * scale, 3 * scale)
+    scale = rng.log_uniform(0.5, 8, scenes)
+    half = xyz(3 * scale, rng.uniform(0.15, 0.7, scenes) * scale, 3 * scale)
     zero = torch.zeros_like(scale)[:, None]
-    hills = shapes_at(
-        dice,
+    hills = make_shapes(
+        rng,
         TERRAIN,
-        vectors(zero, zero, zero),
+        xyz(zero, zero, zero),
         half[:, None],
         plain=0.05,
         tile=(0.5, 3.0),
     )
     hills = replace(
         hills,
-        tile=torch.where(dice.chance(0.4, scenes, 1), 0.0, hills.tile * scale[:, None]),
+        tile=torch.where(rng.bernoulli(0.4, scenes, 1), 0.0, hills.tile * scale[:, None]),
     )
     count = 40
-    at = dice.uniform(-2, 2, scenes, count, 3) * scale[:, None, None]
-    at = vectors(at[..., 0], dice.uniform(-0.6, 0.5, scenes, count) * half[:, 1:2], at[..., 2])
-    size = dice.log_uniform(0.02, 0.4, scenes, count, 3) * scale[:, None, None]
-    kind = torch.where(dice.chance(0.5, scenes, count), ELLIPSOID, CARD)
-    stones = shapes_at(
-        dice,
+    at = rng.uniform(-2, 2, scenes, count, 3) * scale[:, None, None]
+    at = xyz(at[..., 0], rng.uniform(-0.6, 0.5, scenes, count) * half[:, 1:2], at[..., 2])
+    size = rng.log_uniform(0.02, 0.4, scenes, count, 3) * scale[:, None, None]
+    kind = torch.where(rng.bernoulli(0.5, scenes, count), ELLIPSOID, CARD)
+    stones = make_shapes(
+        rng,
         kind,
         at,
         size,
-        blocks.random_axes(dice, scenes, count),
+        random_rotations(rng, scenes, count),
         plain=0.1,
         tile=(0.2, 1.0),
     )
-    stones = replace(stones, petals=dice.integer(0, 7, scenes, count).float())
-    yaw, pitch = dice.uniform(0, math.tau, scenes), dice.uniform(0.25, 1.3, scenes)
-    away = dice.uniform(1.5, 3.0, scenes) * scale
-    target = dice.normal(scenes, 3) * 0.2 * scale[:, None]
-    eye = target + away[:, None] * vectors(
+    stones = replace(stones, petals=rng.integers(0, 7, scenes, count).float())
+    yaw, pitch = rng.uniform(0, math.tau, scenes), rng.uniform(0.25, 1.3, scenes)
+    away = rng.uniform(1.5, 3.0, scenes) * scale
+    target = rng.normal(scenes, 3) * 0.2 * scale[:, None]
+    eye = target + away[:, None] * xyz(
         -yaw.sin() * pitch.cos(), -pitch.sin(), -yaw.cos() * pitch.cos()
     )
-    far = torch.full((scenes,), 500.0, device=dice.device)
-    walls = torch.stack([vectors(-far, -far, -far), vectors(far, far, far)], dim=1)
-    region = torch.stack(
-        [vectors(-far, -far, -far), vectors(far, -half[:, 1] - 0.2 * scale, far)], dim=1
-    )
-    sun = draw_sun(dice, scenes)
+    far = torch.full((scenes,), 500.0, device=rng.device)
+    walls = torch.stack([xyz(-far, -far, -far), xyz(far, far, far)], dim=1)
+    region = torch.stack([xyz(-far, -far, -far), xyz(far, -half[:, 1] - 0.2 * scale, far)], dim=1)
+    sun = sample_sun(rng, scenes)
     return Scenes(
-        join([blocks.kept(hills), blocks.each_sometimes(dice, stones, 0.6)]),
-        draw_light(dice, sun, far * 20, walls),
-        draw_heights(dice, scenes), eye, target, region,
+        join([as_fixed(hills), keep_each(rng, stones, 0.6)]),
+        sample_light(rng, sun, far * 20, walls),
+        sample_heightfield(rng, scenes), eye, target, region,
     )  # fmt: skip
 
 
-def floaters(dice: Dice, scenes: int, meshes: Meshes | None = None) -> Scenes:
+def floaters(rng: Rng, scenes: int, meshes: Meshes | None = None) -> Scenes:
     """Anything at any angle before a few large pictures."""
-    scale = dice.log_uniform(0.3, 10, scenes, 1)
+    scale = rng.log_uniform(0.3, 10, scenes, 1)
     count = 30
-    kind = dice.integer(BOX, TERRAIN, scenes, count)
-    z = dice.uniform(0.6, 2.5, scenes, count)
-    at = vectors(dice.normal(scenes, count) * 0.6 * z, dice.normal(scenes, count) * 0.5 * z, z)
-    size = dice.log_uniform(0.02, 0.5, scenes, count, 3)
-    loose = shapes_at(
-        dice, kind, at * scale[..., None], size * scale[..., None],
-        blocks.random_axes(dice, scenes, count),
+    kind = rng.integers(BOX, TERRAIN, scenes, count)
+    z = rng.uniform(0.6, 2.5, scenes, count)
+    at = xyz(rng.normal(scenes, count) * 0.6 * z, rng.normal(scenes, count) * 0.5 * z, z)
+    size = rng.log_uniform(0.02, 0.5, scenes, count, 3)
+    loose = make_shapes(
+        rng, kind, at * scale[..., None], size * scale[..., None],
+        random_rotations(rng, scenes, count),
         plain=0.15,
     )  # fmt: skip
     if meshes:
-        solid = dice.chance(0.25, scenes, count)
+        solid = rng.bernoulli(0.25, scenes, count)
         chosen = meshes.find(0.05, 5, triangles=700)
-        mesh = chosen[dice.integer(0, len(chosen), scenes, count)]
+        mesh = chosen[rng.integers(0, len(chosen), scenes, count)]
         shape = meshes.half[mesh]
         half = shape / shape.amax(-1, keepdim=True) * loose.half.amax(-1, keepdim=True)
         loose = replace(
@@ -174,68 +185,64 @@ def floaters(dice: Dice, scenes: int, meshes: Meshes | None = None) -> Scenes:
             mesh=mesh,
             half=torch.where(solid[..., None], half, loose.half),
         )
-    once = dice.chance(0.5, scenes, count)
+    once = rng.bernoulli(0.5, scenes, count)
     loose = replace(
-        loose, petals=dice.integer(-1, 7, scenes, count).float(),
+        loose, petals=rng.integers(-1, 7, scenes, count).float(),
         tile=torch.where(once, 0.0, loose.tile * scale),
     )  # fmt: skip
-    behind = vectors(
-        dice.normal(scenes, 4) * 1.0, dice.normal(scenes, 4) * 0.7,
-        2.6 + torch.arange(4, device=dice.device) * dice.uniform(0.1, 0.6, scenes, 1),
+    behind = xyz(
+        rng.normal(scenes, 4) * 1.0, rng.normal(scenes, 4) * 0.7,
+        2.6 + torch.arange(4, device=rng.device) * rng.uniform(0.1, 0.6, scenes, 1),
     )  # fmt: skip
-    large = dice.uniform(0.8, 2.0, scenes, 4, 3) * torch.tensor(
-        [1.0, 1.0, 0.001], device=dice.device
-    )
+    large = rng.uniform(0.8, 2.0, scenes, 4, 3) * torch.tensor([1.0, 1.0, 0.001], device=rng.device)
     large[:, 3] *= 4
-    axes = blocks.turned(dice.normal(scenes, 4) * 0.4)
-    backdrop = shapes_at(dice, BOX, behind * scale[..., None], large * scale[..., None], axes)
+    axes = rotation_y(rng.normal(scenes, 4) * 0.4)
+    backdrop = make_shapes(rng, BOX, behind * scale[..., None], large * scale[..., None], axes)
     zero = torch.zeros_like(scale[:, 0])
     far = zero + 500
-    walls = torch.stack([vectors(-far, -far, -far), vectors(far, far, far)], dim=1)
-    lamp = dice.normal(scenes, 3) * scale
-    target = vectors(dice.normal(scenes) * 0.2, dice.normal(scenes) * 0.2, zero + 1.8) * scale
+    walls = torch.stack([xyz(-far, -far, -far), xyz(far, far, far)], dim=1)
+    lamp = rng.normal(scenes, 3) * scale
+    target = xyz(rng.normal(scenes) * 0.2, rng.normal(scenes) * 0.2, zero + 1.8) * scale
     return Scenes(
-        join([blocks.pictured(backdrop), blocks.each_sometimes(dice, loose, 0.65)]),
-        draw_light(dice, lamp, scale[:, 0] * 4, walls), flat_ground(scenes, dice),
-        vectors(zero, zero, zero), target, walls,
+        join([as_pictures(backdrop), keep_each(rng, loose, 0.65)]),
+        sample_light(rng, lamp, scale[:, 0] * 4, walls), flat_heightfield(scenes, rng),
+        xyz(zero, zero, zero), target, walls,
     )  # fmt: skip
 
 
-def _street_furniture(dice: Dice, scenes: int, meshes: Meshes, gap: Tensor) -> Shapes:
+def _street_furniture(rng: Rng, scenes: int, meshes: Meshes, gap: Tensor) -> Shapes:
     """Cars, and what else stands beside a street."""
     count = 6
-    side = torch.where(dice.chance(0.5, scenes, count), 1.0, -1.0)
-    x = side * gap * dice.uniform(0.3, 0.9, scenes, count)
-    at = vectors(x, 0 * x, dice.uniform(3, 22, scenes, count))
-    scale = dice.uniform(0.95, 1.05, scenes, count)
-    cars = blocks.meshes_at(
-        dice, meshes, meshes.find(2.6, 6.0, tallest=2.6), at[:, :3], scale[:, :3]
+    side = torch.where(rng.bernoulli(0.5, scenes, count), 1.0, -1.0)
+    x = side * gap * rng.uniform(0.3, 0.9, scenes, count)
+    at = xyz(x, 0 * x, rng.uniform(3, 22, scenes, count))
+    scale = rng.uniform(0.95, 1.05, scenes, count)
+    cars = place_meshes(rng, meshes, meshes.find(2.6, 6.0, tallest=2.6), at[:, :3], scale[:, :3])
+    others = place_meshes(
+        rng, meshes, meshes.find(0.5, 2.5, triangles=1_000), at[:, 3:], scale[:, 3:]
     )
-    others = blocks.meshes_at(
-        dice, meshes, meshes.find(0.5, 2.5, triangles=1_000), at[:, 3:], scale[:, 3:]
-    )
-    return blocks.each_sometimes(dice, join([cars, others]), 0.6)
+    return keep_each(rng, join([cars, others]), 0.6)
 
 
-def _ground(dice: Dice, scenes: int, reach: float | int) -> Shapes:
-    zero = torch.zeros(scenes, 1, device=dice.device)
-    center = vectors(zero, zero + 0.5, zero)
-    half = vectors(zero + reach, zero + 0.5, zero + reach)
-    return blocks.kept(shapes_at(dice, BOX, center, half, plain=0.1, tile=(1.0, 6.0)))
+def _ground(rng: Rng, scenes: int, reach: float | int) -> Shapes:
+    zero = torch.zeros(scenes, 1, device=rng.device)
+    center = xyz(zero, zero + 0.5, zero)
+    half = xyz(zero + reach, zero + 0.5, zero + reach)
+    return as_fixed(make_shapes(rng, BOX, center, half, plain=0.1, tile=(1.0, 6.0)))
 
 
-def _windows(dice: Dice, scenes: int, gap: Tensor) -> Shapes:
+def _windows(rng: Rng, scenes: int, gap: Tensor) -> Shapes:
     """A grid of equal windows along one side of the street."""
     columns, rows = 6, 4
-    pitch, floor = dice.uniform(1.2, 3, scenes, 1), dice.uniform(2.2, 3.2, scenes, 1)
-    index = torch.arange(columns * rows, device=dice.device)
-    z = 3 + (index % columns) * pitch + dice.uniform(0, 10, scenes, 1)
+    pitch, floor = rng.uniform(1.2, 3, scenes, 1), rng.uniform(2.2, 3.2, scenes, 1)
+    index = torch.arange(columns * rows, device=rng.device)
+    z = 3 + (index % columns) * pitch + rng.uniform(0, 10, scenes, 1)
     y = -1.5 - (index // columns) * floor
-    side = torch.where(dice.chance(0.5, scenes, 1), 1.0, -1.0)
-    wall = vectors(side * (gap - 0.3), -6 + 0 * gap, 4 + 3 * pitch)
-    half = vectors(0.15 + 0 * pitch, 6 + 0 * pitch, 12 + 0 * pitch)
-    size = vectors(0.05 + 0 * pitch, floor * 0.3, pitch * 0.3).expand(scenes, columns * rows, 3)
-    panes = shapes_at(dice, BOX, vectors(side * (gap - 0.45), y, z), size)
-    panes = blocks.pictured(blocks.alike(panes))
-    facade = shapes_at(dice, BOX, wall, half, plain=0.4, tile=(0.8, 4.0))
-    return blocks.sometimes(dice, join([facade, panes]), 0.5)
+    side = torch.where(rng.bernoulli(0.5, scenes, 1), 1.0, -1.0)
+    wall = xyz(side * (gap - 0.3), -6 + 0 * gap, 4 + 3 * pitch)
+    half = xyz(0.15 + 0 * pitch, 6 + 0 * pitch, 12 + 0 * pitch)
+    size = xyz(0.05 + 0 * pitch, floor * 0.3, pitch * 0.3).expand(scenes, columns * rows, 3)
+    panes = make_shapes(rng, BOX, xyz(side * (gap - 0.45), y, z), size)
+    panes = as_pictures(share_appearance(panes))
+    facade = make_shapes(rng, BOX, wall, half, plain=0.4, tile=(0.8, 4.0))
+    return keep_scenes(rng, join([facade, panes]), 0.5)

@@ -7,33 +7,32 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Dice:
-    """Draws where the generator lives, returns on the wanted device."""
+class Rng:
+    """A random number generator that samples on its own device and returns on another."""
 
     generator: torch.Generator
     device: torch.device
 
     def uniform(self, low: float | int, high: float | int, *shape: int) -> Tensor:
-        """Uniform in [low, high)."""
-        drawn = torch.rand(*shape, generator=self.generator, device=self.generator.device)
-        return (low + (high - low) * drawn).to(self.device)
+        """Sample uniformly from [low, high)."""
+        sampled = torch.rand(*shape, generator=self.generator, device=self.generator.device)
+        return (low + (high - low) * sampled).to(self.device)
 
     def log_uniform(self, low: float | int, high: float | int, *shape: int) -> Tensor:
-        """Uniform in the logarithm."""
+        """Sample numbers in [low, high) whose logarithm is uniform."""
         return low * (high / low) ** self.uniform(0, 1, *shape)
 
     def normal(self, *shape: int) -> Tensor:
-        """Standard normal."""
-        drawn = torch.randn(*shape, generator=self.generator, device=self.generator.device)
-        return drawn.to(self.device)
+        """Sample from the standard normal distribution."""
+        sampled = torch.randn(*shape, generator=self.generator, device=self.generator.device)
+        return sampled.to(self.device)
 
-    def integer(self, low: int, high: int, *shape: int) -> Tensor:
-        """Integers in [low, high)."""
+    def integers(self, low: int, high: int, *shape: int) -> Tensor:
+        """Sample integers uniformly from [low, high)."""
         source = self.generator
-        return torch.randint(low, high, shape, generator=source, device=source.device).to(
-            self.device
-        )
+        sampled = torch.randint(low, high, shape, generator=source, device=source.device)
+        return sampled.to(self.device)
 
-    def chance(self, probability: float | int, *shape: int) -> Tensor:
-        """True this often."""
+    def bernoulli(self, probability: float | int, *shape: int) -> Tensor:
+        """Sample booleans that are true with a probability."""
         return self.uniform(0, 1, *shape) < probability

@@ -7,32 +7,22 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from models.data.procedural.atlas import Atlas, sample
-from models.data.procedural.meshes import CLUSTER, Meshes, barycentric
+from models.data.procedural.atlas import Atlas, sample_atlas
+from models.data.procedural.heightfield import height_at
+from models.data.procedural.meshes import CLUSTER_SIZE, Meshes, barycentric
+from models.data.procedural.scenes import Light
 from models.data.procedural.shapes import (
     CARD,
+    CUDA_FACTOR,
     CYLINDER,
     ELLIPSOID,
     MESH,
-    MORE_ON_CUDA,
     TERRAIN,
     Shapes,
     unit,
 )
-from models.data.procedural.terrain import height_at
 
-_CHUNK = 500_000  # points shaded in one go: bounds the memory
-
-
-@dataclass(frozen=True)
-class Light:
-    """One lamp or sun per scene, and the light that comes from everywhere."""
-
-    position: Float[Tensor, "scene 3"]
-    color: Float[Tensor, "scene 3"]
-    ambient: Float[Tensor, "scene 3"]
-    reach: Float[Tensor, " scene"]  # distance at which the lamp has lost half of its strength
-    walls: Float[Tensor, "scene 2 3"]  # low and high corner of the space: its creases are darker
+_MAX_POINTS = 500_000  # points shaded in one go: bounds the memory
 
 
 @dataclass(frozen=True)
@@ -60,7 +50,7 @@ def shade(
     """Colors, a bounded number of points at a time."""
     flat = shapes.map(lambda value: value.flatten(0, 1))
     colors = []
-    chunk = _CHUNK * (MORE_ON_CUDA if points.scene.is_cuda else 1)
+    chunk = _MAX_POINTS * (CUDA_FACTOR if points.scene.is_cuda else 1)
     for start in range(0, len(points.scene), chunk):
         part = Points(*(value[start : start + chunk] for value in vars(points).values()))
         which = part.scene * shapes.kind.shape[1] + part.shape
@@ -73,14 +63,16 @@ def shade(
         solid = None if meshes is None else (flat.kind.index_select(0, which) == MESH).nonzero()
         if meshes is not None and solid is not None and len(solid):
             solid = solid[:, 0]
-            faces = _faces(meshes, flat, which[solid], part.triangle[solid], local[solid])
-            normal = normal.index_copy(0, solid, faces.normal)
+            hits = _mesh_hits(meshes, flat, which[solid], part.triangle[solid], local[solid])
+            normal = normal.index_copy(0, solid, hits.normal)
         surface = _surface_color(flat, which, local, normal, atlas, textures, part)
         if meshes is not None and solid is not None and len(solid):
-            own = _mesh_color(meshes, faces, surface[solid], part.footprint[solid])
+            own = _mesh_color(meshes, hits, surface[solid], part.footprint[solid])
             surface = surface.index_copy(0, solid, own)
         world_normal = torch.einsum("pij,pj->pi", flat.axes.index_select(0, which), normal)
-        colors.append(_lit(surface, world_normal, flat.gloss.index_select(0, which), light, part))
+        colors.append(
+            _blinn_phong(surface, world_normal, flat.gloss.index_select(0, which), light, part)
+        )
     return torch.cat(colors)
 
 
@@ -100,13 +92,13 @@ def _local_normal(
     ground = (kind == TERRAIN).nonzero()[:, 0]
     if len(ground):
         normal = normal.index_copy(
-            0, ground, _slope(half[ground], inside[ground], heights, scene[ground])
+            0, ground, _heightfield_normal(half[ground], inside[ground], heights, scene[ground])
         )
     return unit(normal)
 
 
 @dataclass(frozen=True)
-class _Faces:
+class _MeshHits:
     """Triangles of meshes that were hit, in their shapes' own axes."""
 
     normal: Float[Tensor, "point 3"]
@@ -116,16 +108,18 @@ class _Faces:
     own: Float[Tensor, "point 1"]  # 1 where a mesh has the colors that it came with
 
 
-def _faces(meshes: Meshes, flat: Shapes, which: Tensor, triangle: Tensor, local: Tensor) -> _Faces:
+def _mesh_hits(
+    meshes: Meshes, flat: Shapes, which: Tensor, triangle: Tensor, local: Tensor
+) -> _MeshHits:
     half = flat.half.index_select(0, which)
-    triangle = meshes.first[flat.mesh.index_select(0, which)] * CLUSTER + triangle
+    triangle = meshes.first[flat.mesh.index_select(0, which)] * CLUSTER_SIZE + triangle
     corners, uvs = meshes.corners[triangle], meshes.uvs[triangle]
     shares = barycentric(corners, local / half)
     edges = (corners[:, 1:] - corners[:, :1]) * half[:, None]
     normal = torch.linalg.cross(*edges.unbind(1))
     length = edges.norm(dim=-1).amax(1).clamp_min(1e-6)
     across = (uvs[:, 1:] - uvs[:, :1]).norm(dim=-1).amax(1)
-    return _Faces(
+    return _MeshHits(
         normal=unit(normal / normal.norm(dim=-1, keepdim=True).clamp_min(1e-20)),
         uv=(shares[..., None] * uvs).sum(1),
         uv_per_meter=across / length,
@@ -134,17 +128,17 @@ def _faces(meshes: Meshes, flat: Shapes, which: Tensor, triangle: Tensor, local:
     )
 
 
-def _mesh_color(meshes: Meshes, faces: _Faces, made_up: Tensor, footprint: Tensor) -> Tensor:
+def _mesh_color(meshes: Meshes, hits: _MeshHits, made_up: Tensor, footprint: Tensor) -> Tensor:
     """What a mesh came with, or a made-up look, a little different in every material."""
-    picture = meshes.picture[faces.material]
-    lod = (footprint * faces.uv_per_meter).clamp_min(1e-6).log2()
-    textured = sample(meshes.atlas, picture.clamp_min(0), faces.uv.remainder(1), lod)
-    brought = torch.where((picture >= 0)[:, None], textured, meshes.color[faces.material])
-    jitter = (faces.material[:, None] * made_up.new_tensor([12.9, 78.2, 37.7])).sin()
-    return torch.lerp(made_up * (1 + 0.35 * jitter), brought, faces.own)
+    texture_index = meshes.texture_index[hits.material]
+    lod = (footprint * hits.uv_per_meter).clamp_min(1e-6).log2()
+    textured = sample_atlas(meshes.atlas, texture_index.clamp_min(0), hits.uv.remainder(1), lod)
+    brought = torch.where((texture_index >= 0)[:, None], textured, meshes.color[hits.material])
+    jitter = (hits.material[:, None] * made_up.new_tensor([12.9, 78.2, 37.7])).sin()
+    return torch.lerp(made_up * (1 + 0.35 * jitter), brought, hits.own)
 
 
-def _slope(half: Tensor, inside: Tensor, heights: Tensor, scene: Tensor) -> Tensor:
+def _heightfield_normal(half: Tensor, inside: Tensor, heights: Tensor, scene: Tensor) -> Tensor:
     step = 0.5 / heights.shape[-1]
 
     def rise(x: float | int, z: float | int) -> Tensor:
@@ -184,14 +178,16 @@ def _surface_color(
     covered = points.footprint / facing.clamp_min(0.05).sqrt()
     lod = (covered / length.clamp_min(1e-6)).clamp_min(1e-6).log2()
     texture = textures[points.scene, flat.texture.index_select(0, which)]
-    color = sample(atlas, texture, repeats, lod)
+    color = sample_atlas(atlas, texture, repeats, lod)
     mean = atlas.rows.index_select(0, texture * atlas.per_texture + atlas.starts[-1])
     contrast = flat.contrast.index_select(0, which)[:, None]
     paint = 0.25 + 0.5 * mean
     return torch.lerp(paint, color, contrast) * flat.tint.index_select(0, which)
 
 
-def _lit(surface: Tensor, normal: Tensor, gloss: Tensor, light: Light, points: Points) -> Tensor:
+def _blinn_phong(
+    surface: Tensor, normal: Tensor, gloss: Tensor, light: Light, points: Points
+) -> Tensor:
     scene, view = points.scene, points.direction
     normal = torch.where((normal * view).sum(-1, keepdim=True) > 0, -normal, normal)
     to_lamp = light.position.index_select(0, scene) - points.position
@@ -217,7 +213,7 @@ def sky_color(
     """A texture infinitely far away, brighter than the ground."""
     around = torch.atan2(direction[:, 0], direction[:, 2]) * 0.8
     repeats = torch.stack([around, direction[:, 1].asin() * 0.8 + 0.5], dim=-1)
-    sampled = sample(atlas, texture, repeats, (footprint * 0.8).clamp_min(1e-6).log2())
+    sampled = sample_atlas(atlas, texture, repeats, (footprint * 0.8).clamp_min(1e-6).log2())
     mean = atlas.rows.index_select(0, texture * atlas.per_texture + atlas.starts[-1])
     return 0.3 + 0.7 * torch.lerp(mean, sampled, 0.6)
 
@@ -230,4 +226,4 @@ def panorama_color(
     around = (torch.atan2(direction[:, 0], direction[:, 2]) + turn) / math.tau + 0.5
     down = direction[:, 1].clamp(-1, 1).asin() / math.pi + 0.5
     lod = (footprint / math.tau).clamp_min(1e-6).log2()
-    return sample(panoramas, which, torch.stack([around.remainder(1), down], dim=-1), lod)
+    return sample_atlas(panoramas, which, torch.stack([around.remainder(1), down], dim=-1), lod)

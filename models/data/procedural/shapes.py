@@ -7,15 +7,15 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from models.data.procedural.meshes import Meshes, meet
-from models.data.procedural.terrain import MARCH_STEPS, march
+from models.data.procedural.heightfield import MARCH_STEPS, intersect_heightfield
+from models.data.procedural.meshes import Meshes, intersect_meshes
 
 BOX, ELLIPSOID, CYLINDER, CARD, TERRAIN, MESH = range(6)
 FAR = 1000.0  # depth where a ray meets nothing: the sky
-_PAIRS_AT_ONCE = 2_000_000  # (ray, shape) pairs intersected in one go: bounds the memory
-MORE_ON_CUDA = 16  # times as many pairs: there launches are what takes time
-_BITS = 20  # of the number of a triangle, behind that of its shape
-_NOTHING = 0xFFFFFFFF
+_MAX_PAIRS = 2_000_000  # (ray, shape) pairs intersected in one go: bounds the memory
+CUDA_FACTOR = 16  # times as many pairs: there launches are what takes time
+_TRIANGLE_BITS = 20  # of the number of a triangle, behind that of its shape
+_NO_HIT = 0xFFFFFFFF
 
 
 @dataclass(frozen=True)
@@ -79,63 +79,65 @@ def distance_bound(
 
 
 @dataclass(frozen=True)
-class Tiles:
+class RayPackets:
     """Bundles of rays with a common origin each; points are origin + t * direction."""
 
-    scene: Int[Tensor, " tile"]
-    origins: Float[Tensor, "tile 3"]
-    directions: Float[Tensor, "tile 3 ray"]
+    scene: Int[Tensor, " packet"]
+    origins: Float[Tensor, "packet 3"]
+    directions: Float[Tensor, "packet 3 ray"]
 
 
-def trace(
+def intersect_shapes(
     shapes: Shapes,
     heights: Float[Tensor, "scene n n"],
-    tiles: Tiles,
+    packets: RayPackets,
     limit: float | int = FAR,
     meshes: Meshes | None = None,
-) -> tuple[Float[Tensor, "tile ray"], Int[Tensor, "tile ray"], Int[Tensor, "tile ray"]]:
+) -> tuple[Float[Tensor, "packet ray"], Int[Tensor, "packet ray"], Int[Tensor, "packet ray"]]:
     """The nearest hit of every ray.
 
     Args:
         shapes: Of all scenes.
         heights: Of all scenes' terrains.
-        tiles: The rays.
+        packets: The rays.
         limit: What t is where nothing is nearer.
         meshes: What shapes of kind MESH are; without, they are the boxes around them.
 
     Returns:
         t; which shape, or -1; and of a mesh which triangle.
     """
-    cone = _cones(tiles)
-    tile, shape = _candidates(shapes, tiles, cone).nonzero(as_tuple=True)
+    cone = _bounding_cones(packets)
+    tile, shape = _touched_shapes(shapes, packets, cone).nonzero(as_tuple=True)
     flat = shapes.map(lambda value: value.flatten(0, 1))
-    kinds = shapes.kind.shape[1] * tiles.scene[tile] + shape
-    rays = tiles.directions.shape[-1]
+    kinds = shapes.kind.shape[1] * packets.scene[tile] + shape
+    rays = packets.directions.shape[-1]
     bits = torch.full((), limit, device=tile.device).view(torch.int32).long()
-    nearest = ((bits << 32) | _NOTHING).expand(len(tiles.scene), rays).contiguous()
+    nearest = ((bits << 32) | _NO_HIT).expand(len(packets.scene), rays).contiguous()
     for kind in (BOX, ELLIPSOID, CYLINDER, CARD, TERRAIN, *(() if meshes else (MESH,))):
         pairs = (flat.kind[kinds] == kind).nonzero()[:, 0]
-        at_once = _PAIRS_AT_ONCE // rays * (MORE_ON_CUDA if pairs.is_cuda else 1)
+        at_once = _MAX_PAIRS // rays * (CUDA_FACTOR if pairs.is_cuda else 1)
         if kind == TERRAIN:  # on a CPU, no more than its cache holds
             at_once //= MARCH_STEPS * (1 if pairs.is_cuda else 25)
         for some in pairs.split(max(1, at_once)) if len(pairs) else ():
             where, which = tile[some], kinds[some]
-            t = _intersect(kind, flat, which, tiles, where, heights)
-            key = (t.view(torch.int32).long() << 32) | (shape[some] << _BITS)[:, None]
+            t = _intersect(kind, flat, which, packets, where, heights)
+            key = (t.view(torch.int32).long() << 32) | (shape[some] << _TRIANGLE_BITS)[:, None]
             nearest.scatter_reduce_(0, where[:, None].expand(-1, rays), key, "amin")
     solid = (flat.kind[kinds] == MESH).nonzero()[:, 0] if meshes else kinds[:0]
     if meshes and len(solid):
         where, which = tile[solid], kinds[solid]
-        start, direction = _to_box(flat, which, tiles, where)
-        planes = _planes(flat, which, tiles, where, cone)
-        for pair, triangle, t in meet(meshes, flat.mesh[which], planes, start, direction):
-            code = (shape[solid[pair]] << _BITS) | triangle
+        start, direction = _rays_in_box(flat, which, packets, where)
+        planes = _frustum_planes(flat, which, packets, where, cone)
+        for pair, triangle, t in intersect_meshes(
+            meshes, flat.mesh[which], planes, start, direction
+        ):
+            code = (shape[solid[pair]] << _TRIANGLE_BITS) | triangle
             key = (t.view(torch.int32).long() << 32) | code[:, None]
             nearest.scatter_reduce_(0, where[pair][:, None].expand(-1, rays), key, "amin")
     t = (nearest >> 32).to(torch.int32).view(torch.float32)
-    found = nearest & _NOTHING
-    hit = found != _NOTHING
-    return t, torch.where(hit, found >> _BITS, -1), found & ((1 << _BITS) - 1)
+    found = nearest & _NO_HIT
+    hit = found != _NO_HIT
+    return t, torch.where(hit, found >> _TRIANGLE_BITS, -1), found & ((1 << _TRIANGLE_BITS) - 1)
 
 
 def unit(vector: Tensor, dim: int = -1) -> Tensor:
@@ -147,15 +149,17 @@ def unit(vector: Tensor, dim: int = -1) -> Tensor:
     return vector * square.rsqrt().unsqueeze(dim)
 
 
-def _cones(tiles: Tiles) -> tuple[Float[Tensor, "tile 3"], Float[Tensor, " tile"]]:
+def _bounding_cones(
+    packets: RayPackets,
+) -> tuple[Float[Tensor, "packet 3"], Float[Tensor, " packet"]]:
     """Axis and half opening angle of a cone around each tile's rays."""
-    rays = unit(tiles.directions, dim=1)
+    rays = unit(packets.directions, dim=1)
     axis = unit(rays.mean(-1))
     return axis, (axis[:, None] @ rays)[:, 0].amin(-1).clamp(-1, 1).acos() + 1e-3
 
 
-def _planes(
-    flat: Shapes, which: Tensor, tiles: Tiles, where: Tensor, cone: tuple[Tensor, Tensor]
+def _frustum_planes(
+    flat: Shapes, which: Tensor, packets: RayPackets, where: Tensor, cone: tuple[Tensor, Tensor]
 ) -> Float[Tensor, "pair 4 4"]:
     """Four planes around a tile's cone, in a shape's box from -1 to 1: normals in, offsets."""
     axis, spread = cone[0][where], cone[1][where]
@@ -165,74 +169,76 @@ def _planes(
     sides = torch.stack([right, -right, up, -up], dim=1)
     normal = sides * spread.cos()[:, None, None] + axis[:, None] * spread.sin()[:, None, None]
     normal = torch.where((spread < 1.5)[:, None, None], normal, 0.0)  # wider is everywhere
-    to_center = flat.center.index_select(0, which) - tiles.origins[where]
+    to_center = flat.center.index_select(0, which) - packets.origins[where]
     offset = (normal @ to_center[..., None])[..., 0]
     axes, half = flat.axes.index_select(0, which), flat.half.index_select(0, which)
     return torch.cat([normal @ axes * half[:, None], offset[..., None]], dim=-1)
 
 
-def _to_box(
-    flat: Shapes, which: Tensor, tiles: Tiles, where: Tensor
+def _rays_in_box(
+    flat: Shapes, which: Tensor, packets: RayPackets, where: Tensor
 ) -> tuple[Float[Tensor, "pair 3"], Float[Tensor, "pair 3 ray"]]:
     """Tiles' rays in shapes' boxes from -1 to 1."""
     half = flat.half.index_select(0, which)
     axes = flat.axes.index_select(0, which) / half[:, None]
-    offset = tiles.origins.index_select(0, where) - flat.center.index_select(0, which)
+    offset = packets.origins.index_select(0, where) - flat.center.index_select(0, which)
     start = (offset[:, None] @ axes)[:, 0]
-    return start, axes.mT @ tiles.directions.index_select(0, where)
+    return start, axes.mT @ packets.directions.index_select(0, where)
 
 
-def _candidates(
-    shapes: Shapes, tiles: Tiles, cone: tuple[Tensor, Tensor]
-) -> Bool[Tensor, "tile shape"]:
+def _touched_shapes(
+    shapes: Shapes, packets: RayPackets, cone: tuple[Tensor, Tensor]
+) -> Bool[Tensor, "packet shape"]:
     """Which shapes' bounding spheres touch the cone around each tile's rays."""
     axis, spread = cone
-    to_center = shapes.center[tiles.scene] - tiles.origins[:, None]
+    to_center = shapes.center[packets.scene] - packets.origins[:, None]
     along = (to_center @ axis[..., None])[..., 0]
     distance = to_center.square().sum(-1).clamp_min(1e-12).sqrt()
-    radius = shapes.half.norm(dim=-1)[tiles.scene]
+    radius = shapes.half.norm(dim=-1)[packets.scene]
     angle = (along / distance).clamp(-1, 1).acos()
     touches = angle < spread[:, None] + (radius / distance).clamp(max=1).asin()
-    return (touches | (distance <= radius)) & shapes.present[tiles.scene]
+    return (touches | (distance <= radius)) & shapes.present[packets.scene]
 
 
 def _intersect(
-    kind: int, flat: Shapes, which: Tensor, tiles: Tiles, where: Tensor, heights: Tensor
+    kind: int, flat: Shapes, which: Tensor, packets: RayPackets, where: Tensor, heights: Tensor
 ) -> Float[Tensor, "pair ray"]:
     axes = flat.axes.index_select(0, which)
     start = torch.einsum(
         "pi,pij->pj",
-        tiles.origins.index_select(0, where) - flat.center.index_select(0, which),
+        packets.origins.index_select(0, where) - flat.center.index_select(0, which),
         axes,
     )
     half = flat.half.index_select(0, which)
     if kind in (ELLIPSOID, CYLINDER):
         axes, start = axes / half[:, None], start / half
         half = torch.ones_like(half)
-    direction = axes.mT @ tiles.directions.index_select(0, where)
+    direction = axes.mT @ packets.directions.index_select(0, where)
     if kind == CARD:
-        return _card(start, direction, half, flat.petals.index_select(0, which))
+        return _intersect_card(start, direction, half, flat.petals.index_select(0, which))
     if kind == ELLIPSOID:
-        enter, leave = _round(start, direction)
+        enter, leave = _intersect_sphere(start, direction)
     elif kind == CYLINDER:
-        enter, leave = _round(start[:, ::2], direction[:, ::2])
-        low, high = _slabs(start[:, 1:2], direction[:, 1:2], half[:, 1:2])
+        enter, leave = _intersect_sphere(start[:, ::2], direction[:, ::2])
+        low, high = _intersect_slabs(start[:, 1:2], direction[:, 1:2], half[:, 1:2])
         enter, leave = torch.maximum(enter, low), torch.minimum(leave, high)
     else:
-        enter, leave = _slabs(start, direction, half)
+        enter, leave = _intersect_slabs(start, direction, half)
     if kind == TERRAIN:
-        scene = tiles.scene[where]
-        return march(start, direction, half, enter.clamp_min(1e-4), leave, heights, scene)
+        scene = packets.scene[where]
+        return intersect_heightfield(
+            start, direction, half, enter.clamp_min(1e-4), leave, heights, scene
+        )
     return torch.where((enter < leave) & (enter > 1e-4), enter, torch.inf)
 
 
-def _slabs(start: Tensor, direction: Tensor, half: Tensor) -> tuple[Tensor, Tensor]:
+def _intersect_slabs(start: Tensor, direction: Tensor, half: Tensor) -> tuple[Tensor, Tensor]:
     slope = 1 / torch.where(direction.abs() < 1e-12, 1e-12, direction)
     middle, width = -start[..., None] * slope, half[..., None] * slope.abs()
     return (middle - width).amax(1), (middle + width).amin(1)
 
 
-def _round(start: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
+def _intersect_sphere(start: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
     """Where rays enter and leave the unit circle or sphere."""
     a = direction.square().sum(1).clamp_min(1e-20)
     nearest = -torch.einsum("pc,pcr->pr", start, direction) / a
@@ -241,7 +247,7 @@ def _round(start: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
     return nearest - reach, torch.where(miss < 1, nearest + reach, -torch.inf)
 
 
-def _card(start: Tensor, direction: Tensor, half: Tensor, petals: Tensor) -> Tensor:
+def _intersect_card(start: Tensor, direction: Tensor, half: Tensor, petals: Tensor) -> Tensor:
     z = direction[:, 2]
     t = -start[:, 2:] / torch.where(z.abs() < 1e-12, 1e-12, z)
     x = (start[:, :1] + t * direction[:, 0]) / half[:, :1]

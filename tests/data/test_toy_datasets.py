@@ -43,7 +43,7 @@ def scannet(tmp_path, made_scannet):
     return shutil.copytree(made_scannet, tmp_path / "scannet")
 
 
-def test_made_chunks_are_trained_on_without_anything_being_skipped(chunks):
+def test_chunk_factory_are_trained_on_without_anything_being_skipped(chunks):
     report = Report()
     source = open_source(chunks, SETTINGS["own"], report)
     batch, skipped = ExampleStream(sources=(source,), size=(32, 32), batch=4).draw(0)

@@ -5,7 +5,7 @@ import struct
 from pathlib import Path
 
 import torch
-from made_chunks import SHAPE, make_scene
+from chunk_factory import SHAPE, make_scene
 
 from models.geometry.rigid import invert, to_wxyz
 

@@ -4,10 +4,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-MARCH_STEPS, _FALSE_POSITIONS = 20, 5
+from models.data.procedural.random import Rng
+
+MARCH_STEPS = 20
+_REGULA_FALSI_STEPS = 5
+_SAMPLES = 48  # along each side of a field
 
 
-def march(
+def intersect_heightfield(
     start: Float[Tensor, "pair 3"],
     direction: Float[Tensor, "pair 3 ray"],
     half: Float[Tensor, "pair 3"],
@@ -40,7 +44,7 @@ def march(
     ends = torch.cat([(first - 1).clamp_min(0), first], dim=-1)
     (low, high), (f_low, f_high) = t.gather(-1, ends).unbind(-1), over.gather(-1, ends).unbind(-1)
     was_above = torch.zeros_like(hit)
-    for number in range(_FALSE_POSITIONS):
+    for number in range(_REGULA_FALSI_STEPS):
         width = f_low - f_high
         share = torch.where(width > 1e-12, f_low / width.clamp_min(1e-12), 0.5)
         between = torch.lerp(low, high, share.clamp(0, 1))
@@ -68,3 +72,19 @@ def height_at(heights: Tensor, scene: Tensor, x: Tensor, z: Tensor) -> Tensor:
     upper = torch.lerp(flat.take(index), flat.take(index + 1), across)
     lower = torch.lerp(flat.take(index + n), flat.take(index + n + 1), across)
     return torch.lerp(upper, lower, down)
+
+
+def flat_heightfield(scenes: int, rng: Rng) -> Float[Tensor, "scene n n"]:
+    """Heights of a world without terrain."""
+    return torch.zeros(scenes, _SAMPLES, _SAMPLES, device=rng.device)
+
+
+def sample_heightfield(rng: Rng, scenes: int) -> Float[Tensor, "scene n n"]:
+    """Smooth hills with smaller ones on them, in [-1, 1]."""
+    rough = rng.uniform(0.25, 0.6, scenes, 1, 1, 1)
+    hills = torch.zeros(scenes, 1, _SAMPLES, _SAMPLES, device=rng.device)
+    for power, octave in enumerate((4, 8, 16)):
+        noise = rng.uniform(-1, 1, scenes, 1, octave, octave)
+        layer = torch.nn.functional.interpolate(noise, (_SAMPLES, _SAMPLES), mode="bicubic")
+        hills = hills + rough**power * layer
+    return (hills / (1 + rough + rough**2)).clamp(-1, 1)[:, 0]
