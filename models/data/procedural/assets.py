@@ -1,4 +1,4 @@
-"""What worlds are made of: textures, and where there are any, panoramas and meshes."""
+"""Assets of worlds: textures, and where there are any, panoramas and meshes."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,12 +12,12 @@ from models.data.procedural.furniture import MATERIALS_PER_SCENE, TEXTURES_PER_S
 from models.data.procedural.meshes import Meshes
 from models.data.procedural.random import Rng
 
-_MATERIAL_SHARE = 0.4  # share of the textures, the most even ones, that large surfaces are made of
+_MATERIAL_SHARE = 0.4  # of the textures, the most even ones: large surfaces carry these
 
 
 @dataclass(frozen=True)
 class Assets:
-    """Everything on one device."""
+    """Textures, panoramas and meshes on one device."""
 
     textures: Float[Tensor, "texture 3 _height _width"]
     panoramas: Float[Tensor, "panorama 3 _rows _columns"] | None = None  # equirectangular
@@ -25,7 +25,7 @@ class Assets:
 
     @property
     def device(self) -> torch.device:
-        """Where they are."""
+        """The device of all tensors."""
         return self.textures.device
 
     def to(self, device: torch.device) -> "Assets":
@@ -36,9 +36,9 @@ class Assets:
 
     @cached_property
     def materials(self) -> Int[Tensor, " material"]:
-        """Numbers of the textures that look the same everywhere, as plaster and grass do.
+        """Indices of the textures that look the same everywhere, as plaster and grass do.
 
-        What differs from one sixteenth of a photo to the next makes it a picture of something.
+        Ordered by the standard deviation of the means of their sixteenths.
         """
         coarse = torch.nn.functional.adaptive_avg_pool2d(self.textures, 4)
         unevenness = coarse.flatten(2).std(dim=-1).mean(1)
@@ -47,11 +47,11 @@ class Assets:
 
     @cached_property
     def skies(self) -> Atlas | None:
-        """The panoramas, filtered."""
+        """The atlas of the panoramas."""
         return None if self.panoramas is None else build_atlas(self.panoramas)
 
     def choose(self, rng: Rng, scenes: int) -> Int[Tensor, "scene texture"]:
-        """Every scene's textures: the first ones materials, the others anything."""
+        """Choose every scene's textures: the first ones materials, the others any."""
         even = rng.integers(0, len(self.materials), scenes, MATERIALS_PER_SCENE)
         rest = TEXTURES_PER_SCENE - MATERIALS_PER_SCENE
         any_of = rng.integers(0, len(self.textures), scenes, rest)

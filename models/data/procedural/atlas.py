@@ -1,4 +1,4 @@
-"""Textures with all their half-size levels, filtered as they are looked up."""
+"""A texture atlas with mip levels, sampled trilinearly."""
 
 from dataclasses import dataclass
 
@@ -9,10 +9,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Atlas:
-    """Textures with all their half-size levels, as rows of RGB."""
+    """Textures with all their mip levels, as rows of RGB."""
 
     rows: Float[Tensor, "row 3"]
-    starts: Int[Tensor, " level"]  # row of each level's first texel in the first texture
+    starts: Int[Tensor, " level"]  # row of each level's first texel, of the first texture
     sizes: Int[Tensor, "level 2"]  # (height, width)
     per_texture: int  # rows
 
@@ -24,7 +24,7 @@ class Atlas:
 
 
 def build_atlas(textures: Float[Tensor, "texture 3 height width"]) -> Atlas:
-    """Average textures down to single texels."""
+    """Build an atlas with mip levels down to single texels, each the average of 2x2."""
     levels, sizes = [], []
     while True:
         levels.append(textures.permute(0, 2, 3, 1).flatten(1, 2))
@@ -49,7 +49,14 @@ def sample_atlas(
     repeats: Float[Tensor, "point 2"],
     lod: Float[Tensor, " point"],
 ) -> Float[Tensor, "point 3"]:
-    """Trilinear, mirrored at every repeat; `lod` = log2(repeats that a ray covers)."""
+    """Sample textures trilinearly, mirrored at every repeat.
+
+    Args:
+        atlas: The textures.
+        texture: Index of each point's texture.
+        repeats: Texture coordinates (u, v); textures are 1 wide and high.
+        lod: Level of detail: log2 of the texture coordinates that a ray's footprint covers.
+    """
     level = (lod + atlas.sizes[0].amax().log2()).clamp(0, len(atlas.starts) - 1)
     finer = level.floor()
     coarser = (finer + 1).clamp(max=len(atlas.starts) - 1)

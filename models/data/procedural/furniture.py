@@ -1,4 +1,4 @@
-"""What worlds are built of: single shapes, and furniture made of several."""
+"""Shapes with random appearance, and furniture composed of them; y down, in meters."""
 
 import math
 from dataclasses import replace
@@ -12,7 +12,7 @@ from models.data.procedural.random import Rng
 from models.data.procedural.shapes import BOX, CARD, CYLINDER, ELLIPSOID, MESH, Shapes, join
 
 TEXTURES_PER_SCENE = 20
-MATERIALS_PER_SCENE = 12  # the first of them, which are even all over
+MATERIALS_PER_SCENE = 12  # the first of these textures; see `Assets.materials`
 
 
 def make_shapes(
@@ -24,7 +24,7 @@ def make_shapes(
     plain: float | int = 0.3,
     tile: tuple[float | int, float | int] = (0.3, 2.0),
 ) -> Shapes:
-    """Shapes with random looks; `plain` is the share that has paint instead of a texture."""
+    """Make shapes with random appearance; the share `plain` has paint instead of a texture."""
     scenes, count = center.shape[:2]
     shape = (scenes, count)
     if axes is None:
@@ -54,18 +54,18 @@ def make_shapes(
 
 
 def xyz(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    """Stack three coordinates."""
+    """Stack coordinates, broadcast, along a new last axis."""
     return torch.stack(torch.broadcast_tensors(x, y, z), dim=-1)
 
 
 def rotation_y(yaw: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 3 3"]:
-    """Axes turned about the vertical; zero leaves them as they are."""
+    """Return rotations about y."""
     c, s, zero, one = yaw.cos(), yaw.sin(), torch.zeros_like(yaw), torch.ones_like(yaw)
     return torch.stack([c, zero, s, zero, one, zero, -s, zero, c], dim=-1).unflatten(-1, (3, 3))
 
 
 def random_rotations(rng: Rng, *shape: int) -> Float[Tensor, "*batch 3 3"]:
-    """Uniform rotations."""
+    """Sample rotations uniformly, by normal quaternions."""
     quaternion = torch.nn.functional.normalize(rng.normal(*shape, 4), dim=-1)
     w, x, y, z = quaternion.unbind(-1)
     rows = [
@@ -79,25 +79,25 @@ def random_rotations(rng: Rng, *shape: int) -> Float[Tensor, "*batch 3 3"]:
 def place(
     parts: Shapes, position: Float[Tensor, "scene 3"], yaw: Float[Tensor, " scene"]
 ) -> Shapes:
-    """Turn a composition about the vertical, then move it."""
+    """Rotate a composition about y, then move it."""
     turn = rotation_y(yaw)[:, None]
     center = (turn @ parts.center[..., None])[..., 0] + position[:, None]
     return replace(parts, center=center, axes=turn @ parts.axes)
 
 
 def keep_scenes(rng: Rng, parts: Shapes, probability: float | int) -> Shapes:
-    """The composition as a whole, in this share of the scenes."""
+    """Keep the composition as a whole in some of the scenes."""
     there = rng.bernoulli(probability, parts.kind.shape[0], 1)
     return replace(parts, present=parts.present & there)
 
 
 def keep_each(rng: Rng, parts: Shapes, probability: float | int) -> Shapes:
-    """Every shape on its own, with this probability."""
+    """Keep every shape with a probability of its own."""
     return replace(parts, present=parts.present & rng.bernoulli(probability, *parts.kind.shape))
 
 
 def share_appearance(parts: Shapes) -> Shapes:
-    """All parts look as the first one."""
+    """Give all parts the texture and color of the first one."""
     same = {
         name: getattr(parts, name)[:, :1].expand_as(getattr(parts, name))
         for name in ("texture", "tile", "tint", "contrast", "gloss")
@@ -106,7 +106,7 @@ def share_appearance(parts: Shapes) -> Shapes:
 
 
 def as_pictures(parts: Shapes) -> Shapes:
-    """Each part carries one texture once, and any one, as a picture does."""
+    """Let each part carry a texture that need not be even, once, as a picture does."""
     pictures = TEXTURES_PER_SCENE - MATERIALS_PER_SCENE
     return replace(
         parts,
@@ -118,7 +118,7 @@ def as_pictures(parts: Shapes) -> Shapes:
 
 
 def with_openings(rng: Rng, parts: Shapes, probability: float | int) -> Shapes:
-    """Each part is a hole through which the sky is seen, with this probability."""
+    """Turn parts, with a probability, into openings through which the sky is seen."""
     return replace(parts, opening=rng.bernoulli(probability, *parts.kind.shape))
 
 
@@ -129,14 +129,14 @@ def place_meshes(
     floor: Float[Tensor, "scene shape 3"],
     scale: Float[Tensor, "scene shape"],
 ) -> Shapes:
-    """Meshes that stand on points, turned at random; half of them with colors of their own.
+    """Place random meshes on points, rotated about y; half of them with their own colors.
 
     Args:
         rng: The source of randomness.
         meshes: All there are.
-        chosen: Numbers of those to choose from, at least one.
-        floor: Where they stand.
-        scale: How many times as large they are as they came.
+        chosen: Indices of those to choose from, at least one.
+        floor: The points on which they stand.
+        scale: Factor on their sizes.
     """
     shape = (floor.shape[0], floor.shape[1])
     mesh = chosen[rng.integers(0, len(chosen), *shape)]
@@ -148,12 +148,12 @@ def place_meshes(
 
 
 def as_fixed(parts: Shapes) -> Shapes:
-    """Never removed for being near a camera."""
+    """Mark shapes that stay however near a camera is."""
     return replace(parts, fixed=torch.ones_like(parts.fixed))
 
 
 def table(rng: Rng, scenes: int) -> Shapes:
-    """A board on four legs, things on it."""
+    """Build a board on four legs, with things on it."""
     width, depth = rng.uniform(0.35, 0.9, scenes, 1), rng.uniform(0.3, 0.5, scenes, 1)
     height = rng.uniform(0.4, 0.8, scenes, 1)
     sign_x = torch.tensor([-1.0, 1, -1, 1], device=rng.device)
@@ -176,7 +176,7 @@ def clutter(
     small: float,
     large: float,
 ) -> Shapes:
-    """Small things of all kinds that stand on y = 0 within +-width, +-depth."""
+    """Build small things of all kinds that stand on y = 0 within +-width, +-depth."""
     half = rng.log_uniform(small, large, scenes, count, 3)
     where = xyz(
         rng.uniform(-1, 1, scenes, count) * width,
@@ -192,7 +192,7 @@ def clutter(
 
 
 def chair(rng: Rng, scenes: int) -> Shapes:
-    """Seat, back and four legs."""
+    """Build a seat, a back and four legs."""
     side = rng.uniform(0.18, 0.3, scenes, 1)
     seat = rng.uniform(0.38, 0.5, scenes, 1)
     back = rng.uniform(0.2, 0.45, scenes, 1)
@@ -208,7 +208,7 @@ def chair(rng: Rng, scenes: int) -> Shapes:
 
 
 def shelf(rng: Rng, scenes: int) -> Shapes:
-    """Boards between two sides, full of small things; its back is at z = 0."""
+    """Build boards between two sides, full of small things; its back is at z = 0."""
     width, height = rng.uniform(0.3, 0.7, scenes, 1), rng.uniform(0.6, 1.1, scenes, 1)
     depth, thin = rng.uniform(0.1, 0.2, scenes, 1), rng.uniform(0.01, 0.02, scenes, 1)
     level = torch.linspace(0.02, 0.98, 5, device=rng.device) * 2 * height
@@ -230,7 +230,7 @@ def shelf(rng: Rng, scenes: int) -> Shapes:
 
 
 def sofa(rng: Rng, scenes: int) -> Shapes:
-    """Seat, back and two arms, soft plain colors."""
+    """Build a seat, a back and two arms, most in plain colors."""
     width, depth = rng.uniform(0.5, 1.1, scenes, 1), rng.uniform(0.35, 0.5, scenes, 1)
     x = torch.tensor([0.0, 0, -1, 1], device=rng.device) * width
     z = torch.tensor([0.0, 1, 0, 0], device=rng.device) * depth
@@ -244,7 +244,7 @@ def sofa(rng: Rng, scenes: int) -> Shapes:
 
 
 def tree(rng: Rng, scenes: int) -> Shapes:
-    """A trunk, clumps of foliage and cards for leaves."""
+    """Build a trunk, clumps of foliage and cards for leaves."""
     height, radius = (
         rng.uniform(1.5, 4, scenes, 1),
         rng.uniform(0.08, 0.25, scenes, 1),
@@ -273,7 +273,7 @@ def tree(rng: Rng, scenes: int) -> Shapes:
 
 
 def car(rng: Rng, scenes: int) -> Shapes:
-    """A body, a cabin and wheels."""
+    """Build a body, a cabin and wheels."""
     x = torch.tensor([0.0, 0.1, -0.7, 0.7, -0.7, 0.7], device=rng.device).expand(scenes, 6)
     y = torch.tensor([-0.6, -1.1, -0.3, -0.3, -0.3, -0.3], device=rng.device).expand(scenes, 6)
     z = torch.tensor([0.0, 0.0, -1.2, -1.2, 1.2, 1.2], device=rng.device).expand(scenes, 6)
@@ -289,7 +289,7 @@ def car(rng: Rng, scenes: int) -> Shapes:
 
 
 def cabinet(rng: Rng, scenes: int) -> Shapes:
-    """A box with doors, and things on top."""
+    """Build a box with doors, and things on top."""
     half = xyz(
         rng.uniform(0.2, 0.6, scenes, 1),
         rng.uniform(0.2, 1.0, scenes, 1),

@@ -26,7 +26,7 @@ from models.data.procedural.shapes import BOX, CARD, ELLIPSOID, TERRAIN, Shapes,
 
 
 def garden(rng: Rng, scenes: int, meshes: Meshes | None = None) -> Scenes:
-    """Uneven ground, bushes, trees, flowers and grass close by, stones, a fence or a wall."""
+    """Build uneven ground with bushes, trees, grass and flowers close by, stones and a wall."""
     flat = torch.tensor([1.0, 0.0, 1.0], device=rng.device)
     zero = torch.zeros(scenes, 1, device=rng.device)
     half = xyz(zero + 30, rng.uniform(0.3, 1.2, scenes, 1), zero + 30)
@@ -81,7 +81,7 @@ def garden(rng: Rng, scenes: int, meshes: Meshes | None = None) -> Scenes:
 
 
 def _bush(rng: Rng, scenes: int) -> Shapes:
-    """Many leaves around a middle, or flowers among them."""
+    """Build leaves around a center, some of them flowers."""
     count = 40
     spread = rng.uniform(0.25, 0.8, scenes, 1, 1)
     direction = torch.nn.functional.normalize(rng.normal(scenes, count, 3), dim=-1)
@@ -109,7 +109,7 @@ def _bush(rng: Rng, scenes: int) -> Shapes:
 
 
 def _greens(rng: Rng, scenes: int, count: int) -> Tensor:
-    """Colors of leaves: alike in a scene, darker and lighter."""
+    """Sample colors of leaves: one hue per scene, of varying brightness."""
     base = torch.tensor([0.8, 1.1, 0.55], device=rng.device) * rng.log_uniform(
         0.75, 1.3, scenes, 1, 3
     )
@@ -117,6 +117,6 @@ def _greens(rng: Rng, scenes: int, count: int) -> Tensor:
 
 
 def _rotation_x(angle: Tensor) -> Tensor:
-    """Axes turned about x."""
+    """Return rotations about x."""
     c, s, zero, one = angle.cos(), angle.sin(), torch.zeros_like(angle), torch.ones_like(angle)
     return torch.stack([one, zero, zero, zero, c, -s, zero, s, c], dim=-1).unflatten(-1, (3, 3))

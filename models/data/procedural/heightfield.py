@@ -1,4 +1,4 @@
-"""Height fields: how high they are, and where rays meet them."""
+"""Heightfields: random ones, their heights, and where rays intersect them."""
 
 import torch
 from jaxtyping import Float, Int
@@ -20,9 +20,19 @@ def intersect_heightfield(
     heights: Float[Tensor, "scene n n"],
     scene: Int[Tensor, " pair"],
 ) -> Float[Tensor, "pair ray"]:
-    """Where rays first cross a height field: equal steps, all at once, then false positions.
+    """Find where rays first cross heightfields: equal steps, then regula falsi (Illinois).
 
-    In the terrain's own axes; heights are in units of `half`. Gives t, or inf where a ray misses.
+    Args:
+        start: Of the rays, in the terrain's axes.
+        direction: Of the rays, in the terrain's axes.
+        half: Half extent of the terrain; heights are in units of its y.
+        enter: t where rays enter the terrain's box.
+        leave: t where they leave it.
+        heights: Of all scenes.
+        scene: Each pair's scene.
+
+    Returns:
+        t, or inf where a ray misses.
     """
 
     def above(t: Float[Tensor, "pair ray step"]) -> Float[Tensor, "pair ray step"]:
@@ -60,7 +70,7 @@ def intersect_heightfield(
 
 
 def height_at(heights: Tensor, scene: Tensor, x: Tensor, z: Tensor) -> Tensor:
-    """Height in [-1, 1] of the scenes' fields at x, z in [-1, 1], smoothly interpolated."""
+    """Return the heights in [-1, 1] of scenes at x, z in [-1, 1], by smoothstep interpolation."""
     n = heights.shape[-1]
     column = ((x + 1) / 2 * (n - 1)).clamp(0, n - 1.001)
     row = ((z + 1) / 2 * (n - 1)).clamp(0, n - 1.001)
@@ -75,12 +85,12 @@ def height_at(heights: Tensor, scene: Tensor, x: Tensor, z: Tensor) -> Tensor:
 
 
 def flat_heightfield(scenes: int, rng: Rng) -> Float[Tensor, "scene n n"]:
-    """Heights of a world without terrain."""
+    """Return the heights of scenes without terrain."""
     return torch.zeros(scenes, _SAMPLES, _SAMPLES, device=rng.device)
 
 
 def sample_heightfield(rng: Rng, scenes: int) -> Float[Tensor, "scene n n"]:
-    """Smooth hills with smaller ones on them, in [-1, 1]."""
+    """Sample fractal hills of three octaves, in [-1, 1]."""
     rough = rng.uniform(0.25, 0.6, scenes, 1, 1, 1)
     hills = torch.zeros(scenes, 1, _SAMPLES, _SAMPLES, device=rng.device)
     for power, octave in enumerate((4, 8, 16)):

@@ -33,7 +33,7 @@ from models.data.procedural.shapes import BOX, CYLINDER, Shapes, join
 
 
 def room(rng: Rng, scenes: int, meshes: Meshes | None = None) -> Scenes:
-    """A box room with furniture along its walls and in the middle, pictures, thin things."""
+    """Build rooms with furniture along the walls and in the middle, pictures and thin poles."""
     half, walls, shell = _room_shell(rng, scenes)
     width, depth = half[:, 0], half[:, 2]
     parts = [shell, _pictures(rng, scenes, half)]
@@ -88,7 +88,7 @@ def room(rng: Rng, scenes: int, meshes: Meshes | None = None) -> Scenes:
 
 
 def table_top(rng: Rng, scenes: int, meshes: Meshes | None = None) -> Scenes:
-    """Objects close to the camera on a table, a room behind."""
+    """Build tables with objects close to the camera, and a room behind."""
     half, walls, shell = _room_shell(rng, scenes)
     high = rng.uniform(0.7, 0.9, scenes, 1)
     size = rng.uniform(0.4, 1.0, scenes, 2)
@@ -153,7 +153,7 @@ def table_top(rng: Rng, scenes: int, meshes: Meshes | None = None) -> Scenes:
 
 
 def _mesh_furniture(rng: Rng, scenes: int, meshes: Meshes, half: Tensor) -> Shapes:
-    """Things that stand on the floor of a room, most of them near its walls."""
+    """Place meshes on the floor of a room, most of them near its walls."""
     count = 9
     at = rng.uniform(-1, 1, scenes, count, 3)
     at = at.sign() * at.abs().sqrt() * (half[:, None] - 0.3) * torch.tensor(
@@ -165,7 +165,7 @@ def _mesh_furniture(rng: Rng, scenes: int, meshes: Meshes, half: Tensor) -> Shap
 
 
 def _room_shell(rng: Rng, scenes: int) -> tuple[Tensor, Tensor, Shapes]:
-    """Half extent of a room, its corners, and floor, ceiling and four walls."""
+    """Return half extents of rooms, their corners, and floor, ceiling and four walls."""
     half = xyz(
         rng.uniform(1.4, 3.6, scenes),
         rng.uniform(1.1, 1.6, scenes),
@@ -196,7 +196,7 @@ def _room_shell(rng: Rng, scenes: int) -> tuple[Tensor, Tensor, Shapes]:
 
 
 def _pictures(rng: Rng, scenes: int, half: Tensor) -> Shapes:
-    """Framed photos, doors and windows on the walls of a room."""
+    """Build framed pictures, doors and windows on the walls of a room."""
     count = 8
     width, height = (
         rng.uniform(0.15, 0.7, scenes, count),

@@ -1,4 +1,4 @@
-"""Triangle meshes of real things, and where rays meet them."""
+"""Triangle meshes of real things, and where packets of rays hit them."""
 
 import io
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from torch import Tensor
 
 from models.data.procedural.atlas import Atlas, build_atlas
 
-CLUSTER_SIZE = 32  # triangles that lie close together and are looked at, or not, as one
-MAX_TRIANGLES = 2_000  # of a mesh: larger ones are left out
-_MAX_CLUSTERS = 400_000  # of (bundle of rays, cluster) pairs: bounds the memory
+CLUSTER_SIZE = 32  # triangles that lie close together and are culled as one
+MAX_TRIANGLES = 2_000  # of a mesh: those with more are left out
+_MAX_CLUSTERS = 400_000  # paired with packets at a time: bounds the memory
 _TEXTURE_PX = 96  # pixels along the sides of meshes' own textures
 _MIN_OPACITY = 0.3  # faces less opaque than this are left out
 _FIELDS = (
@@ -55,9 +55,9 @@ class Meshes:
         tallest: float | int = 1e9,
         triangles: int = MAX_TRIANGLES,
     ) -> Int[Tensor, " found"]:
-        """Numbers of meshes whose longest side, in meters, is within bounds; all, if none is.
+        """Return indices of meshes whose longest side, in meters, is within bounds; or all.
 
-        What is small in pictures need not have many triangles: every ray near it tries them all.
+        Small things need few triangles: every ray near one is intersected with all of them.
         """
         longest = 2 * self.half.amax(1)
         good = (longest >= low) & (longest <= high) & (2 * self.half[:, 1] <= tallest)
@@ -110,7 +110,7 @@ def load_meshes(file: Path) -> Meshes:
 def _read_mesh(
     data: dict[str, np.ndarray], index: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:
-    """Corners, texture coordinates, materials and half size of a mesh; None if it has too many."""
+    """Read corners, texture coordinates, materials and half extent; None if there are too many."""
     vertices = slice(data["v_off"][index], data["v_off"][index + 1])
     chosen = slice(data["f_off"][index], data["f_off"][index + 1])
     material = data["face_mat"][chosen].astype(np.int64) + data["mat_off"][index]
@@ -129,7 +129,7 @@ def _read_mesh(
 
 
 def _morton_order(points: np.ndarray) -> np.ndarray:
-    """An order in which neighbors are close: their coordinates' bits interleaved."""
+    """Sort points along the Z-order curve (Morton codes), where neighbors are close."""
     cells = ((points.clip(-1, 1) + 1) * 511.5).astype(np.int64)
     key = np.zeros(len(points), np.int64)
     for bit in range(10):
@@ -157,17 +157,17 @@ def intersect_meshes(
     start: Float[Tensor, "pair 3"],
     direction: Float[Tensor, "pair 3 ray"],
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Where bundles of rays meet triangles.
+    """Intersect packets of rays with meshes, after frustum culling of clusters and triangles.
 
     Args:
         meshes: All there are.
-        mesh: The one that each bundle may meet.
-        planes: Around each bundle, in the mesh's box: normals inward, and offsets.
+        mesh: Index of each pair's mesh.
+        planes: The frustum of each pair's packet in the mesh's box: normals inward, and offsets.
         start: Of the rays, in the mesh's box.
-        direction: Likewise.
+        direction: Of the rays, in the mesh's box.
 
     Returns:
-        Parts of the answer: which pairs, which of the mesh's triangles, and t of every ray, inf
+        Tuples of indices of pairs, indices of triangles of their meshes, and t of every ray, inf
         where it misses.
     """
     parts = []
@@ -183,7 +183,7 @@ def intersect_meshes(
 
 
 def _split(total: Tensor) -> list[slice]:
-    """Runs of pairs with a bounded number of clusters."""
+    """Split pairs, by their cumulative numbers of clusters, into runs of bounded size."""
     if not len(total):
         return []
     group = torch.div(total, _MAX_CLUSTERS, rounding_mode="floor")
@@ -193,7 +193,7 @@ def _split(total: Tensor) -> list[slice]:
 
 
 def _clusters_in_frustum(meshes: Meshes, mesh: Tensor, planes: Tensor) -> tuple[Tensor, Tensor]:
-    """Pairs of a bundle and a cluster whose box is on the inner side of all planes, in part."""
+    """Return pairs and clusters whose boxes reach into the pair's frustum."""
     count = meshes.count[mesh]
     pair = torch.arange(len(mesh), device=mesh.device).repeat_interleave(count)
     within = torch.arange(len(pair), device=mesh.device) - (count.cumsum(0) - count)[pair]
@@ -208,7 +208,7 @@ def _clusters_in_frustum(meshes: Meshes, mesh: Tensor, planes: Tensor) -> tuple[
 def _triangles_in_frustum(
     meshes: Meshes, pair: Tensor, cluster: Tensor, planes: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The same of triangles."""
+    """Return pairs and triangles that reach into the pair's frustum."""
     corners = meshes.corners.view(-1, CLUSTER_SIZE * 3, 3)[cluster]
     side = planes[pair, :, :3] @ corners.mT + planes[pair, :, 3:]
     near = (side.unflatten(-1, (CLUSTER_SIZE, 3)).amax(-1) >= 0).all(1)
@@ -219,7 +219,7 @@ def _triangles_in_frustum(
 def _intersect_triangles(
     corners: Tensor, start: Tensor, direction: Tensor
 ) -> Float[Tensor, "hit ray"]:
-    """Cramer's rule for start + t direction = corner + u edge + v other edge."""
+    """Return t of rays in triangles, by Cramer's rule (Möller and Trumbore, 1997)."""
     corner, edge, other = corners[:, 0], *(corners[:, 1:] - corners[:, :1]).unbind(1)
     normal = torch.linalg.cross(edge, other)
     to_start = start - corner
@@ -233,7 +233,7 @@ def _intersect_triangles(
 def barycentric(
     corners: Float[Tensor, "point 3 3"], position: Float[Tensor, "point 3"]
 ) -> Float[Tensor, "point 3"]:
-    """Shares of three corners in points on their triangles."""
+    """Return the barycentric coordinates of points on triangles."""
     edge, other = (corners[:, 1:] - corners[:, :1]).unbind(1)
     offset = position - corners[:, 0]
     a, b, c = ((x * y).sum(-1) for x, y in ((edge, edge), (edge, other), (other, other)))

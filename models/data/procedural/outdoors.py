@@ -1,4 +1,4 @@
-"""Streets, reliefs and things afloat, y down, lengths in meters."""
+"""Streets, reliefs and floating things, y down, lengths in meters."""
 
 import math
 from dataclasses import replace
@@ -39,7 +39,7 @@ from models.data.procedural.shapes import (
 
 
 def street(rng: Rng, scenes: int, meshes: Meshes | None = None) -> Scenes:
-    """Ground, rows of buildings whose windows repeat, trees, cars, poles, fences."""
+    """Build streets: rows of buildings, facades of equal windows, trees, cars, poles."""
     ground = _ground(rng, scenes, 150.0)
     count = 10
     side = torch.tensor([-1.0, 1], device=rng.device).repeat(count // 2)
@@ -112,7 +112,7 @@ def street(rng: Rng, scenes: int, meshes: Meshes | None = None) -> Scenes:
 
 
 def relief(rng: Rng, scenes: int, meshes: Meshes | None = None) -> Scenes:
-    """Hills with a photo or a ground texture on them, boulders, leaves; any scale."""
+    """Build hills with one photo or a repeated texture on them, boulders, leaves; any scale."""
     scale = rng.log_uniform(0.5, 8, scenes)
     half = xyz(3 * scale, rng.uniform(0.15, 0.7, scenes) * scale, 3 * scale)
     zero = torch.zeros_like(scale)[:, None]
@@ -161,7 +161,7 @@ def relief(rng: Rng, scenes: int, meshes: Meshes | None = None) -> Scenes:
 
 
 def floaters(rng: Rng, scenes: int, meshes: Meshes | None = None) -> Scenes:
-    """Anything at any angle before a few large pictures."""
+    """Build shapes of all kinds and rotations before a few large pictures."""
     scale = rng.log_uniform(0.3, 10, scenes, 1)
     count = 30
     kind = rng.integers(BOX, TERRAIN, scenes, count)
@@ -211,7 +211,7 @@ def floaters(rng: Rng, scenes: int, meshes: Meshes | None = None) -> Scenes:
 
 
 def _street_furniture(rng: Rng, scenes: int, meshes: Meshes, gap: Tensor) -> Shapes:
-    """Cars, and what else stands beside a street."""
+    """Place meshes of cars, and of other things beside a street."""
     count = 6
     side = torch.where(rng.bernoulli(0.5, scenes, count), 1.0, -1.0)
     x = side * gap * rng.uniform(0.3, 0.9, scenes, count)
@@ -232,7 +232,7 @@ def _ground(rng: Rng, scenes: int, reach: float | int) -> Shapes:
 
 
 def _windows(rng: Rng, scenes: int, gap: Tensor) -> Shapes:
-    """A grid of equal windows along one side of the street."""
+    """Build a facade with a grid of equal windows along one side of the street."""
     columns, rows = 6, 4
     pitch, floor = rng.uniform(1.2, 3, scenes, 1), rng.uniform(2.2, 3.2, scenes, 1)
     index = torch.arange(columns * rows, device=rng.device)

@@ -12,18 +12,18 @@ from models.data.procedural.shapes import Shapes
 
 @dataclass(frozen=True)
 class Light:
-    """One lamp or sun per scene, and the light that comes from everywhere."""
+    """One lamp or sun per scene, and ambient light."""
 
     position: Float[Tensor, "scene 3"]
     color: Float[Tensor, "scene 3"]
     ambient: Float[Tensor, "scene 3"]
-    reach: Float[Tensor, " scene"]  # distance at which the lamp has lost half of its strength
-    walls: Float[Tensor, "scene 2 3"]  # low and high corner of the space: its creases are darker
+    reach: Float[Tensor, " scene"]  # distance at which the lamp has half of its strength
+    walls: Float[Tensor, "scene 2 3"]  # low and high corner; ambient light is weaker near them
 
 
 @dataclass(frozen=True)
 class Scenes:
-    """Worlds of any kinds side by side."""
+    """A batch of scenes of any kinds; a first camera stands at `eye` and looks at `target`."""
 
     shapes: Shapes
     light: Light
@@ -39,7 +39,7 @@ def sample_light(
     reach: Float[Tensor, " scene"],
     walls: Float[Tensor, "scene 2 3"],
 ) -> Light:
-    """Light of random color and share of ambience; the walls bound where it shines."""
+    """Sample the colors of a lamp and of ambient light; `walls` are the corners of the scene."""
     scenes = position.shape[0]
     warm = rng.normal(scenes, 1) * torch.tensor([0.12, 0.0, -0.12], device=rng.device)
     ambient = rng.uniform(0.25, 0.65, scenes, 1)
@@ -53,6 +53,6 @@ def sample_light(
 
 
 def sample_sun(rng: Rng, scenes: int) -> Float[Tensor, "scene 3"]:
-    """Far away, and above."""
+    """Sample positions far away and above."""
     sun = torch.nn.functional.normalize(rng.normal(scenes, 3), dim=-1) * 300
     return torch.cat([sun[:, :1], -sun[:, 1:2].abs() - 100, sun[:, 2:]], dim=-1)

@@ -1,4 +1,4 @@
-"""Colors of the points that rays meet: filtered textures, soft light, shadows, gloss."""
+"""Shading of the points that rays hit: textures, Blinn-Phong reflection, ambient light."""
 
 import math
 from dataclasses import dataclass
@@ -22,12 +22,12 @@ from models.data.procedural.shapes import (
     unit,
 )
 
-_MAX_POINTS = 500_000  # points shaded in one go: bounds the memory
+_MAX_POINTS = 500_000  # shaded at a time: bounds the memory
 
 
 @dataclass(frozen=True)
 class Points:
-    """Where rays hit."""
+    """Hits of rays on surfaces."""
 
     scene: Int[Tensor, " point"]
     shape: Int[Tensor, " point"]
@@ -47,7 +47,7 @@ def shade(
     meshes: Meshes | None,
     points: Points,
 ) -> Float[Tensor, "point 3"]:
-    """Colors, a bounded number of points at a time."""
+    """Return the radiance of points towards their rays' origins, some points at a time."""
     flat = shapes.map(lambda value: value.flatten(0, 1))
     colors = []
     chunk = _MAX_POINTS * (CUDA_FACTOR if points.scene.is_cuda else 1)
@@ -99,7 +99,7 @@ def _local_normal(
 
 @dataclass(frozen=True)
 class _MeshHits:
-    """Triangles of meshes that were hit, in their shapes' own axes."""
+    """Hits on triangles of meshes, in their shapes' axes."""
 
     normal: Float[Tensor, "point 3"]
     uv: Float[Tensor, "point 2"]
@@ -129,7 +129,7 @@ def _mesh_hits(
 
 
 def _mesh_color(meshes: Meshes, hits: _MeshHits, made_up: Tensor, footprint: Tensor) -> Tensor:
-    """What a mesh came with, or a made-up look, a little different in every material."""
+    """Blend a mesh's own colors and made-up ones, which differ a little by material."""
     texture_index = meshes.texture_index[hits.material]
     lod = (footprint * hits.uv_per_meter).clamp_min(1e-6).log2()
     textured = sample_atlas(meshes.atlas, texture_index.clamp_min(0), hits.uv.remainder(1), lod)
@@ -153,7 +153,7 @@ def _surface_color(
     flat: Shapes, which: Tensor, local: Tensor, normal: Tensor,
     atlas: Atlas, textures: Tensor, points: Points,
 ) -> Tensor:  # fmt: skip
-    """The texture seen along the axis nearest to the normal, tinted and faded to plain paint."""
+    """Look up textures by box projection, blend them with plain paint, and tint them."""
     axis = normal.abs().argmax(-1)
     axis = torch.where(flat.kind.index_select(0, which) == TERRAIN, 1, axis)
     u, v = (
@@ -210,7 +210,7 @@ def sky_color(
     atlas: Atlas, texture: Int[Tensor, " point"], direction: Float[Tensor, "point 3"],
     footprint: Float[Tensor, " point"],
 ) -> Float[Tensor, "point 3"]:  # fmt: skip
-    """A texture infinitely far away, brighter than the ground."""
+    """Sample a texture infinitely far away, brighter than the ground."""
     around = torch.atan2(direction[:, 0], direction[:, 2]) * 0.8
     repeats = torch.stack([around, direction[:, 1].asin() * 0.8 + 0.5], dim=-1)
     sampled = sample_atlas(atlas, texture, repeats, (footprint * 0.8).clamp_min(1e-6).log2())
@@ -222,7 +222,7 @@ def panorama_color(
     panoramas: Atlas, which: Int[Tensor, " point"], turn: Float[Tensor, " point"],
     direction: Float[Tensor, "point 3"], footprint: Float[Tensor, " point"],
 ) -> Float[Tensor, "point 3"]:  # fmt: skip
-    """What a panorama shows in a direction: equirectangular, its middle ahead, turned about y."""
+    """Sample equirectangular panoramas, whose middle is ahead, turned about y."""
     around = (torch.atan2(direction[:, 0], direction[:, 2]) + turn) / math.tau + 0.5
     down = direction[:, 1].clamp(-1, 1).asin() / math.pi + 0.5
     lod = (footprint / math.tau).clamp_min(1e-6).log2()

@@ -1,4 +1,4 @@
-"""Solid shapes, and the first one that each ray of a tile meets."""
+"""Shapes, and where packets of rays first hit them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -11,10 +11,10 @@ from models.data.procedural.heightfield import MARCH_STEPS, intersect_heightfiel
 from models.data.procedural.meshes import Meshes, intersect_meshes
 
 BOX, ELLIPSOID, CYLINDER, CARD, TERRAIN, MESH = range(6)
-FAR = 1000.0  # depth where a ray meets nothing: the sky
-_MAX_PAIRS = 2_000_000  # (ray, shape) pairs intersected in one go: bounds the memory
-CUDA_FACTOR = 16  # times as many pairs: there launches are what takes time
-_TRIANGLE_BITS = 20  # of the number of a triangle, behind that of its shape
+FAR = 1000.0  # depth of the sky, where a ray hits nothing
+_MAX_PAIRS = 2_000_000  # of a ray and a shape, intersected at a time: bounds the memory
+CUDA_FACTOR = 16  # times as many there, where launches of kernels take the time
+_TRIANGLE_BITS = 20  # of a hit's code, behind the shape's index
 _NO_HIT = 0xFFFFFFFF
 
 
@@ -22,8 +22,8 @@ _NO_HIT = 0xFFFFFFFF
 class Shapes:
     """The same number of shapes in every scene; those with `present` false are not there.
 
-    A shape lives in its own axes, `axes` (columns) and `center` take it to the world, and `half`
-    is its half extent. Cylinders stand along y, cards are flat in z, terrain rises to -y.
+    `axes` (columns) and `center` take a shape's own axes to the world, and `half` is its half
+    extent. Cylinders stand along y, cards are flat in z, terrain rises to -y.
     """
 
     kind: Int[Tensor, "*scene shape"]
@@ -45,18 +45,18 @@ class Shapes:
     opening: Bool[Tensor, "*scene shape"]  # through which the sky is seen
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Shapes":
-        """Apply one function to every tensor."""
+        """Apply a function to every tensor."""
         return Shapes(*(change(getattr(self, field.name)) for field in fields(self)))
 
 
 def join(parts: list[Shapes]) -> Shapes:
-    """All shapes of the same scenes."""
+    """Concatenate shapes of the same scenes."""
     names = [field.name for field in fields(Shapes)]
     return Shapes(*(torch.cat([getattr(part, name) for part in parts], dim=1) for name in names))
 
 
 def stack(scenes: list[Shapes]) -> Shapes:
-    """More scenes; those with fewer shapes are filled with absent ones."""
+    """Concatenate scenes; those with fewer shapes are padded with absent ones."""
     most = max(part.kind.shape[1] for part in scenes)
 
     def filled(part: Shapes, name: str) -> Tensor:
@@ -72,7 +72,7 @@ def stack(scenes: list[Shapes]) -> Shapes:
 def distance_bound(
     shapes: Shapes, points: Float[Tensor, "scene point 3"]
 ) -> Float[Tensor, "scene point shape"]:
-    """At least this far are the shapes: the distance to their boxes."""
+    """Return lower bounds of the distances to shapes: the distances to their boxes."""
     offset = points[:, :, None] - shapes.center[:, None]
     local = torch.einsum("spnj,snji->spni", offset, shapes.axes)
     return (local.abs() - shapes.half[:, None]).clamp_min(0).norm(dim=-1)
@@ -80,7 +80,7 @@ def distance_bound(
 
 @dataclass(frozen=True)
 class RayPackets:
-    """Bundles of rays with a common origin each; points are origin + t * direction."""
+    """Packets of rays with a common origin each; points are origin + t * direction."""
 
     scene: Int[Tensor, " packet"]
     origins: Float[Tensor, "packet 3"]
@@ -94,17 +94,20 @@ def intersect_shapes(
     limit: float | int = FAR,
     meshes: Meshes | None = None,
 ) -> tuple[Float[Tensor, "packet ray"], Int[Tensor, "packet ray"], Int[Tensor, "packet ray"]]:
-    """The nearest hit of every ray.
+    """Find the nearest hit of every ray.
+
+    Pairs of a packet and a shape whose bounding cone and sphere overlap are intersected by kind;
+    the nearest hit is the minimum of 64-bit keys, t before shape and triangle.
 
     Args:
         shapes: Of all scenes.
         heights: Of all scenes' terrains.
         packets: The rays.
-        limit: What t is where nothing is nearer.
-        meshes: What shapes of kind MESH are; without, they are the boxes around them.
+        limit: t of rays that hit nothing nearer.
+        meshes: Of the shapes of kind MESH; without them, their boxes are hit.
 
     Returns:
-        t; which shape, or -1; and of a mesh which triangle.
+        t; index of the shape, or -1; index of the triangle, where the shape is a mesh.
     """
     cone = _bounding_cones(packets)
     tile, shape = _touched_shapes(shapes, packets, cone).nonzero(as_tuple=True)
@@ -141,7 +144,7 @@ def intersect_shapes(
 
 
 def unit(vector: Tensor, dim: int = -1) -> Tensor:
-    """Normalized along one dimension; several times as fast as torch's for short vectors."""
+    """Normalize along one dimension; for short vectors several times as fast as torch's."""
     first, *others = vector.unbind(dim)
     square = first * first
     for part in others:
@@ -152,7 +155,7 @@ def unit(vector: Tensor, dim: int = -1) -> Tensor:
 def _bounding_cones(
     packets: RayPackets,
 ) -> tuple[Float[Tensor, "packet 3"], Float[Tensor, " packet"]]:
-    """Axis and half opening angle of a cone around each tile's rays."""
+    """Return axis and half opening angle of a cone around each packet's rays."""
     rays = unit(packets.directions, dim=1)
     axis = unit(rays.mean(-1))
     return axis, (axis[:, None] @ rays)[:, 0].amin(-1).clamp(-1, 1).acos() + 1e-3
@@ -161,7 +164,10 @@ def _bounding_cones(
 def _frustum_planes(
     flat: Shapes, which: Tensor, packets: RayPackets, where: Tensor, cone: tuple[Tensor, Tensor]
 ) -> Float[Tensor, "pair 4 4"]:
-    """Four planes around a tile's cone, in a shape's box from -1 to 1: normals in, offsets."""
+    """Return the frustum around a packet's cone in a shape's box from -1 to 1.
+
+    Four planes: normals inward, and offsets.
+    """
     axis, spread = cone[0][where], cone[1][where]
     least = torch.nn.functional.one_hot(axis.abs().argmin(-1), 3).to(axis)
     right = unit(torch.linalg.cross(axis, least))
@@ -178,7 +184,7 @@ def _frustum_planes(
 def _rays_in_box(
     flat: Shapes, which: Tensor, packets: RayPackets, where: Tensor
 ) -> tuple[Float[Tensor, "pair 3"], Float[Tensor, "pair 3 ray"]]:
-    """Tiles' rays in shapes' boxes from -1 to 1."""
+    """Return packets' rays in shapes' boxes from -1 to 1."""
     half = flat.half.index_select(0, which)
     axes = flat.axes.index_select(0, which) / half[:, None]
     offset = packets.origins.index_select(0, where) - flat.center.index_select(0, which)
@@ -189,7 +195,7 @@ def _rays_in_box(
 def _touched_shapes(
     shapes: Shapes, packets: RayPackets, cone: tuple[Tensor, Tensor]
 ) -> Bool[Tensor, "packet shape"]:
-    """Which shapes' bounding spheres touch the cone around each tile's rays."""
+    """Test whether shapes' bounding spheres touch packets' bounding cones."""
     axis, spread = cone
     to_center = shapes.center[packets.scene] - packets.origins[:, None]
     along = (to_center @ axis[..., None])[..., 0]
@@ -239,7 +245,7 @@ def _intersect_slabs(start: Tensor, direction: Tensor, half: Tensor) -> tuple[Te
 
 
 def _intersect_sphere(start: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
-    """Where rays enter and leave the unit circle or sphere."""
+    """Return t where rays enter and leave the unit circle or sphere."""
     a = direction.square().sum(1).clamp_min(1e-20)
     nearest = -torch.einsum("pc,pcr->pr", start, direction) / a
     miss = (start[..., None] + nearest[:, None] * direction).square().sum(1)
