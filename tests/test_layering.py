@@ -25,14 +25,14 @@ HOMES = {  # foreign package: the only places that know it
     "gsplat": ("models.render",),
     "huggingface_hub": ("nps_cli.weights",),
     "matplotlib": ("nps_cli.formats",),
-    "numba": ("models.render", "models.data", "models.metrics"),
+    "numba": ("models.render", "models.data"),
     "pillow_heif": ("nps_cli.photos",),
     "plyfile": ("nps_cli.formats",),
     "poselib": ("models.sfm",),
     "ray": ("models.evaluation",),
     "rich": ("nps_cli.console",),
     "safetensors": ("models.weights", "models.features"),
-    "skimage": ("models.metrics", "nps_cli.demo"),
+    "skimage": ("nps_cli.demo",),
     "typer": ("nps_cli.app", "nps_cli.options", "nps_cli.commands", "nps_cli.training"),
 }
 MODULES = {

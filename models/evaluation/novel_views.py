@@ -13,8 +13,9 @@ from models.evaluation.scores import ImageScore, TargetScore
 from models.geometry.camera import Camera
 from models.geometry.gaussians import Gaussians
 from models.geometry.views import crop_to_aspect, resize
-from models.metrics.errors import psnr, ssim
+from models.metrics.errors import psnr
 from models.metrics.lpips import Lpips
+from models.metrics.ssim import ssim
 from models.render.supersampling import render_supersampled
 
 

@@ -1,4 +1,4 @@
-"""How far a picture is from a photo, and a pose from the truth."""
+"""Errors of poses, and of renderings: pose AUC and PSNR."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,9 +10,6 @@ from torch import Tensor
 from models.geometry.rigid import invert, rotation_angle
 
 FAILED_DEG = 180.0  # the error of a pose that was not found
-_WINDOW, _SIGMA = 11, 1.5  # of the Gaussian that SSIM weighs its neighborhoods with
-_STABILIZER = 0.03**2 / 2  # C3 of SSIM for colors in [0, 1]
-_STRUCTURE_CEILING = 0.98  # above it, only noise is left to agree
 
 
 @dataclass(frozen=True)
@@ -74,80 +71,6 @@ def psnr(image: Float[Tensor, "3 height width"], photo: Float[Tensor, "3 height 
     """Peak signal-to-noise ratio in decibels, after clipping both to [0, 1]; 100 at most."""
     error = (image.double().clamp(0, 1) - photo.double().clamp(0, 1)).square().mean()
     return float(-10 * torch.log10(error.clamp(min=1e-10)))
-
-
-def ssim(image: Float[Tensor, "3 height width"], photo: Float[Tensor, "3 height width"]) -> float:
-    """Structural similarity as the published tables have it: scikit-image, Gaussian window."""
-    import skimage  # which training does not need
-
-    return float(
-        skimage.metrics.structural_similarity(
-            image.double().cpu().numpy(),
-            photo.double().cpu().numpy(),
-            win_size=_WINDOW,
-            gaussian_weights=True,
-            sigma=_SIGMA,
-            channel_axis=0,
-            data_range=1.0,
-        )
-    )
-
-
-@dataclass(frozen=True)
-class Structure:
-    """A photo, and what the structure term of SSIM asks about it: asked once, compared often."""
-
-    photo: Float[Tensor, "3 height width"]
-    mean: Float[Tensor, "3 inner_height inner_width"]
-    variance: Float[Tensor, "3 inner_height inner_width"]
-
-
-def structure_of(photo: Float[Tensor, "3 height width"]) -> Structure:
-    """Prepare a photo for `structure_loss`."""
-    mean, square = _blur(torch.cat([photo, photo.square()])).split(3)
-    return Structure(photo, mean, _variance(mean, square))
-
-
-def structure_loss(
-    image: Float[Tensor, "3 height width"], photo: Float[Tensor, "3 height width"] | Structure
-) -> Float[Tensor, ""]:
-    """One minus the structure term of SSIM: blind to brightness and contrast; differentiable."""
-    known = photo if isinstance(photo, Structure) else structure_of(photo)
-    if image.device.type == "cpu" and image.dtype == torch.float32 and not known.mean.requires_grad:
-        from models.metrics.structure import Disagreement
-
-        limits = _STABILIZER, _STRUCTURE_CEILING, _least_variance(image)
-        return Disagreement.apply(
-            image, known.photo, known.mean, known.variance, _window(image), limits
-        )
-    maps = torch.cat([image, image.square(), image * known.photo])
-    mean, square, product = _blur(maps).split(3)
-    spread = (_variance(mean, square) * known.variance).sqrt()
-    covariance = (product - mean * known.mean).clamp(min=-spread, max=spread)
-    structure = (covariance + _STABILIZER) / (spread + _STABILIZER)
-    return 1 - structure.clamp(max=_STRUCTURE_CEILING).mean()
-
-
-def _variance(mean: Float[Tensor, "*map"], square: Float[Tensor, "*map"]) -> Float[Tensor, "*map"]:
-    return (square - mean.square()).clamp(min=_least_variance(mean))
-
-
-def _least_variance(maps: Float[Tensor, "*map"]) -> float:
-    return torch.finfo(maps.dtype).eps ** 2
-
-
-def _window(maps: Float[Tensor, "*map"]) -> Float[Tensor, " window"]:
-    """SSIM's weights of neighbors, across and down alike."""
-    offsets = torch.arange(_WINDOW, dtype=maps.dtype, device=maps.device) - _WINDOW // 2
-    weights = torch.exp(-offsets.square() / (2 * _SIGMA**2))
-    return weights / weights.sum()
-
-
-def _blur(maps: Float[Tensor, "map height width"]) -> Float[Tensor, "map _height _width"]:
-    """Average with SSIM's window, where it lies inside; a group per channel is fast on CPUs."""
-    weights = _window(maps).expand(len(maps), 1, 1, _WINDOW)
-    rows = torch.nn.functional.conv2d(maps[None], weights, groups=len(maps))
-    return torch.nn.functional.conv2d(rows, weights.mT, groups=len(maps))[0]
 
 
 def _angle(first: Float[Tensor, "3"], second: Float[Tensor, "3"]) -> Float[Tensor, ""]:

@@ -11,8 +11,8 @@ from models.geometry.camera import Camera
 from models.geometry.gaussians import Gaussians
 from models.geometry.rigid import se3_exponential, transform_points, twist_gradient
 from models.geometry.views import View
-from models.metrics.errors import Structure, structure_loss, structure_of
 from models.metrics.lpips import Lpips
+from models.metrics.ssim import WindowStatistics, structure_loss, window_statistics
 from models.render import render
 
 STRUCTURE_WEIGHT = 0.1  # of the structure loss, beside the mean squared error
@@ -55,11 +55,11 @@ def align_pose(
         if min(size) < MIN_SIDE_PX and factor > 1:
             continue
         image = view.resized(size).image
-        loss = PhotometricLoss(structure_of(image), None if factor > 1 else lpips)
+        loss = PhotometricLoss(window_statistics(image), None if factor > 1 else lpips)
         subset = subsample(gaussians, GAUSSIANS_PER_PIXEL * size[0] * size[1])
         camera = _optimize(subset, camera.resized(size), loss, depth, steps, learning_rate)
         learning_rate *= DECAY
-    loss = PhotometricLoss(structure_of(view.image), lpips)
+    loss = PhotometricLoss(window_statistics(view.image), lpips)
     camera = camera.resized(view.camera.size)
     with torch.no_grad():
         is_better = loss(gaussians, camera) < loss(gaussians, view.camera)
@@ -70,15 +70,15 @@ def align_pose(
 class PhotometricLoss:
     """Distance of a rendered scene from an image: squared error, structure and, if given, LPIPS."""
 
-    structure: Structure
+    target: WindowStatistics
     lpips: Lpips | None
 
     def __call__(self, gaussians: Gaussians, camera: Camera) -> Float[Tensor, ""]:
         """Render the scene at a camera of the image's size and compare."""
-        image = self.structure.photo
+        image = self.target.image
         rendered = render(gaussians, camera).color
         loss = functional.mse_loss(rendered, image)
-        loss = loss + STRUCTURE_WEIGHT * structure_loss(rendered, self.structure)
+        loss = loss + STRUCTURE_WEIGHT * structure_loss(rendered, self.target)
         if self.lpips is not None:
             loss = loss + LPIPS_WEIGHT * self.lpips(rendered[None], image[None])[0]
         return loss

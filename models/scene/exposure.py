@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.geometry.depth_map import SAME_SURFACE, DepthMap, look_up
+from models.geometry.depth_map import DEPTH_TOLERANCE, DepthMap, look_up
 from models.stereo.plane_sweep import box_mean
 
 MIN_CONFIDENCE = 0.5  # of both views' depths at a point whose colors are compared
@@ -38,7 +38,7 @@ def _shared_colors(view: DepthMap, other: DepthMap) -> Float[Tensor, "2 3 point"
     """Return the colors, in this view and in the other, of points that both confidently see."""
     maps = [other.depth[None], other.confidence[None], box_mean(other.image[None], WINDOW_PX)[0]]
     z, inside, (depth, confidence, *color) = look_up(view, other, torch.cat(maps))
-    same = inside & ((z - depth).abs() < SAME_SURFACE * depth)
+    same = inside & ((z - depth).abs() < DEPTH_TOLERANCE * depth)
     confident = (confidence > MIN_CONFIDENCE) & (view.confidence.flatten() > MIN_CONFIDENCE)
     points = (same & confident).nonzero()[:, 0]
     points = points[:: max(1, len(points) // MAX_POINTS)]

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from models.data.procedural import FAR, WorldBatch
-from models.metrics.errors import structure_loss
+from models.metrics.ssim import structure_loss, window_statistics
 from models.network.noposplat import Prediction
 from models.render import render
 
@@ -73,7 +73,7 @@ def render_loss(
         color = render(prediction.scene(index), replace(camera, world2cam=world2cam)).color
         counts = _in_sight(target[index, -1], worlds, index)
         squares = (color - photo).square().mean(0)[counts].sum() / counts.sum().clamp(min=1)
-        structure = structure_loss(color * counts, photo * counts)
+        structure = structure_loss(color * counts, window_statistics(photo * counts))
         losses.append(squares + _STRUCTURE_WEIGHT * structure)
     return torch.stack(losses).mean()
 

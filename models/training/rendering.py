@@ -13,8 +13,9 @@ from torch import Tensor
 from models.data.procedural import Textures, WorldBatch, generate
 from models.geometry.gaussians import rescale
 from models.geometry.views import Views
-from models.metrics.errors import psnr, ssim, structure_loss
+from models.metrics.errors import psnr
 from models.metrics.lpips import Lpips
+from models.metrics.ssim import ssim, structure_loss, window_statistics
 from models.network.noposplat import NoPoSplat, NoPoSplatConfig, Prediction
 from models.render import render
 from models.render.constants import NEAR
@@ -254,7 +255,9 @@ def look_loss(
     if perceptual is not None:
         return perceptual(drawn, photos).mean()
     pairs = zip(drawn, photos, strict=True)
-    return torch.stack([structure_loss(one, other) for one, other in pairs]).mean()
+    return torch.stack(
+        [structure_loss(one, window_statistics(other)) for one, other in pairs]
+    ).mean()
 
 
 def relative_errors(

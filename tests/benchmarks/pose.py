@@ -13,7 +13,7 @@ from render import pixel_aligned
 
 from models.geometry.camera import Camera
 from models.geometry.rigid import se3_exponential, twist_gradient
-from models.metrics.errors import structure_of
+from models.metrics.ssim import window_statistics
 from models.pose.photometric import PhotometricLoss
 from models.render import render
 
@@ -31,7 +31,7 @@ def main() -> None:
     intrinsics = torch.tensor([[0.9, 0, 0.5], [0, 0.9, 0.5], [0, 0, 1]], device=device)
     with torch.no_grad():
         image = render(scene, Camera(intrinsics, torch.eye(4, device=device), SIZE)).color
-    loss = PhotometricLoss(structure_of(image), None)
+    loss = PhotometricLoss(window_statistics(image), None)
     world2cam = se3_exponential(torch.full((6,), 0.01)).to(device).requires_grad_()
     camera = Camera(intrinsics, world2cam, SIZE)
 
