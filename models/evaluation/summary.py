@@ -1,19 +1,19 @@
-"""What the numbers of many pairs come to: means, AUC, and how they are distributed."""
+"""Summarize the scores of many pairs: means, AUC, and distributions."""
 
 import statistics
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
 
 import torch
 
 from models.evaluation.scores import ImageScore, PairScores, PartSeconds, TargetScore
 from models.metrics.errors import pose_auc
 
-GROUPS = ("easy", "medium", "hard", "wide")  # the order of their rows; others follow
-BINS = ("small", "medium", "large")  # the same, of a published list
+DIFFICULTIES = ("easy", "medium", "hard", "wide")  # the order of their rows; others follow
+OVERLAP_BINS = ("small", "medium", "large")  # the same, of a published list
 THREE_VIEWS = "three views"
-WORST = 5  # pairs that are named
-SAME = 0.1  # decibels: below, two pictures are said to be equally good
+WORST_PAIRS = 5  # that are named
+MIN_CHANGE_DB, MIN_CHANGE_DEG = 0.1, 1.0  # smaller changes are neither better nor worse
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class PoseSummary:
 
 @dataclass(frozen=True)
 class ViewSummary:
-    """Means over pictures; and, as in the paper's tables, over pairs of their pictures' means."""
+    """Means over images; and, as in the paper's tables, over pairs of the means of their images."""
 
     targets: int
     posed: ImageScore | None  # None where there are no targets
@@ -44,7 +44,7 @@ class ViewSummary:
 
 @dataclass(frozen=True)
 class Percentiles:
-    """How numbers are distributed; between two of them, percentiles are interpolated."""
+    """Percentiles of a distribution, linearly interpolated."""
 
     p5: float
     p25: float
@@ -55,7 +55,7 @@ class Percentiles:
 
 @dataclass(frozen=True)
 class Distribution:
-    """Of targets (None where there are none) and poses, and the pairs that are worst."""
+    """Distributions over targets (None where there are none) and poses, and the worst pairs."""
 
     psnr: Percentiles | None
     ssim: Percentiles | None
@@ -68,14 +68,14 @@ class Distribution:
 
 @dataclass(frozen=True)
 class Summary:
-    """A row of the table: everything about one group of pairs."""
+    """A row of the table: all the numbers of one group of pairs."""
 
     group: str
     pairs: int
     failed: tuple[str, ...]  # ids; they are in all the numbers
     pose: PoseSummary
     pose_without_low_parallax: PoseSummary | None  # None where all pairs have low parallax
-    views: ViewSummary | None  # None if no views were drawn
+    views: ViewSummary | None  # None if no views were rendered
     median_seconds: float
     median_parts: PartSeconds
     distribution: Distribution
@@ -83,16 +83,16 @@ class Summary:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What refinement changed, picture by picture and pose by pose: refined minus network alone."""
+    """Differences of image scores and pose errors: refined minus the network alone."""
 
     targets: int
-    better: int  # by more than `SAME` decibels
+    better: int  # by more than `MIN_CHANGE_DB`
     worse: int
     psnr_gain: Percentiles | None  # None where there are no targets
     mean_psnr_gain: float | None
     mean_ssim_gain: float | None
     most_harmed: tuple[tuple[str, float], ...]  # ids and the mean change of their PSNR, if worse
-    poses_better: int  # by more than a degree
+    poses_better: int  # by more than `MIN_CHANGE_DEG`
     poses_worse: int
 
 
@@ -103,62 +103,57 @@ def summarize(scores: Sequence[PairScores]) -> list[Summary]:
     """
     pairs = [score for score in scores if len(score.poses) == 1]
     triples = [score for score in scores if len(score.poses) > 1]
-    listed = [score for score in triples if score.overlap is not None]
+    published_triples = [score for score in triples if score.overlap is not None]
     own = [score for score in pairs if score.overlap is None]
-    order = GROUPS if own else BINS
     groups = {"all": pairs}
-    groups |= _grouped(pairs, lambda score: score.difficulty, order)
-    groups |= _grouped(own, lambda score: f"scene {score.scene}")
+    groups |= _group(pairs, lambda score: score.difficulty, DIFFICULTIES if own else OVERLAP_BINS)
+    groups |= _group(own, lambda score: f"scene {score.scene}")
     groups[THREE_VIEWS] = triples
-    groups |= _grouped(
-        listed,
+    groups |= _group(
+        published_triples,
         lambda score: f"{THREE_VIEWS}, {score.difficulty}",
-        tuple(f"{THREE_VIEWS}, {name}" for name in BINS),
+        tuple(f"{THREE_VIEWS}, {name}" for name in OVERLAP_BINS),
     )
     return [_summarize(name, members) for name, members in groups.items() if members]
 
 
 def compare(refined: Sequence[PairScores], alone: Sequence[PairScores]) -> Comparison:
     """Compare the same pairs with and without refinement; at aligned poses where there are any."""
-    partners = {score.id: score for score in alone}
-    both = [(score, partners[score.id]) for score in refined if score.id in partners]
-    gains, similarities, harm = [], [], []
-    poses = []
-    for with_it, without in both:
-        images = [
-            (_best_known(ours), _best_known(theirs))
-            for ours, theirs in zip(with_it.targets, without.targets, strict=True)
-        ]
-        gain = [ours.psnr - theirs.psnr for ours, theirs in images]
-        gains += gain
-        similarities += [ours.ssim - theirs.ssim for ours, theirs in images]
-        if gain and statistics.fmean(gain) < -SAME:
-            harm.append((with_it.id, statistics.fmean(gain)))
-        poses += [
-            ours.pose_deg - theirs.pose_deg
-            for ours, theirs in zip(with_it.poses, without.poses, strict=True)
-        ]
+    unrefined = {score.id: score for score in alone}
+    psnr_gains, ssim_gains, pose_changes, harmed = [], [], [], []
+    for score in refined:
+        if (other := unrefined.get(score.id)) is None:
+            continue
+        targets = zip(score.targets, other.targets, strict=True)
+        images = [(_final_score(one), _final_score(two)) for one, two in targets]
+        gains = [one.psnr - two.psnr for one, two in images]
+        if gains and (mean := statistics.fmean(gains)) < -MIN_CHANGE_DB:
+            harmed.append((score.id, mean))
+        psnr_gains += gains
+        ssim_gains += [one.ssim - two.ssim for one, two in images]
+        errors = zip(score.poses, other.poses, strict=True)
+        pose_changes += [one.pose_deg - two.pose_deg for one, two in errors]
     return Comparison(
-        targets=len(gains),
-        better=sum(gain > SAME for gain in gains),
-        worse=sum(gain < -SAME for gain in gains),
-        psnr_gain=_percentiles(gains),
-        mean_psnr_gain=statistics.fmean(gains) if gains else None,
-        mean_ssim_gain=statistics.fmean(similarities) if gains else None,
-        most_harmed=tuple(sorted(harm, key=lambda named: named[1])[:WORST]),
-        poses_better=sum(change < -1 for change in poses),
-        poses_worse=sum(change > 1 for change in poses),
+        targets=len(psnr_gains),
+        better=sum(gain > MIN_CHANGE_DB for gain in psnr_gains),
+        worse=sum(gain < -MIN_CHANGE_DB for gain in psnr_gains),
+        psnr_gain=_percentiles(psnr_gains),
+        mean_psnr_gain=statistics.fmean(psnr_gains) if psnr_gains else None,
+        mean_ssim_gain=statistics.fmean(ssim_gains) if ssim_gains else None,
+        most_harmed=_worst(harmed),
+        poses_better=sum(change < -MIN_CHANGE_DEG for change in pose_changes),
+        poses_worse=sum(change > MIN_CHANGE_DEG for change in pose_changes),
     )
 
 
-def _best_known(target: TargetScore) -> ImageScore:
-    return target.posed if target.aligned is None else target.aligned
+def _final_score(target: TargetScore) -> ImageScore:
+    return target.aligned or target.posed
 
 
-def _grouped(
+def _group(
     scores: list[PairScores], key: Callable[[PairScores], str], first: tuple[str, ...] = ()
 ) -> dict[str, list[PairScores]]:
-    """The scores by key: those of `first` in this order, then the others as they come."""
+    """Group scores by key: those of `first` in this order, then the others as they come."""
     groups: dict[str, list[PairScores]] = {name: [] for name in first}
     for score in scores:
         groups.setdefault(key(score), []).append(score)
@@ -175,43 +170,44 @@ def _summarize(group: str, scores: list[PairScores]) -> Summary:
         pose_without_low_parallax=_summarize_poses(clear) if clear else None,
         views=_summarize_views(scores),
         median_seconds=statistics.median(score.seconds for score in scores),
-        median_parts=_median_parts([score.parts for score in scores]),
+        median_parts=PartSeconds(
+            *(_median(getattr(score.parts, part.name) for score in scores) for part in _PARTS)
+        ),
         distribution=_distribution(scores),
     )
+
+
+_PARTS = fields(PartSeconds)
 
 
 def _summarize_poses(scores: list[PairScores]) -> PoseSummary:
     errors = [error.pose_deg for score in scores for error in score.poses]
     folded = [error.pose_folded_deg for score in scores for error in score.poses]
     return PoseSummary(
-        poses=len(errors),
-        auc5=pose_auc(errors, 5.0),
-        auc10=pose_auc(errors, 10.0),
-        auc20=pose_auc(errors, 20.0),
-        folded_auc5=pose_auc(folded, 5.0),
-        folded_auc10=pose_auc(folded, 10.0),
-        folded_auc20=pose_auc(folded, 20.0),
-        median_deg=statistics.median(errors),
+        len(errors),
+        *(pose_auc(errors, limit) for limit in (5.0, 10.0, 20.0)),
+        *(pose_auc(folded, limit) for limit in (5.0, 10.0, 20.0)),
+        statistics.median(errors),
     )
 
 
 def _summarize_views(scores: list[PairScores]) -> ViewSummary | None:
-    first_view = _mean([score.first_view for score in scores])
+    first_view = _mean(score.first_view for score in scores)
     if first_view is None:
         return None
     targets = [target for score in scores for target in score.targets]
     return ViewSummary(
         targets=len(targets),
-        posed=_mean([target.posed for target in targets]),
-        aligned=_mean([target.aligned for target in targets]),
+        posed=_mean(target.posed for target in targets),
+        aligned=_mean(target.aligned for target in targets),
         first_view=first_view,
-        posed_by_pair=_mean([_mean([t.posed for t in score.targets]) for score in scores]),
-        aligned_by_pair=_mean([_mean([t.aligned for t in score.targets]) for score in scores]),
+        posed_by_pair=_mean(_mean(each.posed for each in score.targets) for score in scores),
+        aligned_by_pair=_mean(_mean(each.aligned for each in score.targets) for score in scores),
     )
 
 
-def _mean(images: Sequence[ImageScore | None]) -> ImageScore | None:
-    """The mean of what is known; LPIPS only if all of that has it."""
+def _mean(images: Iterable[ImageScore | None]) -> ImageScore | None:
+    """Average the known scores; LPIPS only if all of them have it."""
     known = [image for image in images if image is not None]
     if not known:
         return None
@@ -223,39 +219,34 @@ def _mean(images: Sequence[ImageScore | None]) -> ImageScore | None:
     )
 
 
-def _median_parts(parts: list[PartSeconds]) -> PartSeconds:
-    return PartSeconds(
-        forward=_median([part.forward for part in parts]),
-        refinement=_median([part.refinement for part in parts]),
-        render=_median([part.render for part in parts]),
-        alignment=_median([part.alignment for part in parts]),
-    )
-
-
-def _median(values: list[float | None]) -> float | None:
+def _median(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return statistics.median(known) if known else None
 
 
 def _distribution(scores: list[PairScores]) -> Distribution:
     targets = [target for score in scores for target in score.targets]
-    posed = [target.posed for target in targets]
     aligned = [target.aligned for target in targets if target.aligned is not None]
     views = [
-        (score.id, statistics.fmean(_best_known(target).psnr for target in score.targets))
+        (score.id, statistics.fmean(_final_score(target).psnr for target in score.targets))
         for score in scores
         if score.targets
     ]
     poses = [(score.id, max(error.pose_deg for error in score.poses)) for score in scores]
     return Distribution(
-        psnr=_percentiles([image.psnr for image in posed]),
-        ssim=_percentiles([image.ssim for image in posed]),
+        psnr=_percentiles([target.posed.psnr for target in targets]),
+        ssim=_percentiles([target.posed.ssim for target in targets]),
         aligned_psnr=_percentiles([image.psnr for image in aligned]),
         aligned_ssim=_percentiles([image.ssim for image in aligned]),
         pose_deg=_percentiles([error.pose_deg for score in scores for error in score.poses]),
-        worst_views=tuple(sorted(views, key=lambda named: named[1])[:WORST]),
-        worst_poses=tuple(sorted(poses, key=lambda named: -named[1])[:WORST]),
+        worst_views=_worst(views),
+        worst_poses=_worst(poses, sign=-1),
     )
+
+
+def _worst(values: list[tuple[str, float]], sign: int = 1) -> tuple[tuple[str, float], ...]:
+    """Return the lowest values with their names; with `sign` -1, the highest."""
+    return tuple(sorted(values, key=lambda named: sign * named[1])[:WORST_PAIRS])
 
 
 def _percentiles(values: list[float]) -> Percentiles | None:

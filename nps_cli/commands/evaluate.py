@@ -254,6 +254,6 @@ def _show(
         shown = [tables.overview(summarize(evaluation.scores), pose=pose, views=views)]
         for table in shown + (tables.details(evaluation) if details else []):
             console.print_table(table.title, table.columns, table.rows)
-    console.info(tables.used(evaluation))
+    console.info(tables.count_used(evaluation))
     if out is not None:
         console.info(f"wrote {out}")
