@@ -1,26 +1,64 @@
-"""Photos in, a scene with its cameras out: the network's answer, refined by what the photos say."""
+"""The pipeline from two or three photos to camera poses and a scene of 3D Gaussians.
+
+Begin with `reconstruct`, or with `estimate_poses` where the scene does not matter:
+
+    photos       list[View]: poses unknown
+      |
+      +--------- noposplat -----------------> prediction    Reconstruction: Gaussians, poses by PnP
+      |                                           |
+      | SIFT, ALIKED + LightGlue                  |
+      v                                           |
+    matches      Correspondences                  |
+      |                                           |
+      | two-view geometry, bundle adjustment      |
+      v                                           |
+    poses        Registration: no scale           |
+      |                                           |
+      +<-------- scale of its depth --------------+-------> the result where matches do not tell
+      v                                                     the poses, or its own, aligned with the
+    posed        list[View]                                 photos, are more certain
+      |
+      | plane sweep, semi-global matching, stereo network
+      v
+    depth        list[DepthMap]
+      |
+      | total generalized variation, exposure compensation
+      v
+    surfaces     list[DepthMap]
+      |
+      | one Gaussian per pixel; disocclusions and borders are extrapolated
+      v
+    Gaussians    Reconstruction
+"""
 
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.confidence import TRUSTED, back_up, best_support, match_evidence, weakest_link
+from models.confidence import (
+    TRUSTED_CONFIDENCE,
+    best_pair,
+    combine,
+    least_confidence,
+    match_quality,
+)
 from models.features.matcher import Matcher
 from models.geometry.camera import Camera
 from models.geometry.depth_map import DepthMap
 from models.geometry.gaussians import join
 from models.geometry.rigid import transform_points
-from models.geometry.views import View, resize
+from models.geometry.views import View
 from models.metrics.lpips import Lpips
 from models.network.noposplat import NoPoSplat
-from models.network.preprocessing import DEFAULT_PREPROCESSING, Preprocessing
-from models.reconstruction import Reconstruction, predict
+from models.network.preprocessing import Preprocessing
+from models.options import POSES, SCENE, Options, PoseMethod
+from models.reconstruction import Reconstruction, align_prediction, predict
 from models.scene.disocclusion import extrapolate
 from models.scene.exposure import compensate_exposure
 from models.scene.fusion import fuse
@@ -31,105 +69,159 @@ from models.stereo.depth import estimate_depths
 from models.stereo.network import StereoNetwork
 from models.stereo.tgv import regularize
 
-PLAUSIBLE = 0.05  # confidence in the network's poses from which they are worth aligning
-
-CLEAR = 0.1  # share of its inliers by which a pose is clearly ahead of any other
+MIN_CONFIDENCE_TO_ALIGN = 0.05  # in the network's poses: others are too far off to be aligned
+CLEAR_MARGIN = 0.1  # share of its inliers by which a pose is clearly ahead of any other
 
 
 @dataclass(frozen=True)
-class Refinement:
-    """What turns the network's answer into what the photos say."""
+class Networks:
+    """The loaded networks, all on one device.
 
-    matchers: list[Matcher]  # asked in turn; see `correspond`
-    stereo: StereoNetwork
+    Attributes:
+        noposplat: Predicts Gaussians from photos, and gives scenes their scale.
+        preprocessing: The part of each photo that `noposplat` sees, and its size.
+        matchers: Find matches; each is asked if the ones before it found too few.
+        stereo: Refines depth; where it or `matchers` are missing, the prediction is the result.
+        lpips: The perceptual distance by which poses are aligned, beside color and structure.
+    """
+
+    noposplat: NoPoSplat
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    matchers: tuple[Matcher, ...] = ()
+    stereo: StereoNetwork | None = None
+    lpips: Lpips | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """The device that all are on; photos are moved there."""
+        return next(self.noposplat.parameters()).device
+
+
+@dataclass(frozen=True)
+class _Poses:
+    """Poses by the prediction or, where there is a registration, by matches."""
+
+    prediction: Reconstruction
+    registration: Registration | None
+
+
+def _ignore(stage: str) -> None:
+    """Report no progress."""
 
 
 @torch.no_grad()
 def reconstruct(
-    images: list[Float[Tensor, "3 _height _width"]],
-    intrinsics: Float[Tensor, "view 3 3"],
-    network: NoPoSplat,
-    refinement: Refinement | None,
-    resolution: int = 512,
-    seed: int = 0,
-    unknown_focal: tuple[int, ...] = (),
-    guessed: bool = False,
-    align: bool = False,
-    compete: bool = False,
-    poses_only: bool = False,
-    preprocessing: Preprocessing = DEFAULT_PREPROCESSING,
-    lpips: Lpips | None = None,
-    on_stage: Callable[[str], None] = lambda stage: None,
+    views: list[View],
+    networks: Networks,
+    options: Options = SCENE,
+    on_stage: Callable[[str], None] = _ignore,
 ) -> Reconstruction:
-    """Reconstruct a scene from two or three photos, each of its own size and camera.
+    """Reconstruct a scene, and the photos' cameras, from two or three photos.
 
     Args:
-        images: Upright photos, RGB in [0, 1]; a long side of about 1024 is enough.
-        intrinsics: Normalized, one per photo.
-        network: Gives the first answer, and the scale.
-        refinement: How to refine, or None for the network's answer alone.
-        resolution: Long side of the refined depth maps: one Gaussian per pixel of these.
-        seed: Of the random samples from which poses are estimated.
-        unknown_focal: Numbers of photos of one camera, whose focal length is only a guess.
-        guessed: Whether any focal length is only a guess.
-        align: Whether the network's poses are aligned with the photos if there is no refinement.
-        compete: Whether, where matches leave doubts, the network's poses are aligned with the
-            photos too; those with more in their favor win.
-        poses_only: Whether the scene does not matter: it is then the network's.
-        preprocessing: What the network sees of the photos.
-        lpips: The perceptual distance, where there is one, by which they are aligned too.
+        views: Upright photos, each of its own size and camera; a long side of 1024 is enough.
+        networks: See `Networks`.
+        options: See `Options`.
         on_stage: Called with a few words as each stage begins.
     """
-    if refinement is None:
+    views = [view.to(networks.device) for view in views]
+    found = _find_poses(views, networks, options, on_stage)
+    if found.registration is None or networks.stereo is None:
+        return found.prediction
+    on_stage("measuring depth")
+    return refine_depth(views, found.prediction, found.registration, networks.stereo, options)
+
+
+@torch.no_grad()
+def estimate_poses(
+    views: list[View],
+    networks: Networks,
+    options: Options = POSES,
+    on_stage: Callable[[str], None] = _ignore,
+) -> Reconstruction:
+    """Estimate the poses that `reconstruct` would, with the network's scene; see there."""
+    views = [view.to(networks.device) for view in views]
+    found = _find_poses(views, networks, options, on_stage)
+    if found.registration is None:
+        return found.prediction
+    on_stage("measuring depth")
+    return poses_only_result(views, found.prediction, found.registration, options)
+
+
+def _find_poses(
+    views: list[View], networks: Networks, options: Options, on_stage: Callable[[str], None]
+) -> _Poses:
+    """Predict and register; the registration is None where the prediction is the result."""
+    method = options.method
+    if method in (PoseMethod.pnp, PoseMethod.photometric) or not networks.matchers:
         on_stage("predicting Gaussians")
-        return predict(images, intrinsics, network, preprocessing, align, lpips)
+        prediction = predict(views, networks.noposplat, networks.preprocessing)
+        if method is PoseMethod.photometric:
+            prediction = align_prediction(prediction, views, networks.preprocessing, networks.lpips)
+        return _Poses(prediction, None)
     on_stage("matching the photos")
     with ThreadPoolExecutor(1) as pool:  # matching leaves half of a small machine idle
-        early = pool.submit(predict, images, intrinsics, network, preprocessing)
-        registration = register(
-            images, intrinsics, refinement.matchers, seed, unknown_focal, guessed
-        )
-        answer = early.result()
+        early = pool.submit(predict, views, networks.noposplat, networks.preprocessing)
+        registration = _register(views, networks.matchers, options.seed)
+        prediction = early.result()
     focal = None if registration is None else registration.focal
     if focal is not None:
-        intrinsics = focal.applied_to(intrinsics)
-        answer = predict(images, intrinsics, network, preprocessing)
-    sure = 0.0 if registration is None else weakest_link(registration)
-    if compete and sure < TRUSTED and _confidence(answer) > PLAUSIBLE:
+        intrinsics = focal.applied_to(torch.stack([view.camera.intrinsics for view in views]))
+        views = [
+            replace(view, camera=replace(view.camera, intrinsics=matrix))
+            for view, matrix in zip(views, intrinsics, strict=True)
+        ]
+        prediction = predict(views, networks.noposplat, networks.preprocessing)
+    confidence = 0.0 if registration is None else least_confidence(registration)
+    competes = method is PoseMethod.auto
+    if (
+        competes
+        and confidence < TRUSTED_CONFIDENCE
+        and _confidence(prediction) > MIN_CONFIDENCE_TO_ALIGN
+    ):
         on_stage("aligning the network's poses")
-        answer = predict(images, intrinsics, network, preprocessing, True, lpips)
-    answer = replace(answer, focal=focal)
-    if registration is not None and hardly_moved(registration):
-        return barely_moved(answer, registration)
-    if compete and _confidence(answer) > max(sure, TRUSTED):
-        return answer
+        prediction = align_prediction(prediction, views, networks.preprocessing, networks.lpips)
+    prediction = replace(prediction, focal=focal)
+    if registration is not None and has_too_little_parallax(registration):
+        return _Poses(rotation_only_result(prediction, registration), None)
+    if competes and _confidence(prediction) > max(confidence, TRUSTED_CONFIDENCE):
+        return _Poses(prediction, None)
     if registration is None:
-        return replace(
-            answer,
-            problems=(
-                "The photos have too little in common to find where they were taken: "
-                "poses and shapes are the network's guess.",
-            ),
+        problem = (
+            "The photos have too little in common to find where they were taken: "
+            "poses and shapes are the network's guess."
         )
-    on_stage("measuring depth")
-    if poses_only:
-        return locate(images, intrinsics, registration, answer, resolution)
-    return measure(images, intrinsics, registration, answer, refinement.stereo, resolution)
+        return _Poses(replace(prediction, problems=(problem,)), None)
+    return _Poses(prediction, registration)
 
 
-def hardly_moved(registration: Registration) -> bool:
-    """Whether matches tell rotations at most."""
+def _register(views: list[View], matchers: tuple[Matcher, ...], seed: int) -> Registration | None:
+    """Register the views; a focal length that photos share is estimated if they share a group."""
+    guessed = [i for i, view in enumerate(views) if view.camera.focal_group is not None]
+    groups = {views[i].camera.focal_group for i in guessed}
+    return register(
+        [view.image for view in views],
+        torch.stack([view.camera.intrinsics for view in views]),
+        list(matchers),
+        seed,
+        tuple(guessed) if len(guessed) > 1 and len(groups) == 1 else (),
+        bool(guessed),
+    )
+
+
+def _confidence(prediction: Reconstruction) -> float:
+    """Return the least confidence in any of the network's poses."""
+    return min(pair.confidence for pair in prediction.pairs)
+
+
+def has_too_little_parallax(registration: Registration) -> bool:
+    """Tell whether matches give rotations at most."""
     cut_out = registration.doubts[registration.base].cut_out
     return cut_out or registration.parallax < LEAST_PARALLAX
 
 
-def _confidence(answer: Reconstruction) -> float:
-    """How sure the network's poses are, the least of them."""
-    return min(pair.confidence for pair in answer.pairs)
-
-
-def barely_moved(answer: Reconstruction, registration: Registration) -> Reconstruction:
-    """The network's shapes with the poses that matches tell: rotations, and next to no baseline."""
+def rotation_only_result(prediction: Reconstruction, registration: Registration) -> Reconstruction:
+    """Return the network's shapes with the registered poses: rotations, and next to no baseline."""
     if registration.doubts[registration.base].cut_out:
         problem = "One photo is the other again, resized or cut out of it"
     else:
@@ -139,122 +231,123 @@ def barely_moved(answer: Reconstruction, registration: Registration) -> Reconstr
         replace(pair, method="matches", inliers=len(found), inlier_ratio=found.inlier_ratio)
         if (found := registration.pairs.get((pair.first, pair.second)))
         else pair
-        for pair in answer.pairs
+        for pair in prediction.pairs
     )
-    world2cam, _ = at_scale(registration, answer)
+    cameras, _ = scale_to_prediction(registration, prediction)
     return replace(
-        answer,
-        world2cam=world2cam,
+        prediction,
+        cameras=cameras,
         pairs=tuple(replace(pair, confidence=0.0) for pair in pairs),
         problems=(f"{problem}: only rotations are known, and shapes are the network's guess.",),
     )
 
 
-def at_scale(
-    registration: Registration, answer: Reconstruction
-) -> tuple[Float[Tensor, "view 4 4"], Float[Tensor, "point 3"]]:
-    """Registered poses and points at the network's scale: matches alone have none."""
-    scale = float(answer.depths[0].median() / registration.points[:, 2].median())
+def scale_to_prediction(
+    registration: Registration, prediction: Reconstruction
+) -> tuple[tuple[Camera, ...], Float[Tensor, "point 3"]]:
+    """Return registered cameras and points at the network's scale: matches alone have none."""
+    scale = float(prediction.depths[0].median() / registration.points[:, 2].median())
     world2cam = registration.world2cam.clone()
     world2cam[:, :3, 3] *= scale
-    return world2cam, registration.points * scale
+    cameras = tuple(
+        replace(camera, world2cam=pose)
+        for camera, pose in zip(prediction.cameras, world2cam, strict=True)
+    )
+    return cameras, registration.points * scale
 
 
-def locate(
-    images: list[Float[Tensor, "3 _height _width"]],
-    intrinsics: Float[Tensor, "view 3 3"],
-    registration: Registration,
-    answer: Reconstruction,
-    resolution: int,
+def poses_only_result(
+    views: list[View], prediction: Reconstruction, registration: Registration, options: Options
 ) -> Reconstruction:
-    """The registered poses with the network's scene; depth is that of the matches nearby."""
-    world2cam, points = at_scale(registration, answer)
-    resized = [resize(image, even_size(image, resolution)) for image in images]
-    views = []
-    for image, seen, matrix, pose in zip(
-        resized, registration.sightings, intrinsics, world2cam, strict=True
+    """Return the registered poses with the network's scene; depth is that of nearby matches."""
+    cameras, points = scale_to_prediction(registration, prediction)
+    depth_maps = []
+    for view, seen in zip(
+        _posed(views, cameras, options.resolution), registration.sightings, strict=True
     ):
-        shown = seen.isfinite().all(-1)
-        near = transform_points(points[shown], pose)[:, 2]
-        depth = spread_depth(seen[shown], near, (image.shape[-2], image.shape[-1]))
-        camera = Camera(matrix, pose, (image.shape[-2], image.shape[-1]))
-        views.append(DepthMap(image, depth, torch.ones_like(depth), camera))
-    return _with_evidence(answer, registration, views, points)
+        visible = seen.isfinite().all(-1)
+        z = transform_points(points[visible], view.camera.world2cam)[:, 2]
+        depth = spread_depth(seen[visible], z, view.camera.size)
+        depth_maps.append(DepthMap(view.image, depth, torch.ones_like(depth), view.camera))
+    return _registered_result(prediction, registration, cameras, points, depth_maps)
 
 
-def measure(
-    images: list[Float[Tensor, "3 _height _width"]],
-    intrinsics: Float[Tensor, "view 3 3"],
+def refine_depth(
+    views: list[View],
+    prediction: Reconstruction,
     registration: Registration,
-    answer: Reconstruction,
     stereo: StereoNetwork,
-    resolution: int,
+    options: Options,
 ) -> Reconstruction:
     """Replace the network's geometry by what the photos show at their registered poses."""
-    world2cam, points = at_scale(registration, answer)
-    views = [
-        View(resize(image, size), Camera(matrix, pose, size))
-        for image, matrix, pose in zip(images, intrinsics, world2cam, strict=True)
-        for size in [even_size(image, resolution)]
-    ]
-    ranges = [depth_range(points, pose) for pose in world2cam]
-    depth_maps = estimate_depths(views, ranges, points, registration.sightings, stereo)
-    result = _with_evidence(answer, registration, depth_maps, points)
-    depth_maps = compensate_exposure(regularize(depth_maps, ranges, stereo.config.steps))
+    cameras, points = scale_to_prediction(registration, prediction)
+    posed = _posed(views, cameras, options.resolution)
+    near_far = [depth_range(points, camera.world2cam) for camera in cameras]
+    depth_maps = estimate_depths(posed, near_far, points, registration.sightings, stereo)
+    result = _registered_result(prediction, registration, cameras, points, depth_maps)
+    surfaces = compensate_exposure(regularize(depth_maps, near_far, stereo.config.steps))
     return replace(
         result,
-        gaussians=join([fuse(depth_maps), extrapolate(depth_maps)]),
-        depths=tuple(depth_map.depth for depth_map in depth_maps),
+        gaussians=join([fuse(surfaces), extrapolate(surfaces)]),
+        depths=tuple(surface.depth for surface in surfaces),
     )
 
 
-def _with_evidence(
-    answer: Reconstruction,
+def _posed(views: list[View], cameras: tuple[Camera, ...], resolution: int) -> list[View]:
+    """Return the views with these cameras, resized to the resolution."""
+    return [
+        replace(view, camera=camera).resized(working_size(camera.size, resolution))
+        for view, camera in zip(views, cameras, strict=True)
+    ]
+
+
+def _registered_result(
+    prediction: Reconstruction,
     registration: Registration,
-    views: list[DepthMap],
+    cameras: tuple[Camera, ...],
     points: Float[Tensor, "point 3"],
+    depth_maps: list[DepthMap],
 ) -> Reconstruction:
-    """The views' poses, what supports and what speaks against them; the network's scene."""
-    world2cam = torch.stack([view.camera.world2cam for view in views])
-    backers = {(pair.first, pair.second): pair for pair in answer.pairs}
+    """Return the registered poses, their quality and problems, with the network's scene."""
+    predicted = {(pair.first, pair.second): pair for pair in prediction.pairs}
     pairs = tuple(
-        back_up(pair, world2cam, backers[ends], answer.world2cam)
-        if (ends := (pair.first, pair.second)) in backers
+        combine(pair, cameras, predicted[ends], prediction.cameras)
+        if (ends := (pair.first, pair.second)) in predicted
         else pair
         for pair in (
-            match_evidence(first, second, registration, views)
-            for first, second in combinations(range(len(views)), 2)
+            match_quality(first, second, registration, depth_maps)
+            for first, second in combinations(range(len(cameras)), 2)
         )
     )
-    problems = doubts_in_words(registration) + tuple(
-        f"Photo {view + 1} {weak_point(support.inliers, registration.contender)}"
-        for view in range(1, len(views))
-        if (support := best_support(view, pairs)).confidence < TRUSTED
+    problems = degeneracy_messages(registration) + tuple(
+        f"Photo {view + 1} {low_confidence_message(best.inliers, registration.contender)}"
+        for view in range(1, len(cameras))
+        if (best := best_pair(view, pairs)).confidence < TRUSTED_CONFIDENCE
     )
     return Reconstruction(
-        gaussians=answer.gaussians,
-        world2cam=world2cam,
-        depths=tuple(view.depth for view in views),
+        gaussians=prediction.gaussians,
+        cameras=cameras,
+        depths=tuple(depth_map.depth for depth_map in depth_maps),
         points=points,
-        sightings=registration.sightings,
+        observations=registration.sightings,
         pairs=pairs,
         problems=problems,
         focal=registration.focal,
     )
 
 
-def weak_point(inliers: int, other: Contender | None) -> str:
-    """Why a view's pose is not to be trusted, in words that follow its name."""
-    if other is None or other.margin > CLEAR * inliers:
+def low_confidence_message(inliers: int, runner_up: Contender | None) -> str:
+    """Explain why a view's pose is not to be trusted, in words that follow its name."""
+    if runner_up is None or runner_up.margin > CLEAR_MARGIN * inliers:
         return f"is placed by only {inliers} matches: its pose may be wrong."
-    degrees = math.degrees(other.angle)
+    degrees = math.degrees(runner_up.angle)
     return (
         f"may be misplaced: a pose {degrees:.0f} degrees away explains the matches about as well."
     )
 
 
-def doubts_in_words(registration: Registration) -> tuple[str, ...]:
-    """What speaks against the poses; of three photos, which two it is about."""
+def degeneracy_messages(registration: Registration) -> tuple[str, ...]:
+    """Explain what speaks against the poses; of three photos, name the two concerned."""
     return tuple(
         f"Photos {first + 1} and {second + 1}: {sentence}"
         if len(registration.world2cam) > 2
@@ -264,8 +357,8 @@ def doubts_in_words(registration: Registration) -> tuple[str, ...]:
     )
 
 
-def even_size(image: Float[Tensor, "3 height width"], resolution: int) -> tuple[int, int]:
-    """(height, width) with this long side, multiples of 16."""
-    scale = resolution / max(image.shape[-2:])
-    height, width = (max(16, round(side * scale / 16) * 16) for side in image.shape[-2:])
+def working_size(size: tuple[int, int], resolution: int) -> tuple[int, int]:
+    """Scale (height, width) to this long side, in multiples of 16 pixels."""
+    scale = resolution / max(size)
+    height, width = (max(16, round(side * scale / 16) * 16) for side in size)
     return height, width

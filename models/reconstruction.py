@@ -1,4 +1,4 @@
-"""The network's own answer: its Gaussians, and poses by PnP on their centers."""
+"""The result type, and the network's own reconstruction: Gaussians, and poses by PnP on them."""
 
 from dataclasses import dataclass, replace
 
@@ -6,114 +6,134 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.confidence import TRUSTED, PairEvidence, pnp_evidence
+from models.confidence import TRUSTED_CONFIDENCE, PairQuality, pnp_quality
 from models.geometry.camera import Camera
 from models.geometry.depth_map import DepthMap
 from models.geometry.gaussians import Gaussians
 from models.geometry.rigid import transform_points
-from models.geometry.views import View
+from models.geometry.views import View, Views
 from models.metrics.lpips import Lpips
 from models.network.noposplat import NoPoSplat
 from models.network.preprocessing import Preprocessing
 from models.pose.photometric import align_pose
-from models.pose.pnp import PnpPose, pose_from_centers
+from models.pose.pnp import pose_from_centers
 from models.sfm.focal_length import SharedFocal
 
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """A scene in the first view's frame, and where the photos were taken.
+    """A scene in the first view's frame, and the cameras that took its photos.
 
-    `points` are what the photos are known to have in common, `sightings` where each shows them
-    (coordinates, NaN where it does not); there are none when the network alone has answered.
+    Attributes:
+        gaussians: The scene.
+        cameras: Of the photos, with estimated focal lengths applied. The first is the world.
+        depths: Depth (z) of each photo in its own camera.
+        points: Triangulated matches in the world; none where the network alone gave the poses.
+        observations: Coordinates at which each photo shows the points, NaN where it does not.
+        pairs: How well the photos support the relative poses.
+        problems: Sentences; any means that the result should not be trusted.
+        focal: The focal length that was estimated, if any was.
     """
 
     gaussians: Gaussians
-    world2cam: Float[Tensor, "view 4 4"]  # the first is the identity
-    depths: tuple[Float[Tensor, "_height _width"], ...]  # z in each photo's own camera
+    cameras: tuple[Camera, ...]
+    depths: tuple[Float[Tensor, "_height _width"], ...]
     points: Float[Tensor, "point 3"]
-    sightings: Float[Tensor, "view point 2"]
-    pairs: tuple[PairEvidence, ...]
-    problems: tuple[str, ...]  # sentences; any means that the result should not be trusted
-    focal: SharedFocal | None = None  # the one that was estimated, if any was
+    observations: Float[Tensor, "view point 2"]
+    pairs: tuple[PairQuality, ...]
+    problems: tuple[str, ...]
+    focal: SharedFocal | None = None
+
+    @property
+    def world2cam(self) -> Float[Tensor, "view 4 4"]:
+        """The poses of all cameras."""
+        return torch.stack([camera.world2cam for camera in self.cameras])
 
 
 @torch.no_grad()
-def predict(
-    images: list[Float[Tensor, "3 _height _width"]],
-    intrinsics: Float[Tensor, "view 3 3"],
-    network: NoPoSplat,
-    preprocessing: Preprocessing,
-    align: bool = False,
-    lpips: Lpips | None = None,
-) -> Reconstruction:
-    """The network's answer alone: its Gaussians, and poses by PnP on their centers.
+def predict(views: list[View], network: NoPoSplat, preprocessing: Preprocessing) -> Reconstruction:
+    """Return the network's Gaussians, and poses by PnP on their centers."""
+    inputs = preprocessing.apply(views)
+    gaussians = network.reconstruct(inputs)
+    centers, opacities = (
+        values.unflatten(0, (len(views), *inputs.size))
+        for values in (gaussians.means, gaussians.opacities)
+    )
+    identity = torch.eye(4, device=inputs.images.device)
+    world2cam, support = [identity], []
+    for view in range(1, len(views)):
+        pose = pose_from_centers(centers[view], opacities[view], inputs.intrinsics[0, view])
+        world2cam.append(identity if pose is None else pose.world2cam)
+        support.append((0, 0.0) if pose is None else (pose.inliers, pose.inlier_ratio))
+    return _prediction(views, inputs, gaussians, world2cam, support, "pnp")
 
-    With `align`, the poses are then moved until the Gaussians look most like the photos.
+
+@torch.no_grad()
+def align_prediction(
+    prediction: Reconstruction, views: list[View], preprocessing: Preprocessing, lpips: Lpips | None
+) -> Reconstruction:
+    """Move a prediction's poses until its Gaussians, rendered, look most like the photos."""
+    inputs = preprocessing.apply(views)
+    world2cam = [camera.world2cam for camera in prediction.cameras]
+    for pair in prediction.pairs:
+        if not pair.inliers:
+            continue
+        image, matrix = inputs.images[0, pair.second], inputs.intrinsics[0, pair.second]
+        view = View(image, Camera(matrix, world2cam[pair.second], inputs.size))
+        with torch.enable_grad():
+            aligned = align_pose(prediction.gaussians, view, lpips=lpips)
+        world2cam[pair.second] = aligned.world2cam
+    support = [(pair.inliers, pair.inlier_ratio) for pair in prediction.pairs]
+    return _prediction(views, inputs, prediction.gaussians, world2cam, support, "pnp+photometric")
+
+
+def _prediction(
+    views: list[View],
+    inputs: Views,
+    gaussians: Gaussians,
+    world2cam: list[Float[Tensor, "4 4"]],
+    support: list[tuple[int, float]],
+    method: str,
+) -> Reconstruction:
+    """Return the network's reconstruction with these poses.
+
+    Args:
+        views: The photos.
+        inputs: The crops of them that the network saw.
+        gaussians: One per pixel of `inputs`, view by view.
+        world2cam: Of all views.
+        support: Inliers of PnP and their ratio, of all views but the first.
+        method: How the poses were found; see `PairQuality`.
     """
-    identity = torch.eye(4, device=intrinsics.device)
-    views = preprocessing.apply(
-        [
-            View(image, Camera(matrix, identity, (image.shape[-2], image.shape[-1])))
-            for image, matrix in zip(images, intrinsics, strict=True)
-        ]
-    )
-    height, width = views.size
-    gaussians = network.reconstruct(views)
-    centers = gaussians.means.unflatten(0, (len(images), height, width))
-    opacities = gaussians.opacities.unflatten(0, (len(images), height, width))
-    poses = [
-        pose_from_centers(centers[view], opacities[view], views.intrinsics[0, view])
-        for view in range(1, len(images))
-    ]
-    if align:
-        poses = [
-            pose
-            and _aligned(
-                pose,
-                gaussians,
-                View(
-                    views.images[0, view],
-                    Camera(views.intrinsics[0, view], pose.world2cam, views.size),
-                ),
-                lpips,
-            )
-            for view, pose in enumerate(poses, start=1)
-        ]
-    world2cam = torch.stack(
-        [identity, *(identity if pose is None else pose.world2cam for pose in poses)]
-    )
     depths = tuple(
-        transform_points(points.flatten(0, 1), pose)[:, 2].unflatten(0, (height, width))
-        for points, pose in zip(centers, world2cam, strict=True)
+        transform_points(centers, pose)[:, 2].unflatten(0, inputs.size)
+        for centers, pose in zip(
+            gaussians.means.unflatten(0, (len(views), -1)), world2cam, strict=True
+        )
     )
-    views_with_depth = [
-        DepthMap(image, depth, torch.ones_like(depth), Camera(matrix, pose, (height, width)))
+    depth_maps = [
+        DepthMap(image, depth, torch.ones_like(depth), Camera(matrix, pose, inputs.size))
         for image, depth, matrix, pose in zip(
-            views.images[0], depths, views.intrinsics[0], world2cam, strict=True
+            inputs.images[0], depths, inputs.intrinsics[0], world2cam, strict=True
         )
     ]
     pairs = tuple(
-        pnp_evidence(view, pose, views_with_depth) for view, pose in enumerate(poses, start=1)
-    )
-    if align:
-        pairs = tuple(replace(pair, method="pnp+photometric") for pair in pairs)
-    problems = tuple(
-        f"The network's centers do not tell where photo {pair.second + 1} was taken."
-        for pair in pairs
-        if pair.confidence < TRUSTED
+        pnp_quality(method, second, *inliers, depth_maps)
+        for second, inliers in enumerate(support, start=1)
     )
     return Reconstruction(
         gaussians=gaussians,
-        world2cam=world2cam,
+        cameras=tuple(
+            replace(view.camera, world2cam=pose)
+            for view, pose in zip(views, world2cam, strict=True)
+        ),
         depths=depths,
-        points=world2cam.new_zeros(0, 3),
-        sightings=world2cam.new_zeros(len(images), 0, 2),
+        points=gaussians.means.new_zeros(0, 3),
+        observations=gaussians.means.new_zeros(len(views), 0, 2),
         pairs=pairs,
-        problems=problems,
+        problems=tuple(
+            f"The network's centers do not tell where photo {pair.second + 1} was taken."
+            for pair in pairs
+            if pair.confidence < TRUSTED_CONFIDENCE
+        ),
     )
-
-
-@torch.enable_grad()
-def _aligned(pose: PnpPose, gaussians: Gaussians, view: View, lpips: Lpips | None) -> PnpPose:
-    return replace(pose, world2cam=align_pose(gaussians, view, lpips=lpips).world2cam)

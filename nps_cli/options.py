@@ -3,7 +3,7 @@
 import re
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -11,21 +11,12 @@ if TYPE_CHECKING:
     from nps_cli.photos.intrinsics import GivenIntrinsics
 
 
+DEVICES = "auto|cpu|cuda[:N]"
+
+
 def _device(value: str) -> str:
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
-        raise typer.BadParameter(f"{value!r} is none of auto, cpu, cuda, cuda:N.")
-    return value
-
-
-def _precision(value: str) -> str:
-    if value not in ("auto", "float32", "bfloat16"):
-        raise typer.BadParameter(f"{value!r} is none of auto, float32, bfloat16.")
-    return value
-
-
-def _crop(value: str | None) -> str | None:
-    if value not in (None, "square", "full"):
-        raise typer.BadParameter(f"{value!r} is neither square nor full.")
+        raise typer.BadParameter(f"{value!r} is none of {DEVICES}.")
     return value
 
 
@@ -70,23 +61,17 @@ Weights = Annotated[
 ]
 Device = Annotated[
     str,
-    typer.Option(
-        metavar="auto|cpu|cuda[:N]", callback=_device, help="Where to compute; auto prefers CUDA."
-    ),
+    typer.Option(metavar=DEVICES, callback=_device, help="Where to compute; auto prefers CUDA."),
 ]
 Precision = Annotated[
-    str,
+    Literal["auto", "float32", "bfloat16"],
     typer.Option(
-        metavar="auto|float32|bfloat16",
-        callback=_precision,
         help="Of the network; auto: bfloat16 for large networks on a CPU that has it.",
     ),
 ]
 Crop = Annotated[
-    str | None,
+    Literal["square", "full"] | None,
     typer.Option(
-        metavar="square|full",
-        callback=_crop,
         show_default=False,
         help="What the network sees: the central square, equally wide in all photos, or all of "
         "them. Default: square for published weights, full for others.",
@@ -123,7 +108,7 @@ Intrinsics = Annotated[
 ]
 Refine = Annotated[
     bool,
-    typer.Option(help="Refine the network's answer with what the photos themselves show."),
+    typer.Option(help="Refine the network's prediction by matches and stereo."),
 ]
 Resolution = Annotated[
     int,
@@ -176,7 +161,7 @@ Json = Annotated[bool, typer.Option("--json", help="Report on stdout as JSON.")]
 def given_intrinsics(
     focal_35mm: list[float] | None, fov: list[float] | None, file: Path | None
 ) -> "GivenIntrinsics":
-    """What a person said about the cameras; more than one way at a time is a wrong usage."""
+    """Return what a person said about the cameras; more than one way is a wrong usage."""
     from nps_cli.photos.intrinsics import GivenIntrinsics
 
     if bool(focal_35mm) + bool(fov) + bool(file) > 1:

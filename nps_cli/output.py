@@ -31,6 +31,24 @@ def check_target(path: Path, *, force: bool) -> None:
         raise NpsError(f"{path} exists.", hint="Choose another name, or overwrite with --force.")
 
 
+def check_outputs(*files: Path | None, folder: Path | None = None, force: bool) -> None:
+    """Refuse outputs that could not be written, or that name one place twice, before any work."""
+    wanted = [file for file in files if file is not None]
+    for file in wanted:
+        check_target(file, force=force)
+        if file.is_dir():
+            raise NpsError(
+                f"{file} is a folder.", hint="Give the name of a file, perhaps inside it."
+            )
+    if folder is not None:
+        check_target(folder, force=force)
+        wanted.append(folder)
+    places = [path.resolve() for path in wanted]
+    twice = next((path for path in wanted if places.count(path.resolve()) > 1), None)
+    if twice is not None:
+        raise NpsError(f"{twice} is named for two outputs.", hint="Choose another name for one.")
+
+
 @contextmanager
 def whole_file(path: Path, *, force: bool) -> Iterator[Path]:
     """Give a temporary path in the same folder, with the same suffix; rename it at the end.

@@ -86,44 +86,46 @@ def reconstruction(tiny_scene):
     """The tiny scene as if reconstructed from two photos, the second from the right."""
     import torch
 
-    from models.confidence import PairEvidence
+    from models.confidence import PairQuality
+    from models.geometry.camera import Camera
     from models.geometry.rigid import se3_exponential
     from models.reconstruction import Reconstruction
 
     second = se3_exponential(torch.tensor([-0.3, 0.0, 0.0, 0.0, -0.15, 0.0]))
+    intrinsics = torch.tensor([[1.0, 0.0, 0.5], [0.0, 4 / 3, 0.5], [0.0, 0.0, 1.0]])
     depth = torch.linspace(1.5, 2.5, 16 * 24).reshape(16, 24)
     return Reconstruction(
         gaussians=tiny_scene,
-        world2cam=torch.stack([torch.eye(4), second]),
+        cameras=tuple(Camera(intrinsics, pose, (108, 144)) for pose in (torch.eye(4), second)),
         depths=(depth, depth + 0.1),
         points=tiny_scene.means[:5],
-        sightings=torch.rand(2, 5, 2),
-        pairs=(PairEvidence(0, 1, "matches", 120, 0.8, 0.05, 0.9, 0.95),),
+        observations=torch.rand(2, 5, 2),
+        pairs=(PairQuality(0, 1, "matches", 120, 0.8, 0.05, 0.9, 0.95),),
         problems=(),
     )
 
 
 @pytest.fixture
-def faked(monkeypatch, reconstruction):
+def fake_pipeline(monkeypatch, reconstruction):
     """Lets commands run with no weights: whatever the photos show, the result is the fixture's.
 
-    Assign `faked.reconstruction` to change it; `faked.calls` are the arguments of each run.
+    Assign `fake_pipeline.reconstruction` to change it; `fake_pipeline.calls` are the arguments of
+    each run.
     """
     from types import SimpleNamespace
 
     from models.weights import WeightsInfo
 
     fake = SimpleNamespace(reconstruction=reconstruction, calls=[])
-    info = WeightsInfo("tiny", "0" * 64, "MIT", "for tests", {})
+    weights = WeightsInfo("tiny", "0" * 64, "MIT", "for tests", {})
 
-    def reconstruct(images, intrinsics, network, refinement, **options):
-        call = SimpleNamespace(
-            images=images, intrinsics=intrinsics, refinement=refinement, options=options
-        )
-        fake.calls.append(call)
+    def reconstruct(views, networks, options, on_stage):
+        fake.calls.append(SimpleNamespace(views=views, options=options))
         return fake.reconstruction
 
-    monkeypatch.setattr("nps_cli.reconstruction.open_network", lambda *asked: (None, info))
-    monkeypatch.setattr("nps_cli.reconstruction.open_refinement", lambda device: "refinement")
+    monkeypatch.setattr(
+        "nps_cli.weights.networks.load_networks", lambda *choice, **parts: (None, weights)
+    )
     monkeypatch.setattr("models.reconstruct.reconstruct", reconstruct)
+    monkeypatch.setattr("models.reconstruct.estimate_poses", reconstruct)
     return fake

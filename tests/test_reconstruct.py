@@ -4,26 +4,26 @@ from dataclasses import replace
 
 import pytest
 import torch
-from card_world import INTRINSICS, SIZE, photograph
+from two_planes_scene import INTRINSICS, SIZE, photograph
 
 import models.reconstruct as reconstruct_module
 from models.confidence import (
-    TRUSTED,
-    PairEvidence,
-    back_up,
+    TRUSTED_CONFIDENCE,
+    PairQuality,
+    combine,
     match_confidence,
-    pnp_evidence,
+    pnp_quality,
 )
 from models.features.sift import SiftMatcher
 from models.geometry.camera import Camera
 from models.geometry.depth_map import DepthMap
 from models.geometry.rigid import rotation_angle, se3_exponential
-from models.geometry.views import resize
+from models.geometry.views import View, resize
 from models.metrics.errors import psnr
 from models.network.noposplat import NoPoSplat, NoPoSplatConfig
 from models.network.preprocessing import network_size
-from models.pose.pnp import PnpPose
-from models.reconstruct import Refinement, reconstruct, weak_point
+from models.options import Options, PoseMethod
+from models.reconstruct import Networks, estimate_poses, low_confidence_message, reconstruct
 from models.render import render
 from models.sfm.contender import Contender
 from models.sfm.registration import depth_range, register
@@ -36,12 +36,16 @@ POSES = torch.stack(
         se3_exponential(torch.tensor([0.3, -0.1, 0.1, 0.05, 0.1, 0.0])),
     ]
 )
+ALONE = Options(PoseMethod.pnp)
+FAST = Options(resolution=128)
 
-BOTH = INTRINSICS.expand(2, 3, 3)
+
+def view_of(image: torch.Tensor, intrinsics: torch.Tensor = INTRINSICS) -> View:
+    return View(image, Camera(intrinsics, torch.eye(4), (image.shape[1], image.shape[2])))
 
 
 @pytest.fixture(scope="module")
-def network():
+def networks():
     config = NoPoSplatConfig(
         encoder_width=64,
         encoder_depth=1,
@@ -53,17 +57,18 @@ def network():
         anchor_distance=1.0,
         pixel_color=True,
     )
-    return NoPoSplat(config).eval()
-
-
-@pytest.fixture(scope="module")
-def refinement():
-    return Refinement([SiftMatcher()], StereoNetwork(StereoConfig()).eval())
+    stereo = StereoNetwork(StereoConfig()).eval()
+    return Networks(NoPoSplat(config).eval(), matchers=(SiftMatcher(),), stereo=stereo)
 
 
 @pytest.fixture(scope="module")
 def photos():
     return [photograph(pose)[0] for pose in POSES]
+
+
+@pytest.fixture(scope="module")
+def views(photos):
+    return [view_of(photo) for photo in photos]
 
 
 def direction_error_deg(found: torch.Tensor, true: torch.Tensor) -> float:
@@ -95,30 +100,28 @@ def test_the_range_of_depths_holds_the_points():
     assert near > 1 and far < 20
 
 
-def test_a_refined_scene_looks_like_the_photos_from_where_they_were_taken(
-    photos, network, refinement
-):
-    result = reconstruct(photos[:2], BOTH, network, refinement, resolution=256)
+def test_a_refined_scene_looks_like_the_photos_from_where_they_were_taken(views, networks):
+    result = reconstruct(views[:2], networks, Options(resolution=256))
 
     assert direction_error_deg(result.world2cam[1, :3, 3], POSES[1, :3, 3]) < 1.5
-    for photo, pose in zip(photos[:2], result.world2cam, strict=True):
-        drawn = render(result.gaussians, Camera(INTRINSICS, pose, SIZE))
-        assert psnr(drawn.color, photo) > 22
+    for view, camera in zip(views[:2], result.cameras, strict=True):
+        rendering = render(result.gaussians, camera)
+        assert psnr(rendering.color, view.image) > 22
     (pair,) = result.pairs
     assert pair.method == "matches" and pair.confidence > 0.9 and not result.problems
     assert 0.5 < pair.overlap <= 1 and pair.photometric_error < 0.05
 
 
-def test_depth_keeps_the_networks_scale(photos, network, refinement):
-    answer = reconstruct(photos[:2], BOTH, network, None)
-    refined = reconstruct(photos[:2], BOTH, network, refinement, resolution=128)
+def test_depth_keeps_the_networks_scale(views, networks):
+    prediction = reconstruct(views[:2], networks, ALONE)
+    refined = reconstruct(views[:2], networks, FAST)
     assert float(refined.depths[0].median()) == pytest.approx(
-        float(answer.depths[0].median()), rel=0.3
+        float(prediction.depths[0].median()), rel=0.3
     )
 
 
-def test_the_networks_answer_has_one_gaussian_per_pixel(photos, network):
-    result = reconstruct(photos[:2], BOTH, network, None)
+def test_the_prediction_has_one_gaussian_per_pixel(views, networks):
+    result = reconstruct(views[:2], networks, ALONE)
     height, width = network_size(SIZE[1] / SIZE[0])
     assert len(result.gaussians) == 2 * height * width
     assert result.pairs[0].method == "pnp"
@@ -132,33 +135,33 @@ def test_the_network_sees_whole_patches_of_about_the_photos_shape(aspect: float)
     assert height * width == pytest.approx(256 * 256, rel=0.1)
 
 
-def test_photos_with_nothing_in_common_leave_the_networks_answer_and_say_so(network, refinement):
-    noise = [torch.rand(3, *SIZE) for _ in range(2)]
-    result = reconstruct(noise, BOTH, network, refinement)
+def test_photos_with_nothing_in_common_leave_the_prediction_and_say_so(networks):
+    noise = [view_of(torch.rand(3, *SIZE)) for _ in range(2)]
+    result = reconstruct(noise, networks)
     assert result.problems
     assert len(result.gaussians) == 2 * 224 * 288 or result.pairs[0].confidence < 0.3
 
 
-def test_a_camera_that_only_turned_is_recognized(photos, network, refinement):
+def test_a_camera_that_only_turned_is_recognized(views, networks):
     turned = se3_exponential(torch.tensor([0.0, 0.0, 0.0, 0.02, 0.05, 0.0]))
     second, _ = photograph(turned)
-    result = reconstruct([photos[0], second], BOTH, network, refinement)
+    result = reconstruct([views[0], view_of(second)], networks)
     assert result.problems and "moved" in result.problems[0]
     assert torch.rad2deg(rotation_angle(result.world2cam[1, :3, :3], turned[:3, :3])) < 0.3
     assert result.world2cam[1, :3, 3].norm() < 0.02 and result.pairs[0].confidence == 0
 
 
-def test_a_cut_out_of_the_other_photo_is_recognized(photos, network, refinement):
-    cut = photos[0][:, 12:-12, 16:-16].contiguous()
-    result = reconstruct([photos[0], cut], BOTH, network, refinement)
+def test_a_crop_of_the_other_photo_is_recognized(views, networks):
+    crop = views[0].image[:, 12:-12, 16:-16].contiguous()
+    result = reconstruct([views[0], view_of(crop)], networks)
     assert "cut out" in result.problems[0] and result.pairs[0].confidence == 0
 
 
-def test_a_flat_scene_is_reconstructed_with_doubt(photos, network, refinement, monkeypatch):
-    monkeypatch.setattr("card_world.HALF_CARD", 0.0)
+def test_a_flat_scene_is_reconstructed_with_doubt(networks, monkeypatch):
+    monkeypatch.setattr("two_planes_scene.HALF_CARD", 0.0)
     closer = se3_exponential(torch.tensor([0.1, -0.05, -0.6, 0.05, 0.1, 0.0]))
-    flat = [photograph(pose)[0] for pose in (POSES[0], closer)]
-    result = reconstruct(flat, BOTH, network, refinement, resolution=128)
+    flat = [view_of(photograph(pose)[0]) for pose in (POSES[0], closer)]
+    result = reconstruct(flat, networks, FAST)
     assert "flat surface" in result.problems[0]
     assert result.pairs[0].confidence == 0.5 and len(result.points)
 
@@ -171,23 +174,23 @@ def test_a_pose_that_is_hardly_ahead_of_another_is_less_certain_and_says_so():
     sure, unsure, behind = (match_confidence(60, 0.4, 0.0, margin) for margin in (20.0, 1.0, -5.0))
     assert sure > 0.8 > 0.5 > unsure > behind > 0.1
     assert match_confidence(60, 0.4) == match_confidence(60, 0.4, 0.0, 6.0)
-    assert "29 degrees away" in weak_point(60, Contender(margin=1.0, angle=0.5))
-    assert "only 12 matches" in weak_point(12, None)
-    assert "only 60 matches" in weak_point(60, Contender(margin=30.0, angle=0.5))
+    assert "29 degrees away" in low_confidence_message(60, Contender(margin=1.0, angle=0.5))
+    assert "only 12 matches" in low_confidence_message(12, None)
+    assert "only 60 matches" in low_confidence_message(60, Contender(margin=30.0, angle=0.5))
 
 
-def test_alignment_keeps_the_networks_shapes_and_looks_no_worse(photos, network):
-    answer = reconstruct(photos[:2], BOTH, network, None)
-    aligned = reconstruct(photos[:2], BOTH, network, None, align=True)
+def test_alignment_keeps_the_networks_shapes_and_looks_no_worse(views, networks):
+    prediction = reconstruct(views[:2], networks, ALONE)
+    aligned = reconstruct(views[:2], networks, Options(PoseMethod.photometric))
 
-    assert torch.equal(aligned.gaussians.means, answer.gaussians.means)
-    assert not torch.equal(aligned.world2cam[1], answer.world2cam[1])
-    assert (answer.pairs[0].method, aligned.pairs[0].method) == ("pnp", "pnp+photometric")
+    assert torch.equal(aligned.gaussians.means, prediction.gaussians.means)
+    assert not torch.equal(aligned.world2cam[1], prediction.world2cam[1])
+    assert (prediction.pairs[0].method, aligned.pairs[0].method) == ("pnp", "pnp+photometric")
     size = network_size(SIZE[1] / SIZE[0])
-    photo = resize(photos[1], size)
+    image = resize(views[1].image, size)
     errors = [
-        (render(answer.gaussians, Camera(INTRINSICS, pose, size)).color - photo).square()
-        for pose in (aligned.world2cam[1], answer.world2cam[1])
+        (render(prediction.gaussians, camera.resized(size)).color - image).square()
+        for camera in (aligned.cameras[1], prediction.cameras[1])
     ]
     assert errors[0].mean() < errors[1].mean()
 
@@ -195,20 +198,18 @@ def test_alignment_keeps_the_networks_shapes_and_looks_no_worse(photos, network)
 def test_a_pose_from_which_colors_do_not_agree_is_not_trusted():
     wall = torch.rand(3, 16, 24)
     plain = torch.ones(16, 24)
-    pose = PnpPose(torch.eye(4), 300, 0.8)
-    views = [
+    depth_maps = [
         DepthMap((wall + off).clamp(0, 1), 2 * plain, plain, Camera(INTRINSICS, torch.eye(4), SIZE))
         for off in (0.0, 0.02, 0.3)
     ]
-    alike, unlike = (pnp_evidence(1, pose, [views[0], other]) for other in views[1:])
-    assert unlike.confidence < TRUSTED < alike.confidence
-
-
-def test_poses_alone_are_those_of_the_scene(photos, network, refinement):
-    options = {"network": network, "refinement": refinement, "resolution": 128}
-    scene, poses = (
-        reconstruct(photos[:2], BOTH, poses_only=only, **options) for only in (False, True)
+    alike, unlike = (
+        pnp_quality("pnp", 1, 300, 0.8, [depth_maps[0], other]) for other in depth_maps[1:]
     )
+    assert unlike.confidence < TRUSTED_CONFIDENCE < alike.confidence
+
+
+def test_poses_alone_are_those_of_the_scene(views, networks):
+    scene, poses = (run(views[:2], networks, FAST) for run in (reconstruct, estimate_poses))
     assert torch.equal(poses.world2cam, scene.world2cam)
     assert poses.pairs[0].confidence == scene.pairs[0].confidence
     assert poses.pairs[0].overlap == pytest.approx(scene.pairs[0].overlap, abs=0.15)
@@ -216,55 +217,52 @@ def test_poses_alone_are_those_of_the_scene(photos, network, refinement):
     assert float(poses.depths[0].median() / scene.depths[0].median()) == pytest.approx(1, rel=0.1)
 
 
-def test_a_third_photo_that_repeats_the_first_is_said_to(photos, network, refinement):
-    cut = photos[0][:, 12:-12, 16:-16].contiguous()
+def test_a_third_photo_that_repeats_the_first_is_said_to(views, networks):
+    crop = views[0].image[:, 12:-12, 16:-16].contiguous()
     larger = INTRINSICS.clone()
     larger[0, 0] *= SIZE[1] / (SIZE[1] - 32)
     larger[1, 1] *= SIZE[0] / (SIZE[0] - 24)
-    three = torch.stack([INTRINSICS, INTRINSICS, larger])
-    result = reconstruct(
-        [photos[0], photos[1], cut], three, network, refinement, 128, poses_only=True
-    )
+    result = estimate_poses([*views[:2], view_of(crop, larger)], networks, FAST)
     said = [problem for problem in result.problems if "cut out" in problem]
     assert said and said[0].startswith("Photos 1 and 3")
     confidence = {(pair.first, pair.second): pair.confidence for pair in result.pairs}
     assert confidence[0, 2] == 0 and confidence[0, 1] > 0.8
 
 
-def evidence(method: str, confidence: float) -> PairEvidence:
-    return PairEvidence(0, 1, method, 50, 0.5, 0.05, 0.8, confidence)
+def quality(method: str, confidence: float) -> PairQuality:
+    return PairQuality(0, 1, method, 50, 0.5, 0.05, 0.8, confidence)
 
 
 def test_two_ways_to_one_pose_confirm_each_other():
-    matches, network = evidence("matches", 0.6), evidence("pnp", 0.5)
-    near = POSES[:2].clone()
-    near[1, :3, 3] *= 1.7  # lengths are not known
-    far = torch.stack([POSES[0], POSES[2]])
-    assert back_up(matches, POSES[:2], network, near).confidence == pytest.approx(0.8)
-    assert back_up(matches, POSES[:2], network, far).confidence == 0.6
+    matches, network = quality("matches", 0.6), quality("pnp", 0.5)
+    longer = POSES[1].clone()
+    longer[:3, 3] *= 1.7  # lengths are not known
+    found, near, far = (
+        tuple(Camera(INTRINSICS, pose, SIZE) for pose in (POSES[0], second))
+        for second in (POSES[1], longer, POSES[2])
+    )
+    assert combine(matches, found, network, near).confidence == pytest.approx(0.8)
+    assert combine(matches, found, network, far).confidence == 0.6
 
 
 @pytest.mark.parametrize(("sure", "method"), [(0.9, "pnp+photometric"), (0.35, "matches")])
-def test_where_matches_leave_doubts_the_better_way_wins(
-    photos, network, refinement, monkeypatch, sure, method
-):
-    monkeypatch.setattr("models.reconstruct.weakest_link", lambda registration: 0.2)
+def test_where_matches_leave_doubts_the_better_way_wins(views, networks, monkeypatch, sure, method):
+    monkeypatch.setattr("models.reconstruct.least_confidence", lambda registration: 0.2)
     monkeypatch.setattr("models.confidence.match_confidence", lambda *support: 0.2)
-    honest = reconstruct_module.predict
+    for name, found in (
+        ("predict", quality("pnp", 0.1)),
+        ("align_prediction", quality("pnp+photometric", sure)),
+    ):
+        honest = getattr(reconstruct_module, name)
 
-    def predict(*arguments):
-        answer = honest(*arguments[:4])
-        aligned = len(arguments) > 4 and arguments[4]
-        confidence = sure if aligned else 0.1
-        found = evidence("pnp+photometric" if aligned else "pnp", confidence)
-        return replace(answer, pairs=(found,), problems=())
+        def fake(*arguments, honest=honest, found=found):
+            return replace(honest(*arguments), pairs=(found,), problems=())
 
-    monkeypatch.setattr("models.reconstruct.predict", predict)
-    monkeypatch.setattr("models.reconstruct.TRUSTED", 0.4)
-    result = reconstruct(photos[:2], BOTH, network, refinement, 128, compete=True, poses_only=True)
+        monkeypatch.setattr(reconstruct_module, name, fake)
+    monkeypatch.setattr("models.reconstruct.TRUSTED_CONFIDENCE", 0.4)
+    result = estimate_poses(views[:2], networks, replace(FAST, method=PoseMethod.auto))
     assert result.pairs[0].method == method
-    only_matches = reconstruct(photos[:2], BOTH, network, refinement, 128, poses_only=True)
-    assert only_matches.pairs[0].method == "matches"
+    assert estimate_poses(views[:2], networks, FAST).pairs[0].method == "matches"
 
 
 def test_a_focal_length_that_is_not_known_lowers_the_confidence():

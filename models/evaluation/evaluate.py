@@ -216,8 +216,10 @@ def _attempt(loaded: _Loaded, reconstruct: ReconstructFn, own_unit: bool) -> _At
     truth = [view.camera.world2cam for view in loaded.pair.views]
     try:
         result = reconstruct(loaded.photos, loaded.intrinsics)
-        predicted = list(result.world2cam.detach().cpu())
-        if not (result.world2cam.isfinite().all() and result.gaussians.means.isfinite().all()):
+        predicted = [camera.world2cam.detach().cpu() for camera in result.cameras]
+        if not (
+            torch.stack(predicted).isfinite().all() and result.gaussians.means.isfinite().all()
+        ):
             raise ValueError("the reconstruction is not finite")
         further = list(zip(predicted[1:], truth[1:], strict=True))
         ratios = [_baseline(mine) / _baseline(true) for mine, true in further]

@@ -16,7 +16,7 @@ from nps_cli.errors import EXIT_UNTRUSTED
 if TYPE_CHECKING:
     from models.evaluation.evaluate import ReconstructFn
     from nps_cli.formats.evaluation import Evaluation
-    from nps_cli.reconstruction import NetworkChoice
+    from nps_cli.weights.networks import NetworkChoice
 
 SUFFIXES = (".json", ".csv", ".md")
 ENOUGH = 0.7  # Gaussians for a pixel to align by: 0.4 of the time, and 0.03 dB off on average
@@ -148,7 +148,8 @@ def evaluate(
     """Measure poses and novel views on photos whose cameras are known."""
     console.set_verbosity(quiet=quiet, verbose=verbose)
     from nps_cli.formats.evaluation import is_report, merge, read_report
-    from nps_cli.reconstruction import NetworkChoice, check_outputs
+    from nps_cli.output import check_outputs
+    from nps_cli.weights.networks import NetworkChoice
 
     check_outputs(out, folder=save, force=force)
     refine = refine and not paper
@@ -211,17 +212,17 @@ def _open_reconstruct(
     choice: "NetworkChoice", resolution: int, align: bool, refine: bool
 ) -> "ReconstructFn":
     """Load everything once per process; what there was to say was said by the first."""
-    from nps_cli.device import pick_device
+    from models.options import Options, PoseMethod
     from nps_cli.evaluation.inputs import TimedReconstruct
     from nps_cli.memory import keep_freed_memory
-    from nps_cli.reconstruction import open_network, open_refinement, preprocessing_for
+    from nps_cli.weights.networks import load_networks
 
     keep_freed_memory()
-    where = pick_device(choice.device)
-    network, info = open_network(choice.weights, where, precision=choice.precision)
-    refinement = open_refinement(where) if refine else None
-    preprocessing = preprocessing_for(info, choice.crop)
-    return TimedReconstruct(network, refinement, where, resolution, align, preprocessing)
+    networks, _ = load_networks(choice, refine=refine)
+    unrefined = PoseMethod.photometric if align else PoseMethod.pnp
+    return TimedReconstruct(
+        networks, Options(PoseMethod.matches if refine else unrefined, resolution)
+    )
 
 
 def _show(

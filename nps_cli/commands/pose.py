@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from models.options import POSES, Options, PoseMethod
 from nps_cli import console, options
 from nps_cli.errors import EXIT_UNTRUSTED, NpsError
 
@@ -16,7 +17,7 @@ STDOUT = Path("-")
 
 
 class Format(StrEnum):
-    """Who is to read the poses."""
+    """The program that is to read the poses."""
 
     json = "json"
     colmap = "colmap"
@@ -71,8 +72,8 @@ def pose(
         ),
     ] = Method.auto,
     refine: options.Refine = True,
-    resolution: options.Resolution = 192,
-    seed: options.Seed = 0,
+    resolution: options.Resolution = POSES.resolution,
+    seed: options.Seed = POSES.seed,
     force: options.Force = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -83,17 +84,13 @@ def pose(
     if method is Method.matches and not refine:
         raise typer.BadParameter("--no-refine leaves no matches.", param_hint="--method")
     _check(photos, out, format, plot, json, force)
-    from nps_cli.reconstruction import NetworkChoice, reconstruct_photos
+    from nps_cli.reconstruction import reconstruct_photos
+    from nps_cli.weights.networks import NetworkChoice
 
     given = options.given_intrinsics(focal_35mm, fov, intrinsics)
-    matched = refine and method is not Method.network
-    align = refine and method is Method.network
     choice = NetworkChoice(weights, device, precision, crop)
-    result = reconstruct_photos(
-        *(photos, given, choice, matched, resolution, seed, align),
-        compete=method is Method.auto,
-        poses_only=True,
-    )
+    run = Options(_pose_method(method, refine), resolution, seed)
+    result = reconstruct_photos(photos, given, choice, run, poses_only=True)
     if method is Method.matches:
         _check_matched(result)
     _write(result, photos, out, format, plot, json, force)
@@ -102,12 +99,18 @@ def pose(
         raise typer.Exit(EXIT_UNTRUSTED)
 
 
+def _pose_method(method: Method, refine: bool) -> PoseMethod:
+    if method is Method.network or not refine:
+        return PoseMethod.photometric if refine else PoseMethod.pnp
+    return PoseMethod(method.value)
+
+
 def _check(
     photos: list[Path], out: Path, format: Format, plot: Path | None, json: bool, force: bool
 ) -> None:
     """Refuse what could not be written, before any work."""
     from nps_cli.formats.colmap import check_model, image_names
-    from nps_cli.reconstruction import check_outputs
+    from nps_cli.output import check_outputs
 
     if out == STDOUT and format is Format.colmap:
         raise typer.BadParameter("COLMAP's model is a folder: name one.", param_hint="--out")

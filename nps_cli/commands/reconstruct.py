@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from models.options import SCENE, Options, PoseMethod
 from nps_cli import console, options
 from nps_cli.errors import EXIT_UNTRUSTED
 from nps_cli.formats import WRITABLE
@@ -53,8 +54,8 @@ def reconstruct(
     fov: options.Fov = None,
     intrinsics: options.Intrinsics = None,
     refine: options.Refine = True,
-    resolution: options.Resolution = 512,
-    seed: options.Seed = 0,
+    resolution: options.Resolution = SCENE.resolution,
+    seed: options.Seed = SCENE.seed,
     force: options.Force = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -64,13 +65,16 @@ def reconstruct(
     console.set_verbosity(quiet=quiet, verbose=verbose)
     _check_usage(out, video, json)
     from nps_cli.formats import check_format
-    from nps_cli.reconstruction import NetworkChoice, check_outputs, reconstruct_photos
+    from nps_cli.output import check_outputs
+    from nps_cli.reconstruction import reconstruct_photos
+    from nps_cli.weights.networks import NetworkChoice
 
     check_format(out)
     check_outputs(None if out == STDOUT else out, video, poses, folder=depth, force=force)
     given = options.given_intrinsics(focal_35mm, fov, intrinsics)
     choice = NetworkChoice(weights, device, precision, crop)
-    result = reconstruct_photos(photos, given, choice, refine, resolution, seed)
+    run = Options(PoseMethod.matches if refine else PoseMethod.pnp, resolution, seed)
+    result = reconstruct_photos(photos, given, choice, run)
     outputs = {"scene": out, "poses": poses, "depth": depth, "video": video}
     written = {kind: path for kind, path in outputs.items() if path is not None}
     _write(result, written, force)

@@ -86,7 +86,7 @@ def render(
     from nps_cli.device import pick_device
     from nps_cli.formats import load_scene
     from nps_cli.formats.poses import read_poses
-    from nps_cli.reconstruction import check_outputs
+    from nps_cli.output import check_outputs
 
     given = read_poses(Path(path)) if camera_path is CameraPath.given else []
     count = _count_frames(frames, len(given), out)

@@ -36,7 +36,7 @@ def view(
     if out is not None and out.suffix.lower() != ".html":
         raise typer.BadParameter(f"{out} does not end in .html.", param_hint="--out")
     from nps_cli.formats import load_scene, read_cameras, save_scene
-    from nps_cli.reconstruction import check_outputs
+    from nps_cli.output import check_outputs
 
     check_outputs(out, force=force)
     gaussians, comments = load_scene(scene)

@@ -11,16 +11,14 @@ from nps_cli import console
 from nps_cli.errors import NpsError
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from models.data.pairs import PhotoPair
     from models.evaluation.evaluate import Unusable
     from models.evaluation.scores import PartSeconds
     from models.metrics.lpips import Lpips
-    from models.network.noposplat import NoPoSplat
-    from models.network.preprocessing import Preprocessing
-    from models.reconstruct import Refinement
+    from models.options import Options
+    from models.reconstruct import Networks
     from models.reconstruction import Reconstruction
 
 IGNORED = "ignore"  # a bin of overlap
@@ -104,45 +102,37 @@ class TimedReconstruct:
 
     parts: "PartSeconds"
 
-    def __init__(
-        self,
-        network: "NoPoSplat",
-        refinement: "Refinement | None",
-        device: "torch.device",
-        resolution: int,
-        align: bool,
-        preprocessing: "Preprocessing",
-    ) -> None:
-        """Take what `models.reconstruct.reconstruct` wants; `align` aligns the network's poses."""
-        self._options = network, refinement
-        self._device, self._resolution, self._align = device, resolution, align
-        self._preprocessing = preprocessing
+    def __init__(self, networks: "Networks", options: "Options") -> None:
+        """Take what `models.reconstruct.reconstruct` wants."""
+        self._networks, self._options = networks, options
         self._marks: list[float] = []
-        network.register_forward_pre_hook(lambda *call: self._mark())
-        network.register_forward_hook(lambda *call: self._mark())
+        networks.noposplat.register_forward_pre_hook(lambda *call: self._mark())
+        networks.noposplat.register_forward_hook(lambda *call: self._mark())
 
     def __call__(self, photos: "list[Tensor]", intrinsics: "Tensor") -> "Reconstruction":
         """Reconstruct, and take the time."""
+        import torch
+
         from models.evaluation.scores import PartSeconds
+        from models.geometry.camera import Camera
+        from models.geometry.views import View
         from models.reconstruct import reconstruct
 
         self._marks.clear()
         stages: list[float] = []
+        views = [
+            View(photo, Camera(matrix, torch.eye(4), (photo.shape[-2], photo.shape[-1])))
+            for photo, matrix in zip(photos, intrinsics, strict=True)
+        ]
         result = reconstruct(
-            [photo.to(self._device) for photo in photos],
-            intrinsics.to(self._device),
-            *self._options,
-            resolution=self._resolution,
-            preprocessing=self._preprocessing,
-            align=self._align,
-            on_stage=lambda stage: stages.append(self._now()),
+            views, self._networks, self._options, lambda stage: stages.append(self._now())
         )
         stages.append(self._now())
         began, ended = self._marks
         predicting = next(
             later - earlier for earlier, later in pairwise(stages) if earlier <= began < later
         )
-        refining = stages[-1] - stages[0] - predicting if self._options[1] else None
+        refining = stages[-1] - stages[0] - predicting if self._networks.stereo else None
         self.parts = PartSeconds(forward=ended - began, refinement=refining)
         return result
 
@@ -152,8 +142,8 @@ class TimedReconstruct:
     def _now(self) -> float:
         import torch
 
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
+        if self._networks.device.type == "cuda":
+            torch.cuda.synchronize(self._networks.device)
         return time.perf_counter()
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from nps_cli.evaluation.inputs import Data
     from nps_cli.evaluation.resume import Unfinished
     from nps_cli.formats.evaluation import Evaluation
-    from nps_cli.reconstruction import NetworkChoice
+    from nps_cli.weights.networks import NetworkChoice
 
 USUAL, ALONE = "", "alone"  # as asked for, and without refinement
 
@@ -65,8 +65,8 @@ def carry_out(request: Request) -> "Evaluation":
     from nps_cli.evaluation.resume import Unfinished, digest_of_code
     from nps_cli.formats.evaluation import Evaluation, Subject
     from nps_cli.output import whole_folder
-    from nps_cli.reconstruction import open_network, preprocessing_for
     from nps_cli.weights.lpips import FETCH, find_files
+    from nps_cli.weights.networks import open_network, preprocessing_for
 
     which, of = request.shard
     pairs = request.loaded.pairs[which - 1 :: of]

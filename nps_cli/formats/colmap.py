@@ -65,7 +65,7 @@ def write_colmap(
     from nps_cli.output import whole_folder
 
     views = document["views"]
-    sightings = reconstruction.sightings.detach().double().cpu()
+    sightings = reconstruction.observations.detach().double().cpu()
     tables = {
         "cameras.txt": _cameras(views),
         "images.txt": _images(views, names, sightings),

@@ -68,7 +68,7 @@ def plot_poses(
     )
     figure.suptitle(title, fontsize=13, x=0.01, ha="left", parse_math=False)
     points = reconstruction.points.detach().cpu()
-    observations = reconstruction.sightings.detach().cpu()
+    observations = reconstruction.observations.detach().cpu()
     cameras = [
         Camera(photo.intrinsics, pose.detach().cpu(), (photo.height, photo.width))
         for photo, pose in zip(photos, reconstruction.world2cam, strict=True)

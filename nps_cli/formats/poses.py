@@ -10,7 +10,7 @@ from nps_cli.errors import NpsError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from models.confidence import PairEvidence
+    from models.confidence import PairQuality
     from models.geometry.camera import Camera
     from models.reconstruction import Reconstruction
     from models.weights import WeightsInfo
@@ -93,7 +93,7 @@ def _view(photo: "Photo", world2cam: "Tensor") -> dict[str, Any]:
     }
 
 
-def _pair(pair: "PairEvidence", world2cam: "Tensor") -> dict[str, Any]:
+def _pair(pair: "PairQuality", world2cam: "Tensor") -> dict[str, Any]:
     from torch.nn.functional import normalize
 
     from models.geometry.rigid import invert, rotation_angle

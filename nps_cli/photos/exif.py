@@ -28,8 +28,8 @@ SENSOR_DIAGONAL_MM = {  # phones that write a focal length and no 35 mm equivale
 
 
 @dataclass(frozen=True)
-class Camera:
-    """What the EXIF says about the camera; None where it is silent or absurd.
+class CameraFacts:
+    """The facts that EXIF gives about a camera; None where it is silent or absurd.
 
     Sizes are as stored, before the orientation is applied; so are the focal plane's axes.
     """
@@ -43,12 +43,12 @@ class Camera:
     plane_px_per_mm: tuple[float, float] | None = None  # (x, y), at frame_px
 
 
-def read_camera(tags: Mapping[int, object]) -> Camera:
+def read_camera_facts(tags: Mapping[int, object]) -> CameraFacts:
     """Collect the camera's facts from EXIF tags of the main and the Exif directory."""
     unit = MM_PER_UNIT.get(_plain_int(tags.get(PLANE_UNIT, 2)), 0.0)
     plane = _both(_within(tags.get(PLANE_X), 0, 1e9), _within(tags.get(PLANE_Y), 0, 1e9))
     zoom = _within(tags.get(DIGITAL_ZOOM), 1, 100)
-    return Camera(
+    return CameraFacts(
         make=_text(tags.get(MAKE)),
         model=_text(tags.get(MODEL)),
         focal_mm=_within(tags.get(FOCAL), 0, 5000),
@@ -59,7 +59,7 @@ def read_camera(tags: Mapping[int, object]) -> Camera:
     )
 
 
-def focal_in_pixels(camera: Camera, size: tuple[int, int]) -> tuple[float, Source]:
+def focal_in_pixels(facts: CameraFacts, size: tuple[int, int]) -> tuple[float, Source]:
     """The focal length in pixels of a photo of this (height, width), stored or upright.
 
     In this order: the 35 mm equivalent, by the diagonal rule (it covers digital zoom already);
@@ -73,24 +73,24 @@ def focal_in_pixels(camera: Camera, size: tuple[int, int]) -> tuple[float, Sourc
     (what web sites do). Its place is not recorded either, and taken to be the center.
     """
     height, width = size
-    frame_width, frame_height, shrink = _frame(camera, width, height)
+    frame_width, frame_height, shrink = _frame(facts, width, height)
     diagonal_px = math.hypot(frame_width, frame_height) * shrink
     px_per_35mm = diagonal_px / FILM_DIAGONAL_MM
-    if camera.focal_35mm:
-        return camera.focal_35mm * px_per_35mm, "exif-35mm"
-    sensor_diagonal = _sensor_diagonal_mm(camera, (frame_width, frame_height))
-    if camera.focal_mm and sensor_diagonal:
-        focal_px = camera.focal_mm * camera.digital_zoom * diagonal_px / sensor_diagonal
+    if facts.focal_35mm:
+        return facts.focal_35mm * px_per_35mm, "exif-35mm"
+    sensor_diagonal = _sensor_diagonal_mm(facts, (frame_width, frame_height))
+    if facts.focal_mm and sensor_diagonal:
+        focal_px = facts.focal_mm * facts.digital_zoom * diagonal_px / sensor_diagonal
         if _within(focal_px / px_per_35mm, *SANE_35MM):
             return focal_px, "exif-sensor"
     return GUESSED_35MM * math.hypot(width, height) / FILM_DIAGONAL_MM, "guessed"
 
 
-def _frame(camera: Camera, width: int, height: int) -> tuple[float, float, float]:
+def _frame(facts: CameraFacts, width: int, height: int) -> tuple[float, float, float]:
     """The frame the EXIF speaks of, (width, height), and how much it was shrunk afterwards."""
-    if camera.frame_px is None:
+    if facts.frame_px is None:
         return width, height, 1.0
-    long, short = max(camera.frame_px), min(camera.frame_px)
+    long, short = max(facts.frame_px), min(facts.frame_px)
     frame = (long, short) if width >= height else (short, long)
     if abs(width / height * frame[1] / frame[0] - 1) < 0.02:
         return width, height, 1.0
@@ -98,14 +98,14 @@ def _frame(camera: Camera, width: int, height: int) -> tuple[float, float, float
     return *frame, 1.0 if 0.5 <= kept <= 1 else kept
 
 
-def _sensor_diagonal_mm(camera: Camera, frame: tuple[float, float]) -> float | None:
+def _sensor_diagonal_mm(facts: CameraFacts, frame: tuple[float, float]) -> float | None:
     """From the focal plane's resolution if it makes sense, else from the table."""
-    if camera.plane_px_per_mm:
-        width, height = camera.frame_px or frame
-        sides = width / camera.plane_px_per_mm[0], height / camera.plane_px_per_mm[1]
+    if facts.plane_px_per_mm:
+        width, height = facts.frame_px or frame
+        sides = width / facts.plane_px_per_mm[0], height / facts.plane_px_per_mm[1]
         if min(sides) >= 1.5 and max(sides) <= 70:
             return math.hypot(*sides)
-    return SENSOR_DIAGONAL_MM.get(camera.model or "")
+    return SENSOR_DIAGONAL_MM.get(facts.model or "")
 
 
 def _within(value: object, least: float, most: float) -> float | None:

@@ -5,7 +5,7 @@ import math
 import os
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -20,10 +20,10 @@ from nps_cli.errors import NpsError
 from nps_cli.photos.exif import (
     FILM_DIAGONAL_MM,
     GUESSED_35MM,
-    Camera,
+    CameraFacts,
     Source,
     focal_in_pixels,
-    read_camera,
+    read_camera_facts,
 )
 from nps_cli.photos.intrinsics import GivenIntrinsics, pinhole
 
@@ -31,12 +31,15 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-WORKING_SIDE = 1024
-MOST_PIXELS = 178_956_970  # Pillow's own limit for what it takes for an attack
-LEAST_SIDE = 16
-MOST_ASPECT = 8.0
+    from models.geometry.camera import Camera
+    from models.geometry.views import View
+
+WORKING_SIDE_PX = 1024
+MAX_PIXELS = 178_956_970  # Pillow's own limit for what it takes for an attack
+MIN_SIDE_PX = 16
+MAX_ASPECT = 8.0
 EXIF_DIRECTORY, ORIENTATION = 0x8769, 0x0112
-DRAWINGS = ("EPS", "WMF")  # Pillow would run other programs to draw these
+VECTOR_FORMATS = ("EPS", "WMF")  # Pillow would run other programs to rasterize these
 TO_UPRIGHT = {  # what undoes each EXIF orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -52,39 +55,64 @@ TO_UPRIGHT = {  # what undoes each EXIF orientation
 class Photo:
     """A photo as people see it: upright, in sRGB, on white where it is transparent.
 
-    `width` and `height` are those of the full upright photo; `image` may be smaller. `intrinsics`
-    are normalized, so they are right for both. `orientation` is the EXIF tag that was found and
-    applied, 1 to 8, or None.
+    Attributes:
+        name: Of the file.
+        image: RGB in [0, 1], possibly reduced.
+        camera: Of the full upright photo. Its pose is not known: the identity.
+        intrinsics_source: What the focal length rests on.
+        orientation: The EXIF tag that was found and applied, 1 to 8, or None.
+        facts: What EXIF says about the camera.
     """
 
     name: str
     image: "Float[Tensor, '3 _height _width']"
-    width: int
-    height: int
-    intrinsics: "Float[Tensor, '3 3']"
+    camera: "Camera"
     intrinsics_source: Source
     orientation: int | None
-    camera: Camera
+    facts: CameraFacts
+
+    @property
+    def view(self) -> "View":
+        """The image with its camera, as `models.reconstruct` takes it."""
+        from models.geometry.views import View
+
+        return View(self.image, self.camera.resized((self.image.shape[1], self.image.shape[2])))
+
+    @property
+    def height(self) -> int:
+        """Of the full upright photo."""
+        return self.camera.size[0]
+
+    @property
+    def width(self) -> int:
+        """Of the full upright photo."""
+        return self.camera.size[1]
+
+    @property
+    def intrinsics(self) -> "Float[Tensor, '3 3']":
+        """Normalized intrinsics."""
+        return self.camera.intrinsics
 
     @property
     def hfov_deg(self) -> float:
         """Horizontal field of view, as if the principal point were central."""
-        return math.degrees(2 * math.atan(0.5 / float(self.intrinsics[0, 0])))
+        return math.degrees(2 * math.atan(0.5 / float(self.camera.intrinsics[0, 0])))
 
     @property
     def focal_35mm(self) -> float:
         """The 35 mm equivalent of the focal length, whatever its source, by the diagonal."""
-        focal_px = float(self.intrinsics[0, 0]) * self.width
-        return focal_px * FILM_DIAGONAL_MM / math.hypot(self.width, self.height)
+        height, width = self.camera.size
+        focal_px = float(self.camera.intrinsics[0, 0]) * width
+        return focal_px * FILM_DIAGONAL_MM / math.hypot(width, height)
 
     @property
     def intrinsics_note(self) -> str:
         """What is known of the focal length, in words that may follow it."""
         match self.intrinsics_source:
             case "exif-35mm":
-                return f"{self.camera.focal_35mm:g} mm equivalent from EXIF"
+                return f"{self.facts.focal_35mm:g} mm equivalent from EXIF"
             case "exif-sensor":
-                return f"{self.camera.focal_mm:g} mm from EXIF and the sensor's size"
+                return f"{self.facts.focal_mm:g} mm from EXIF and the sensor's size"
             case "given":
                 return "as given"
             case "guessed":
@@ -94,22 +122,45 @@ class Photo:
 
 
 def load_photos(
-    paths: list[Path], given: GivenIntrinsics | None = None, max_side: int = WORKING_SIDE
+    paths: Sequence[str | Path],
+    given: GivenIntrinsics | None = None,
+    max_side: int = WORKING_SIDE_PX,
 ) -> list[Photo]:
-    """Load photos, each with its own size and camera; what a person said about those wins."""
-    photos = [load_photo(path, max_side) for path in paths]
-    matrices = given and given.for_photos([(photo.height, photo.width) for photo in photos])
+    """Load photos, each with its own size and camera; what a person said about those wins.
+
+    Photos with a guessed focal length share a focal group if one camera may have taken them: same
+    make, model and size, in either orientation.
+    """
+    photos = [load_photo(Path(path), max_side) for path in paths]
+    matrices = given and given.for_photos([photo.camera.size for photo in photos])
     if not matrices:
-        return photos
+        return _with_focal_groups(photos)
     import torch
 
     return [
-        replace(photo, intrinsics=torch.tensor(matrix), intrinsics_source="given")
+        replace(
+            photo,
+            camera=replace(photo.camera, intrinsics=torch.tensor(matrix), focal_group=None),
+            intrinsics_source="given",
+        )
         for photo, matrix in zip(photos, matrices, strict=True)
     ]
 
 
-def load_photo(path: Path, max_side: int = WORKING_SIDE) -> Photo:
+def _with_focal_groups(photos: list[Photo]) -> list[Photo]:
+    """Number the physical cameras of photos with a guessed focal length."""
+    numbers: dict[tuple[object, ...], int] = {}
+    grouped = []
+    for photo in photos:
+        if photo.intrinsics_source == "guessed":
+            key = (*sorted(photo.camera.size), photo.facts.make, photo.facts.model)
+            camera = replace(photo.camera, focal_group=numbers.setdefault(key, len(numbers)))
+            photo = replace(photo, camera=camera)
+        grouped.append(photo)
+    return grouped
+
+
+def load_photo(path: Path, max_side: int = WORKING_SIDE_PX) -> Photo:
     """Load a photo with the intrinsics that its EXIF gives, or else a guess.
 
     The first frame of an animation, the first picture of an MPO. A truncated file is refused
@@ -144,7 +195,7 @@ def _decode(path: Path, max_side: int) -> Photo:
     with Image.open(path) as file:
         _check_content(path, file, max_side)
         found = file.info.get("original_orientation") or _exif(file).get(ORIENTATION)
-        camera = read_camera(_exif(file))
+        facts = read_camera_facts(_exif(file))
         width, height = file.size
         working = _reduced(file.size, max_side)
         file.draft(None, working)
@@ -152,24 +203,27 @@ def _decode(path: Path, max_side: int) -> Photo:
             file.load()
         profile = file.info.get("icc_profile")
         image = _to_srgb(_to_8_bit(file).resize(working, Image.Resampling.HAMMING), profile)
-        orientation = _exif(file).get(
-            ORIENTATION
-        )  # after loading: some decoders turn by themselves
+        orientation = _exif(file).get(ORIENTATION)  # once loaded: some decoders apply it themselves
     if orientation in TO_UPRIGHT:
         image = image.transpose(TO_UPRIGHT[orientation])
         width, height = (width, height) if orientation < 5 else (height, width)
-    focal_px, source = focal_in_pixels(camera, (height, width))
+    focal_px, source = focal_in_pixels(facts, (height, width))
     import torch  # takes a second: what is no photo has been refused by now
+
+    from models.geometry.camera import Camera
 
     return Photo(
         name=path.name,
         image=torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous().float() / 255,
-        width=width,
-        height=height,
-        intrinsics=torch.tensor(pinhole(focal_px, (height, width))),
+        camera=Camera(
+            intrinsics=torch.tensor(pinhole(focal_px, (height, width))),
+            world2cam=torch.eye(4),
+            size=(height, width),
+            focal_group=0 if source == "guessed" else None,
+        ),
         intrinsics_source=source,
         orientation=found if isinstance(found, int) and 1 <= found <= 8 else None,
-        camera=camera,
+        facts=facts,
     )
 
 
@@ -233,22 +287,22 @@ def _check_is_file(path: Path) -> None:
 
 def _check_content(path: Path, file: Image.Image, max_side: int) -> None:
     """Refuse, before anything is decoded, what cannot be a photo."""
-    if file.format in DRAWINGS:
+    if file.format in VECTOR_FORMATS:
         raise NpsError(f"{path} is a drawing ({file.format}), not a photo.", hint="Give photos.")
-    if file.width * file.height > MOST_PIXELS:
+    if file.width * file.height > MAX_PIXELS:
         raise _too_large(path)
     long, short = max(file.size), min(file.size)
-    if long > MOST_ASPECT * short or min(_reduced(file.size, max_side)) < LEAST_SIDE:
+    if long > MAX_ASPECT * short or min(_reduced(file.size, max_side)) < MIN_SIDE_PX:
         raise NpsError(
             f"{path} is too small or too narrow: {file.width} x {file.height} pixels.",
-            hint=f"Give photos of {LEAST_SIDE} pixels or more on the short side, "
-            f"and at most {MOST_ASPECT:g} times as long.",
+            hint=f"Give photos of {MIN_SIDE_PX} pixels or more on the short side, "
+            f"and at most {MAX_ASPECT:g} times as long.",
         )
 
 
 def _too_large(path: Path) -> NpsError:
     return NpsError(
-        f"{path} has more than {MOST_PIXELS // 10**6} megapixels.",
+        f"{path} has more than {MAX_PIXELS // 10**6} megapixels.",
         hint="Reduce it first; about 1 megapixel is all that is used.",
     )
 

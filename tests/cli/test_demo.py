@@ -23,7 +23,7 @@ def test_the_default_pair_comes_with_its_calibration(tmp_path: Path):
 
 @pytest.mark.parametrize("own_photos", [False, True])
 def test_the_demo_writes_a_scene_a_video_and_poses(
-    faked, photo_pair, tmp_path: Path, monkeypatch, capsys, own_photos: bool
+    fake_pipeline, photo_pair, tmp_path: Path, monkeypatch, capsys, own_photos: bool
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("nps_cli.video.DEFAULT_FRAMES", 2)

@@ -6,6 +6,7 @@ import torch
 from chunk_factory import make_root
 from PIL import Image
 
+from models.geometry.camera import Camera
 from models.geometry.rigid import se3_exponential
 from models.reconstruction import Reconstruction
 from models.weights import WeightsInfo
@@ -41,11 +42,15 @@ def oracle(monkeypatch, tiny_scene):
 
     def reconstruct(photos, intrinsics):
         nothing = torch.zeros(0, 3), torch.zeros(len(photos), 0, 2)
-        return Reconstruction(tiny_scene, WORLD2CAM[: len(photos)], (), *nothing, (), ())
+        cameras = tuple(
+            Camera(matrix, pose, (photo.shape[1], photo.shape[2]))
+            for photo, matrix, pose in zip(photos, intrinsics, WORLD2CAM, strict=False)
+        )
+        return Reconstruction(tiny_scene, cameras, (), *nothing, (), ())
 
     info = WeightsInfo("tiny", "0" * 64, "MIT", "", {})
     monkeypatch.setattr(command, "_open_reconstruct", lambda *options: reconstruct)
-    monkeypatch.setattr("nps_cli.reconstruction.open_network", lambda *asked: (None, info))
+    monkeypatch.setattr("nps_cli.weights.networks.open_network", lambda *asked: (None, info))
 
 
 def test_poses_alone_need_no_pictures_and_make_a_table(nps, data):

@@ -15,14 +15,14 @@ from nps_cli.photos.exif import (
     PLANE_X,
     PLANE_Y,
     focal_in_pixels,
-    read_camera,
+    read_camera_facts,
 )
 
 LANDSCAPE = (3024, 4032)  # (height, width)
 
 
 def focal(tags: dict, size: tuple[int, int] = LANDSCAPE) -> tuple[float, str]:
-    return focal_in_pixels(read_camera(tags), size)
+    return focal_in_pixels(read_camera_facts(tags), size)
 
 
 def test_36_by_24_mm_of_film_see_what_their_equivalent_says():
@@ -91,7 +91,7 @@ def test_nonsense_is_as_good_as_nothing(nonsense):
 
     assert focal(tags) == focal({})
     assert focal({})[1] == "guessed"
-    assert read_camera({FOCAL_35MM: nonsense}).focal_35mm is None
+    assert read_camera_facts({FOCAL_35MM: nonsense}).focal_35mm is None
 
 
 def test_the_guess_is_that_of_a_phone():
@@ -114,7 +114,7 @@ def test_a_small_crop_is_taken_for_the_largest_of_its_aspect_made_smaller():
 
 
 def test_names_are_short_and_cannot_steer_a_terminal():
-    camera = read_camera({MAKE: "HTC" + "\0 " * 99, MODEL: "\x1b[31mOne" + "x" * 999})
+    camera = read_camera_facts({MAKE: "HTC" + "\0 " * 99, MODEL: "\x1b[31mOne" + "x" * 999})
 
     assert camera.make == "HTC"
     assert camera.model.startswith("[31mOne")

@@ -7,10 +7,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from models.sfm.focal_length import SharedFocal
+from models.sfm.focal_length import SharedFocal, zoom
 
 
-def test_the_document_is_all_that_stdout_gets(nps, faked, photo_pair):
+def focal_groups(call) -> list[int | None]:
+    return [view.camera.focal_group for view in call.views]
+
+
+def test_the_document_is_all_that_stdout_gets(nps, fake_pipeline, photo_pair):
     ran = nps("pose", *photo_pair)
     assert ran.code == 0, ran.err
     document = json.loads(ran.out)
@@ -18,55 +22,55 @@ def test_the_document_is_all_that_stdout_gets(nps, faked, photo_pair):
     assert "next: nps reconstruct" in ran.err
 
 
-def test_a_file_gets_what_stdout_would(nps, faked, photo_pair, tmp_path: Path):
+def test_a_file_gets_what_stdout_would(nps, fake_pipeline, photo_pair, tmp_path: Path):
     out = tmp_path / "pose.json"
     ran = nps("pose", *photo_pair, "-o", out)
     assert (ran.code, ran.out) == (0, "")
     assert json.loads(out.read_text()) == json.loads(nps("pose", *photo_pair).out)
 
 
-def test_an_existing_file_is_kept_unless_forced(nps, faked, photo_pair, tmp_path: Path):
+def test_an_existing_file_is_kept_unless_forced(nps, fake_pipeline, photo_pair, tmp_path: Path):
     out = tmp_path / "pose.json"
     out.write_text("precious")
     assert nps("pose", *photo_pair, "-o", out).code == 1
-    assert (out.read_text(), faked.calls) == ("precious", [])
+    assert (out.read_text(), fake_pipeline.calls) == ("precious", [])
     assert nps("pose", *photo_pair, "-o", out, "--force").code == 0
 
 
-def test_a_pose_not_to_be_trusted_is_written_but_ends_with_3(nps, faked, photo_pair):
-    faked.reconstruction = replace(faked.reconstruction, problems=("No overlap.",))
+def test_a_pose_not_to_be_trusted_is_written_but_ends_with_3(nps, fake_pipeline, photo_pair):
+    fake_pipeline.reconstruction = replace(fake_pipeline.reconstruction, problems=("No overlap.",))
     ran = nps("pose", *photo_pair)
     assert ran.code == 3
     assert json.loads(ran.out)["problems"] == ["No overlap."]
     assert "warning: No overlap." in ran.err
 
 
-def test_a_colmap_model_is_a_folder(nps, faked, photo_pair, tmp_path: Path):
+def test_a_colmap_model_is_a_folder(nps, fake_pipeline, photo_pair, tmp_path: Path):
     out = tmp_path / "sparse"
     ran = nps("pose", *photo_pair, "--format", "colmap", "-o", out)
     assert (ran.code, ran.out) == (0, ""), ran.err
     assert {file.name for file in out.iterdir()} == {"cameras.txt", "images.txt", "points3D.txt"}
     assert nps("pose", *photo_pair, "--format", "colmap", "-o", out).code == 1
     assert nps("pose", *photo_pair, "--format", "colmap", "-o", out, "--force").code == 0
-    assert len(faked.calls) == 2
+    assert len(fake_pipeline.calls) == 2
 
 
-def test_a_folder_does_not_fit_on_stdout(nps, faked, photo_pair):
+def test_a_folder_does_not_fit_on_stdout(nps, fake_pipeline, photo_pair):
     ran = nps("pose", *photo_pair, "--format", "colmap")
-    assert (ran.code, ran.out, faked.calls) == (2, "", [])
+    assert (ran.code, ran.out, fake_pipeline.calls) == (2, "", [])
     assert "--out" in ran.err
 
 
 def test_a_photo_that_colmap_cannot_name_is_refused_before_any_work(
-    nps, faked, photo_pair, tmp_path: Path
+    nps, fake_pipeline, photo_pair, tmp_path: Path
 ):
     left = photo_pair[0].rename(tmp_path / "the left.jpg")
     ran = nps("pose", left, photo_pair[1], "--format", "colmap", "-o", tmp_path / "sparse")
-    assert (ran.code, faked.calls) == (1, [])
+    assert (ran.code, fake_pipeline.calls) == (1, [])
     assert "the left.jpg" in ran.err and not (tmp_path / "sparse").exists()
 
 
-def test_transforms_go_to_stdout_or_a_file(nps, faked, photo_pair, tmp_path: Path):
+def test_transforms_go_to_stdout_or_a_file(nps, fake_pipeline, photo_pair, tmp_path: Path):
     ran = nps("pose", *photo_pair, "--format", "nerfstudio")
     assert ran.code == 0, ran.err
     assert len(json.loads(ran.out)["frames"]) == 2
@@ -75,14 +79,16 @@ def test_transforms_go_to_stdout_or_a_file(nps, faked, photo_pair, tmp_path: Pat
     assert json.loads(out.read_text()) == json.loads(ran.out)
 
 
-def test_a_report_beside_the_file_is_the_pose_document(nps, faked, photo_pair, tmp_path: Path):
+def test_a_report_beside_the_file_is_the_pose_document(
+    nps, fake_pipeline, photo_pair, tmp_path: Path
+):
     out = tmp_path / "transforms.json"
     ran = nps("pose", *photo_pair, "--format", "nerfstudio", "-o", out, "--json")
     assert json.loads(ran.out)["format"] == "nps-pose"
     assert nps("pose", *photo_pair, "--format", "nerfstudio", "--json").code == 2
 
 
-def test_a_photo_stored_turned_gets_a_word_of_warning(nps, faked, photo_pair):
+def test_a_photo_stored_turned_gets_a_word_of_warning(nps, fake_pipeline, photo_pair):
     with Image.open(photo_pair[0]) as photo:
         exif = photo.getexif()
         exif[0x0112] = 6
@@ -92,7 +98,7 @@ def test_a_photo_stored_turned_gets_a_word_of_warning(nps, faked, photo_pair):
     assert "stored turned" not in nps("pose", *photo_pair).err
 
 
-def test_a_plot_comes_beside_the_document(nps, faked, photo_pair, tmp_path: Path):
+def test_a_plot_comes_beside_the_document(nps, fake_pipeline, photo_pair, tmp_path: Path):
     plot = tmp_path / "plot.png"
     ran = nps("pose", *photo_pair, "--plot", plot)
     assert ran.code == 0, ran.err
@@ -100,14 +106,20 @@ def test_a_plot_comes_beside_the_document(nps, faked, photo_pair, tmp_path: Path
     assert plot.read_bytes().startswith(b"\x89PNG")
     assert nps("pose", *photo_pair, "--plot", plot).code == 1
     assert nps("pose", *photo_pair, "--plot", tmp_path / "plot.jpg").code == 2
-    assert len(faked.calls) == 1
+    assert len(fake_pipeline.calls) == 1
 
 
-def test_an_estimated_focal_length_is_reported(nps, faked, photo_pair):
+def test_an_estimated_focal_length_is_reported(nps, fake_pipeline, photo_pair):
     guessed = json.loads(nps("pose", *photo_pair).out)["views"]
-    assert faked.calls[0].options["unknown_focal"] == (0, 1)
+    assert focal_groups(fake_pipeline.calls[0]) == [0, 0]
     focal = SharedFocal(1.25, 0.04, (0, 1))
-    faked.reconstruction = replace(faked.reconstruction, focal=focal)
+    cameras = tuple(
+        replace(view.camera, intrinsics=zoom(view.camera.intrinsics[None], 1.25)[0])
+        for view in fake_pipeline.calls[0].views
+    )
+    fake_pipeline.reconstruction = replace(
+        fake_pipeline.reconstruction, cameras=cameras, focal=focal
+    )
     ran = nps("pose", *photo_pair)
 
     for view, before in zip(json.loads(ran.out)["views"], guessed, strict=True):
@@ -117,7 +129,7 @@ def test_an_estimated_focal_length_is_reported(nps, faked, photo_pair):
     assert "left.jpg: focal length estimated from matches, 35 mm equivalent" in ran.err
 
 
-def test_a_focal_length_that_somebody_knows_is_not_estimated(nps, faked, photo_pair):
+def test_a_focal_length_that_somebody_knows_is_not_estimated(nps, fake_pipeline, photo_pair):
     nps("pose", *photo_pair, "--fov", 60)
     with Image.open(photo_pair[0]) as photo:
         exif = photo.getexif()
@@ -125,34 +137,37 @@ def test_a_focal_length_that_somebody_knows_is_not_estimated(nps, faked, photo_p
         photo.load()
         photo.save(photo_pair[0], exif=exif)
     nps("pose", *photo_pair)
-    assert [call.options["unknown_focal"] for call in faked.calls] == [(), ()]
+    assert [focal_groups(call) for call in fake_pipeline.calls] == [[None, None], [None, 0]]
 
 
-def test_photos_of_different_sizes_share_no_focal_length(nps, faked, photo_pair):
+def test_photos_of_different_sizes_share_no_focal_length(nps, fake_pipeline, photo_pair):
     with Image.open(photo_pair[0]) as photo:
         photo.crop((0, 0, 100, 100)).save(photo_pair[0])
     nps("pose", *photo_pair)
-    assert faked.calls[0].options["unknown_focal"] == ()
+    assert focal_groups(fake_pipeline.calls[0]) == [0, 1]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "matched", "aligned"),
+    ("arguments", "method"),
     [
-        ((), True, False),
-        (("--method", "matches"), True, False),
-        (("--method", "network"), False, True),
-        (("--method", "network", "--no-refine"), False, False),
+        ((), "auto"),
+        (("--no-refine",), "pnp"),
+        (("--method", "matches"), "matches"),
+        (("--method", "network"), "pnp+photometric"),
+        (("--method", "network", "--no-refine"), "pnp"),
     ],
 )
-def test_the_method_decides_what_is_asked(nps, faked, photo_pair, arguments, matched, aligned):
+def test_the_method_decides_what_is_asked(nps, fake_pipeline, photo_pair, arguments, method):
     assert nps("pose", *photo_pair, *arguments).code == 0
-    (call,) = faked.calls
-    assert (call.refinement is not None, call.options["align"]) == (matched, aligned)
+    (call,) = fake_pipeline.calls
+    assert call.options.method == method
 
 
-def test_matches_alone_are_an_error_where_there_are_none(nps, faked, photo_pair, tmp_path: Path):
-    guess = replace(faked.reconstruction.pairs[0], method="pnp")
-    faked.reconstruction = replace(faked.reconstruction, pairs=(guess,))
+def test_matches_alone_are_an_error_where_there_are_none(
+    nps, fake_pipeline, photo_pair, tmp_path: Path
+):
+    guess = replace(fake_pipeline.reconstruction.pairs[0], method="pnp")
+    fake_pipeline.reconstruction = replace(fake_pipeline.reconstruction, pairs=(guess,))
     out = tmp_path / "pose.json"
     ran = nps("pose", *photo_pair, "--method", "matches", "-o", out)
     assert (ran.code, ran.out, out.exists()) == (1, "", False)
@@ -160,6 +175,6 @@ def test_matches_alone_are_an_error_where_there_are_none(nps, faked, photo_pair,
     assert nps("pose", *photo_pair, "-o", out).code == 0
 
 
-def test_matches_alone_cannot_go_without_them(nps, faked, photo_pair):
+def test_matches_alone_cannot_go_without_them(nps, fake_pipeline, photo_pair):
     ran = nps("pose", *photo_pair, "--method", "matches", "--no-refine")
-    assert (ran.code, faked.calls) == (2, [])
+    assert (ran.code, fake_pipeline.calls) == (2, [])

@@ -68,7 +68,7 @@ def test_a_baseline_points_from_one_camera_to_the_other_in_the_axes_of_the_first
 def test_cameras_at_one_place_have_no_baseline_but_finite_numbers(photo_pair, reconstruction):
     from dataclasses import replace
 
-    still = replace(reconstruction, world2cam=torch.eye(4).repeat(2, 1, 1))
+    still = replace(reconstruction, cameras=(reconstruction.cameras[0],) * 2)
     document = pose_document(load_photos(list(photo_pair)), still, WEIGHTS)
     assert document["pairs"][0]["baseline_direction"] == [0, 0, 0]
     assert document["pairs"][0]["rotation_deg"] == 0

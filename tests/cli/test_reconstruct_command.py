@@ -1,4 +1,4 @@
-"""`nps reconstruct`: outputs, streams and exit codes; the reconstruction itself is faked."""
+"""`nps reconstruct`: outputs, streams and exit codes; the reconstruction itself is a fake."""
 
 import json
 from dataclasses import replace
@@ -16,7 +16,7 @@ def files(folder: Path) -> list[str]:
 
 
 def test_a_scene_is_written_with_its_cameras_and_what_to_do_next_is_said(
-    nps, faked, photo_pair, tmp_path: Path
+    nps, fake_pipeline, photo_pair, tmp_path: Path
 ):
     ran = nps("reconstruct", *photo_pair, "-o", tmp_path / "scene.ply")
     assert ran.code == 0, ran.err
@@ -28,7 +28,9 @@ def test_a_scene_is_written_with_its_cameras_and_what_to_do_next_is_said(
     assert [photo.name for photo in read_cameras(comments)] == ["left.jpg", "right.jpg"]
 
 
-def test_one_run_writes_everything_that_was_asked_for(nps, faked, photo_pair, tmp_path: Path):
+def test_one_run_writes_everything_that_was_asked_for(
+    nps, fake_pipeline, photo_pair, tmp_path: Path
+):
     ran = nps(
         *("reconstruct", *photo_pair, "-o", tmp_path / "scene.ply", "--json"),
         *("--video", tmp_path / "orbit.gif", "--poses", tmp_path / "pose.json"),
@@ -46,35 +48,37 @@ def test_one_run_writes_everything_that_was_asked_for(nps, faked, photo_pair, tm
     assert report["problems"] == []
 
 
-def test_a_scene_can_go_to_stdout_and_nothing_else_does(nps, faked, photo_pair, tmp_path: Path):
+def test_a_scene_can_go_to_stdout_and_nothing_else_does(
+    nps, fake_pipeline, photo_pair, tmp_path: Path
+):
     ran = nps("reconstruct", *photo_pair, "-o", "-")
     assert ran.code == 0, ran.err
     assert ran.out_bytes.startswith(b"ply\n")
     assert len(ran.out_bytes.split(b"end_header\n", 1)[1]) == 384 * 17 * 4
 
 
-def test_where_each_focal_length_came_from_is_said(nps, faked, photo_pair, tmp_path: Path):
+def test_where_each_focal_length_came_from_is_said(nps, fake_pipeline, photo_pair, tmp_path: Path):
     run = ["reconstruct", *photo_pair, "-o", tmp_path / "scene.ply", "--force"]
     guessed = nps(*run).err
     assert "left.jpg: 144 x 108, focal length guessed" in guessed
     assert "--focal-35mm" in guessed
     given = nps(*run, "--fov", "60", "--fov", "50").err
     assert "left.jpg: 144 x 108, focal length as given" in given
-    widths = faked.calls[1].intrinsics[:, 0, 0]
-    assert widths.tolist() == pytest.approx([0.866, 1.072], abs=1e-3)
+    widths = [float(view.camera.intrinsics[0, 0]) for view in fake_pipeline.calls[1].views]
+    assert widths == pytest.approx([0.866, 1.072], abs=1e-3)
 
 
-def test_no_refine_means_no_stereo_part(nps, faked, photo_pair, tmp_path: Path):
+def test_no_refine_means_no_stereo_part(nps, fake_pipeline, photo_pair, tmp_path: Path):
     run = ["reconstruct", *photo_pair, "-o", tmp_path / "scene.ply", "--force"]
     nps(*run)
     nps(*run, "--no-refine")
-    assert [call.refinement for call in faked.calls] == ["refinement", None]
+    assert [call.options.method for call in fake_pipeline.calls] == ["matches", "pnp"]
 
 
 def test_a_result_not_to_be_trusted_is_written_but_ends_with_3(
-    nps, faked, photo_pair, tmp_path: Path
+    nps, fake_pipeline, photo_pair, tmp_path: Path
 ):
-    faked.reconstruction = replace(faked.reconstruction, problems=("No overlap.",))
+    fake_pipeline.reconstruction = replace(fake_pipeline.reconstruction, problems=("No overlap.",))
     ran = nps(
         *("reconstruct", *photo_pair, "-o", tmp_path / "scene.ply"),
         *("--poses", tmp_path / "pose.json"),
@@ -87,7 +91,7 @@ def test_a_result_not_to_be_trusted_is_written_but_ends_with_3(
 
 @pytest.mark.parametrize("taken", ["scene.ply", "pose.json", "orbit.gif", "depth"])
 def test_an_output_that_exists_is_refused_before_any_work(
-    nps, faked, photo_pair, tmp_path: Path, taken: str
+    nps, fake_pipeline, photo_pair, tmp_path: Path, taken: str
 ):
     if taken == "depth":
         (tmp_path / taken).mkdir()
@@ -102,25 +106,25 @@ def test_an_output_that_exists_is_refused_before_any_work(
     assert ran.code == 1
     assert taken in ran.err and "--force" in ran.err
     assert files(tmp_path) == [taken]
-    assert faked.calls == []
+    assert fake_pipeline.calls == []
 
 
-def test_one_place_cannot_take_two_outputs(nps, faked, photo_pair, tmp_path: Path):
+def test_one_place_cannot_take_two_outputs(nps, fake_pipeline, photo_pair, tmp_path: Path):
     out = tmp_path / "scene.ply"
     ran = nps("reconstruct", *photo_pair, "-o", out, "--poses", tmp_path / "." / "scene.ply")
     assert ran.code == 1
     assert "two outputs" in ran.err
-    assert faked.calls == []
+    assert fake_pipeline.calls == []
 
 
-def test_the_same_picture_twice_is_refused(nps, faked, photo_pair, tmp_path: Path):
+def test_the_same_picture_twice_is_refused(nps, fake_pipeline, photo_pair, tmp_path: Path):
     ran = nps("reconstruct", photo_pair[0], photo_pair[0], "-o", tmp_path / "scene.ply")
     assert ran.code == 1
     assert "same picture" in ran.err
     assert files(tmp_path) == []
 
 
-def test_a_missing_photo_is_an_error_with_a_hint(nps, faked, photo_pair, tmp_path: Path):
+def test_a_missing_photo_is_an_error_with_a_hint(nps, fake_pipeline, photo_pair, tmp_path: Path):
     ran = nps("reconstruct", photo_pair[0], tmp_path / "none.jpg", "-o", tmp_path / "scene.ply")
     assert ran.code == 1
     assert "none.jpg" in ran.err and "hint:" in ran.err and "Traceback" not in ran.err
@@ -138,7 +142,9 @@ def test_a_missing_photo_is_an_error_with_a_hint(nps, faked, photo_pair, tmp_pat
         ["-o", "-", "--json"],
     ],
 )
-def test_wrong_usage_ends_with_2(nps, faked, photo_pair, tmp_path: Path, arguments: list[str]):
+def test_wrong_usage_ends_with_2(
+    nps, fake_pipeline, photo_pair, tmp_path: Path, arguments: list[str]
+):
     ran = nps("reconstruct", *photo_pair, "-o", tmp_path / "scene.ply", *arguments)
     assert ran.code == 2
     assert files(tmp_path) == []
@@ -159,6 +165,6 @@ def test_cuda_that_is_not_there_is_an_error(nps, photo_pair, tmp_path: Path, mon
     assert "nps doctor" in ran.err
 
 
-def test_quiet_says_nothing(nps, faked, photo_pair, tmp_path: Path):
+def test_quiet_says_nothing(nps, fake_pipeline, photo_pair, tmp_path: Path):
     ran = nps("reconstruct", *photo_pair, "-o", tmp_path / "scene.ply", "--quiet")
     assert (ran.code, ran.out, ran.err) == (0, "", "")

@@ -47,7 +47,7 @@ def test_weights_are_listed_with_licence_hash_and_place(nps, embedded: Path):
 
 
 def test_a_listed_name_can_be_used():
-    from nps_cli.reconstruction import open_network
+    from nps_cli.weights.networks import open_network
 
     network, info = open_network("network", torch.device("cpu"))
     assert (info.name, network.config) == ("tiny", TINY)

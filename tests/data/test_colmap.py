@@ -72,7 +72,7 @@ def known(reconstruction, photo_pair):
     intrinsics = torch.stack([photo.intrinsics for photo in photos])
     sightings, _ = project(points.expand(2, -1, -1), reconstruction.world2cam, intrinsics)
     sightings[1, HIDDEN] = torch.nan
-    return photos, replace(reconstruction, points=points, sightings=sightings)
+    return photos, replace(reconstruction, points=points, observations=sightings)
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_a_point_on_the_middle_of_a_pixel_ends_in_one_half_and_has_its_color(kno
     at = torch.tensor([20.5 / 72, 10.5 / 54])
     sightings = torch.stack([at, torch.tensor([torch.nan] * 2)])[:, None]
     point = torch.tensor([[0.0, 0.0, 2.0]])  # projects to the middle, (72, 54) in full pixels
-    reconstruction = replace(reconstruction, points=point, sightings=sightings)
+    reconstruction = replace(reconstruction, points=point, observations=sightings)
     document = pose_document(photos, reconstruction, WEIGHTS)
     write_colmap(document, ["a", "b"], photos, reconstruction, tmp_path / "m", force=False)
     model = read_model(tmp_path / "m")
@@ -129,7 +129,7 @@ def test_a_point_on_the_middle_of_a_pixel_ends_in_one_half_and_has_its_color(kno
 
 def test_a_reconstruction_without_points_is_a_model_without_points(known, tmp_path: Path):
     photos, reconstruction = known
-    empty = replace(reconstruction, points=torch.zeros(0, 3), sightings=torch.zeros(2, 0, 2))
+    empty = replace(reconstruction, points=torch.zeros(0, 3), observations=torch.zeros(2, 0, 2))
     document = pose_document(photos, empty, WEIGHTS)
     write_colmap(document, ["a", "b"], photos, empty, tmp_path / "m", force=False)
     model = read_model(tmp_path / "m")

@@ -15,7 +15,7 @@ from models.data.pairs import PhotoPair, load_pairs
 from models.evaluation.evaluate import EvaluationConfig, Unusable, evaluate_pair, evaluate_pairs
 from models.evaluation.scores import ImageScore, PairScores, TargetScore
 from models.evaluation.summary import compare, summarize
-from models.geometry.camera import camera_rays, to_pixels
+from models.geometry.camera import Camera, camera_rays, to_pixels
 from models.geometry.gaussians import SH_DEGREE_0, Gaussians, rescale
 from models.geometry.rigid import invert, se3_exponential, transform_points
 from models.metrics.errors import FAILED_DEG, PoseError, psnr
@@ -91,16 +91,20 @@ def oracle(photos: list[torch.Tensor], intrinsics: torch.Tensor) -> Reconstructi
         harmonics=((color_of_the_wall(x, y) - 0.5) / SH_DEGREE_0)[:, :, None],
         opacities=torch.full((count**2,), 0.95),
     )
-    cameras = torch.stack(list(WORLD2CAM.values())[: len(photos)])
+    cameras = tuple(
+        Camera(matrix, pose, SIZE)
+        for matrix, pose in zip(intrinsics, WORLD2CAM.values(), strict=False)
+    )
     nothing = torch.zeros(0, 3), torch.zeros(len(photos), 0, 2)
     return Reconstruction(gaussians, cameras, (), *nothing, (), ())
 
 
 def scaled(photos: list[torch.Tensor], intrinsics: torch.Tensor, factor: float) -> Reconstruction:
     right = oracle(photos, intrinsics)
-    world2cam = right.world2cam.clone()
-    world2cam[:, :3, 3] *= factor
-    return replace(right, gaussians=rescale(right.gaussians, factor), world2cam=world2cam)
+    scale = torch.ones(4, 4)
+    scale[:3, 3] = factor
+    cameras = tuple(replace(c, world2cam=c.world2cam * scale) for c in right.cameras)
+    return replace(right, gaussians=rescale(right.gaussians, factor), cameras=cameras)
 
 
 def too_close(photos: list[torch.Tensor], intrinsics: torch.Tensor) -> Reconstruction:
@@ -121,11 +125,14 @@ def broken(photos: list[torch.Tensor], intrinsics: torch.Tensor) -> Reconstructi
 
 def not_finite(photos: list[torch.Tensor], intrinsics: torch.Tensor) -> Reconstruction:
     right = oracle(photos, intrinsics)
-    return replace(right, world2cam=right.world2cam * math.nan)
+    cameras = tuple(replace(c, world2cam=c.world2cam * math.nan) for c in right.cameras)
+    return replace(right, cameras=cameras)
 
 
 def on_one_point(photos: list[torch.Tensor], intrinsics: torch.Tensor) -> Reconstruction:
-    return replace(oracle(photos, intrinsics), world2cam=torch.eye(4).repeat(len(photos), 1, 1))
+    right = oracle(photos, intrinsics)
+    cameras = tuple(replace(camera, world2cam=torch.eye(4)) for camera in right.cameras)
+    return replace(right, cameras=cameras)
 
 
 def test_a_perfect_reconstruction_scores_high_in_everything(pair):

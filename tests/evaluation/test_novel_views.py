@@ -1,7 +1,7 @@
 """Scenes are compared with photos as photos are made: a pixel is the average of what fell on it."""
 
 import torch
-from card_world import INTRINSICS, SIZE, photograph
+from two_planes_scene import INTRINSICS, SIZE, photograph
 
 from models.evaluation.novel_views import Square, score_views
 from models.geometry.camera import Camera

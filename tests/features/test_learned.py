@@ -24,7 +24,7 @@ from models.features.aliked_lightglue import (
     weights_files,
 )
 from models.features.matcher import Features
-from nps_cli.reconstruction import open_refinement
+from nps_cli.weights.networks import load_refinement
 
 CPU = torch.device("cpu")
 
@@ -160,7 +160,7 @@ def test_rounded_to_bfloat16_almost_the_same_matches_are_found(photo):
 @pytest.mark.parametrize("gains", [True, False])
 def test_it_is_rounded_on_a_cpu_that_gains_by_it(monkeypatch, gains: bool):
     monkeypatch.setattr("nps_cli.device.cpu_multiplies_bfloat16", lambda: gains)
-    learned = open_refinement(CPU).matchers[-1]
+    learned = load_refinement(CPU)[0][-1]
     dtypes = {each.dtype for each in learned._networks[1]._weights.values()}
     assert (torch.bfloat16 in dtypes) == gains
 

@@ -30,7 +30,7 @@ def exact(photos, reconstruction):
     points = reconstruction.gaussians.means
     intrinsics = torch.stack([photo.intrinsics for photo in photos])
     observations, _ = project(points.expand(2, -1, -1), reconstruction.world2cam, intrinsics)
-    return replace(reconstruction, points=points, sightings=observations)
+    return replace(reconstruction, points=points, observations=observations)
 
 
 def axes_of(photos, reconstruction) -> dict:
@@ -75,7 +75,7 @@ def test_lines_of_matches_end_at_the_observations(photos, exact):
     axes = axes_of(photos, exact)["matches"]
     (lines,) = [each for each in axes.collections if isinstance(each, LineCollection)]
     lefts = [image.get_extent()[0] for image in axes.images]
-    known = [exact.sightings[view] * torch.tensor([4 / 3, 1]) for view in range(2)]
+    known = [exact.observations[view] * torch.tensor([4 / 3, 1]) for view in range(2)]
     assert len(lines.get_segments()) == 100
     for segment in lines.get_segments():
         for end, left, places in zip(segment, lefts, known, strict=True):
@@ -110,7 +110,7 @@ def test_points_are_above_and_beside_cameras_as_the_first_photo_shows_them(photo
 
 
 def test_a_figure_without_matches_shows_the_photos_and_the_cameras(photos, reconstruction):
-    empty = replace(reconstruction, points=torch.zeros(0, 3), sightings=torch.zeros(2, 0, 2))
+    empty = replace(reconstruction, points=torch.zeros(0, 3), observations=torch.zeros(2, 0, 2))
     axes = axes_of(photos, empty)
     assert len(axes["matches"].images) == len(axes["epipolar"].images) == 2
     assert "No matches" in axes["matches"].get_title("left")
@@ -121,8 +121,8 @@ def test_three_photos_fit_whatever_they_are_called(photos, exact, tmp_path: Path
     third = replace(photos[0], name="a $very$ long name \u65e5\u672c " * 20)
     three = replace(
         exact,
-        world2cam=torch.cat([exact.world2cam, exact.world2cam[:1]]),
-        sightings=torch.cat([exact.sightings, exact.sightings[:1] * torch.nan]),
+        cameras=(*exact.cameras, exact.cameras[0]),
+        observations=torch.cat([exact.observations, exact.observations[:1] * torch.nan]),
     )
     axes = axes_of([*photos, third], three)
     assert len(axes["matches"].images) == 3 and len(axes["scene"].texts) == 3

@@ -11,9 +11,10 @@ from PIL import Image
 from models.features.aliked_lightglue import LearnedMatcher
 from models.features.sift import SiftMatcher
 from models.geometry.camera import Camera, from_pixels
-from models.geometry.views import resize
+from models.geometry.views import View, resize
 from models.metrics.errors import psnr
-from models.reconstruct import Refinement, reconstruct
+from models.options import Options
+from models.reconstruct import Networks, reconstruct
 from models.render import render
 from models.weights import embedded_path, load_network, load_stereo
 
@@ -34,11 +35,15 @@ def motorcycle():
     matrices = torch.tensor([[FOCAL_PX, 0, CENTER_X], [0, FOCAL_PX, CENTER_Y], [0, 0, 1]])
     matrices = matrices.repeat(2, 1, 1)
     matrices[1, 0, 2] += DOFFS_PX
-    intrinsics = torch.stack([from_pixels(matrix, SIZE) for matrix in matrices])
+    views = [
+        View(image, Camera(from_pixels(matrix, SIZE), torch.eye(4), SIZE))
+        for image, matrix in zip(images, matrices, strict=True)
+    ]
     network, _ = load_network(embedded_path())
     stereo, _ = load_stereo(embedded_path("stereo"))
-    refinement = Refinement([SiftMatcher(), LearnedMatcher(torch.device("cpu"))], stereo)
-    return images, intrinsics, reconstruct(images, intrinsics, network, refinement, resolution=384)
+    matchers = (SiftMatcher(), LearnedMatcher(torch.device("cpu")))
+    networks = Networks(network, matchers=matchers, stereo=stereo)
+    return views, reconstruct(views, networks, Options(resolution=384))
 
 
 def test_the_package_fits_into_a_repository():
@@ -47,7 +52,7 @@ def test_the_package_fits_into_a_repository():
 
 
 def test_the_second_camera_stands_to_the_right_and_looks_the_same_way(motorcycle):
-    _, _, result = motorcycle
+    _, result = motorcycle
     position = -result.world2cam[1, :3, :3].T @ result.world2cam[1, :3, 3]
     assert torch.nn.functional.normalize(position, dim=0)[0] > 0.998
     assert (result.world2cam[1, :3, :3] - torch.eye(3)).abs().max() < 0.01
@@ -55,7 +60,7 @@ def test_the_second_camera_stands_to_the_right_and_looks_the_same_way(motorcycle
 
 
 def test_depth_is_that_of_the_true_disparity(motorcycle):
-    _, _, result = motorcycle
+    _, result = motorcycle
     disparity = torch.from_numpy(np.load(SHIPPED / "motorcycle_disp.npz")["arr_0"].copy())
     true = 1 / (disparity + DOFFS_PX)
     height, width = result.depths[0].shape
@@ -70,8 +75,8 @@ def test_depth_is_that_of_the_true_disparity(motorcycle):
 
 
 def test_the_scene_looks_like_the_photos_from_where_they_were_taken(motorcycle):
-    images, intrinsics, result = motorcycle
+    views, result = motorcycle
     size = (160, 240)
-    for image, matrix, pose in zip(images, intrinsics, result.world2cam, strict=True):
-        drawn = render(result.gaussians, Camera(matrix, pose, size))
-        assert psnr(drawn.color, resize(image, size)) > 20
+    for view, camera in zip(views, result.cameras, strict=True):
+        rendering = render(result.gaussians, camera.resized(size))
+        assert psnr(rendering.color, resize(view.image, size)) > 20

@@ -6,7 +6,7 @@ from test_network import TINY, make_lively_network, make_views
 
 from models.network.noposplat import NoPoSplat, Prediction
 from models.network.precision import BFloat16Linear, round_to_bfloat16
-from nps_cli.reconstruction import open_network
+from nps_cli.weights.networks import open_network
 
 
 def make_pair() -> tuple[NoPoSplat, NoPoSplat]:
@@ -53,7 +53,7 @@ def test_a_large_network_is_rounded_on_a_cpu_that_gains_by_it_unless_it_is_told(
 
     monkeypatch.setattr("nps_cli.device.cpu_multiplies_bfloat16", lambda: True)
     assert not is_rounded()
-    monkeypatch.setattr("nps_cli.reconstruction.ROUNDED_FROM", 1e6)
+    monkeypatch.setattr("nps_cli.weights.networks.MIN_PARAMETERS_TO_ROUND", 1e6)
     assert is_rounded() and is_rounded("bfloat16") and not is_rounded("float32")
     monkeypatch.setattr("nps_cli.device.cpu_multiplies_bfloat16", lambda: False)
     assert not is_rounded() and is_rounded("bfloat16")

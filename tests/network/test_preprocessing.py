@@ -8,7 +8,7 @@ from models.geometry.camera import Camera
 from models.geometry.views import View
 from models.network.preprocessing import Crop, Preprocessing
 from models.weights import WeightsInfo
-from nps_cli.reconstruction import preprocessing_for
+from nps_cli.weights.networks import preprocessing_for
 
 
 def colored_by_ray(size: tuple[int, int], intrinsics: Tensor) -> Tensor:

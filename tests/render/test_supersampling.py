@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from card_world import INTRINSICS, SIZE, photograph
 from PIL import Image
+from two_planes_scene import INTRINSICS, SIZE, photograph
 
 from models.geometry.camera import Camera
 from models.geometry.depth_map import DepthMap

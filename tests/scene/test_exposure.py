@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import torch
-from card_world import INTRINSICS, SIZE, photograph
+from two_planes_scene import INTRINSICS, SIZE, photograph
 
 from models.geometry.camera import Camera
 from models.geometry.depth_map import DepthMap

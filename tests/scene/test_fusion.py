@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import torch
-from card_world import CARD, INTRINSICS, SIZE, WALL, photograph
+from two_planes_scene import CARD, INTRINSICS, SIZE, WALL, photograph
 
 from models.geometry.camera import Camera, camera_rays
 from models.geometry.depth_map import DepthMap, contradicted, photometric_agreement

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from card_world import HALF_CARD, photograph
 from torch import Tensor
+from two_planes_scene import HALF_CARD, photograph
 
 from models.features.matcher import NO_GUESSES, Guesses
 from models.geometry.camera import project

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from card_world import INTRINSICS as OFF_CENTER
 from torch import Tensor
+from two_planes_scene import INTRINSICS as OFF_CENTER
 
 from models.features.matcher import NO_GUESSES, Features, Guesses
 from models.geometry.camera import project

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from card_world import CARD, INTRINSICS, SIZE, WALL, photograph
+from two_planes_scene import CARD, INTRINSICS, SIZE, WALL, photograph
 
 from models.features.aliked_lightglue import LearnedMatcher
 from models.features.matcher import NO_GUESSES, Features, Guesses

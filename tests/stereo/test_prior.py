@@ -1,7 +1,7 @@
 """Priors from matched points, and smoothing."""
 
 import torch
-from card_world import CARD, HALF_CARD, INTRINSICS, SIZE, WALL, photograph
+from two_planes_scene import CARD, HALF_CARD, INTRINSICS, SIZE, WALL, photograph
 
 from models.geometry.camera import Camera, pixel_grid
 from models.geometry.rigid import se3_exponential

@@ -1,7 +1,7 @@
 """Plane sweep and stereo network, against exact depth."""
 
 import torch
-from card_world import CARD, INTRINSICS, SIZE, WALL, photograph
+from two_planes_scene import CARD, INTRINSICS, SIZE, WALL, photograph
 
 from models.geometry.camera import Camera
 from models.geometry.rigid import se3_exponential

@@ -1,7 +1,7 @@
 """What matches by besides gray values: colors made the same, and learned features."""
 
 import torch
-from card_world import CARD, INTRINSICS, SIZE, WALL, photograph
+from two_planes_scene import CARD, INTRINSICS, SIZE, WALL, photograph
 
 from models.geometry.camera import Camera
 from models.geometry.rigid import se3_exponential

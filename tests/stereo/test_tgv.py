@@ -1,7 +1,7 @@
 """Regularized depth maps: planes continue through uncertain depths, edges stay where they are."""
 
 import torch
-from card_world import CARD, INTRINSICS, SIZE, WALL, photograph
+from two_planes_scene import CARD, INTRINSICS, SIZE, WALL, photograph
 
 from models.geometry.camera import Camera
 from models.geometry.depth_map import DepthMap, look_up

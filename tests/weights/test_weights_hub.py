@@ -17,8 +17,8 @@ from tiny_weights import TINY, write_checkpoint
 
 from models.weights import CHECKPOINTS, PublishedCheckpoint, find_checkpoint, published
 from nps_cli.errors import NpsError
-from nps_cli.reconstruction import open_network
 from nps_cli.weights import checksums, hub
+from nps_cli.weights.networks import open_network
 
 NAME = "noposplat-re10k"
 CPU = torch.device("cpu")
@@ -226,7 +226,7 @@ def test_trouble_is_one_sentence_and_a_way_out_and_leaves_nothing(
 def test_without_a_name_a_gpu_gets_the_best_here_for_as_many_photos_and_a_cpu_the_embedded(
     place: Path, monkeypatch
 ):
-    from nps_cli.reconstruction import _best_published
+    from nps_cli.weights.networks import _best_published
 
     here = {"noposplat-acid", "noposplat-mix-512", "noposplat-re10k-3view"}
     monkeypatch.setattr(hub, "find_cached", lambda each: place if each.name in here else None)

@@ -1,0 +1,32 @@
+"""The options of `models.reconstruct`; torch is not imported here."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class PoseMethod(StrEnum):
+    """What poses rest on."""
+
+    matches = "matches"  # matches; the network's centers where these do not tell the poses
+    pnp = "pnp"  # the network's centers
+    photometric = "pnp+photometric"  # the same, aligned with the photos
+    auto = "auto"  # both where matches are few: the more confident one wins
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of one run.
+
+    Attributes:
+        method: What poses rest on.
+        resolution: Long side of the depth maps, in pixels: one Gaussian per pixel of these.
+        seed: Of the random samples from which poses are estimated.
+    """
+
+    method: PoseMethod = PoseMethod.matches
+    resolution: int = 512
+    seed: int = 0
+
+
+SCENE = Options()
+POSES = Options(PoseMethod.auto, resolution=192)

@@ -1,0 +1,143 @@
+"""Loads the networks that options name, or else the best on this machine."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nps_cli import console
+from nps_cli.errors import NpsError
+
+if TYPE_CHECKING:
+    import torch
+
+    from models.features.matcher import Matcher
+    from models.network.noposplat import NoPoSplat
+    from models.network.preprocessing import Preprocessing
+    from models.reconstruct import Networks
+    from models.stereo.network import StereoNetwork
+    from models.weights import PublishedCheckpoint, WeightsInfo
+
+MIN_PARAMETERS_TO_ROUND = 100e6  # smaller networks take less than a second anyway
+
+
+@dataclass(frozen=True)
+class NetworkChoice:
+    """Which network to use, and how; the values are those of the command line's options."""
+
+    weights: str | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    crop: str | None = None
+
+
+def load_networks(
+    choice: NetworkChoice = NetworkChoice(),
+    *,
+    views: int = 2,
+    refine: bool = True,
+    lpips: bool = False,
+) -> "tuple[Networks, WeightsInfo]":
+    """Load the networks of a reconstruction, and the name and hash of the main one's weights.
+
+    Args:
+        choice: Which, where and how; by default the best on this machine.
+        views: Number of photos; published weights were trained for 2 or for 3.
+        refine: Load also those that refine the prediction: matchers and stereo network.
+        lpips: Load also the perceptual distance, if its weights are here.
+
+    Raises:
+        NpsError: If there are no such weights, or no such device.
+    """
+    from models.reconstruct import Networks
+    from nps_cli.device import pick_device
+    from nps_cli.weights.lpips import find_lpips
+
+    device = pick_device(choice.device)
+    noposplat, info = open_network(choice.weights, device, views, choice.precision)
+    matchers, stereo = load_refinement(device) if refine else ((), None)
+    distance = find_lpips() if lpips else None
+    preprocessing = preprocessing_for(info, choice.crop)
+    distance = distance and distance.to(device)
+    return Networks(noposplat, preprocessing, matchers, stereo, distance), info
+
+
+def open_network(
+    weights: str | None, device: "torch.device", views: int = 2, precision: str = "auto"
+) -> "tuple[NoPoSplat, WeightsInfo]":
+    """Load the network that --weights names, or else the best on this machine for the photos."""
+    from models.network.precision import round_to_bfloat16
+    from models.weights import embedded_path, find_checkpoint, load_network
+    from nps_cli.weights import hub
+    from nps_cli.weights.checksums import sha256_of
+
+    checkpoint = find_checkpoint(weights) if weights else _best_published(device, views)
+    path = embedded_path(weights or "network")
+    if weights and not path.is_file():
+        path = Path(weights)
+    if checkpoint:
+        path, sha256 = hub.obtain(checkpoint)
+    elif path.is_file():
+        sha256 = sha256_of(path)
+    else:
+        raise NpsError(
+            f"There are no weights {path}.",
+            hint="`nps weights list` shows what there is; a file's name works too.",
+        )
+    try:
+        network, info = load_network(path, sha256)
+    except (OSError, ValueError) as error:
+        raise NpsError(str(error), hint="`nps weights list` shows weights that work.") from error
+    network.to(device)
+    if precision == "bfloat16" or (precision == "auto" and _gains_from_rounding(network, device)):
+        round_to_bfloat16(network)
+    return network, checkpoint.info(sha256) if checkpoint else info
+
+
+def load_refinement(
+    device: "torch.device",
+) -> "tuple[tuple[Matcher, ...], StereoNetwork | None]":
+    """Load the matchers and the stereo network; none, with a warning, where one is missing."""
+    from models.features.aliked_lightglue import LearnedMatcher
+    from models.features.sift import SiftMatcher
+    from models.weights import embedded_path, load_stereo
+    from nps_cli.device import cpu_multiplies_bfloat16
+
+    try:
+        stereo, _ = load_stereo(embedded_path("stereo"))
+        learned = LearnedMatcher(device, device.type == "cpu" and cpu_multiplies_bfloat16())
+    except FileNotFoundError as error:
+        console.warning(f"no refinement: {error} (see `nps doctor`)")
+        return (), None
+    return (SiftMatcher(), learned), stereo.to(device)
+
+
+def preprocessing_for(info: "WeightsInfo", crop: str | None) -> "Preprocessing":
+    """Return what the network sees of photos: by default what it saw when it was trained.
+
+    The published networks saw squares of one size, and the weights say which; others do not mind.
+    """
+    from models.network.preprocessing import Crop, Preprocessing
+
+    side = info.metadata.get("image_size")
+    usual = Crop.full if side is None else Crop.square
+    return Preprocessing(Crop(crop or usual), int(side or Preprocessing.side))
+
+
+def _gains_from_rounding(network: "NoPoSplat", device: "torch.device") -> bool:
+    """Tell whether bfloat16 saves seconds: on a CPU that has it, with large networks."""
+    from nps_cli.device import cpu_multiplies_bfloat16
+
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    large = parameters > MIN_PARAMETERS_TO_ROUND
+    return device.type == "cpu" and large and cpu_multiplies_bfloat16()
+
+
+def _best_published(device: "torch.device", views: int) -> "PublishedCheckpoint | None":
+    """Return the first that was fetched for as many photos; none on a CPU: it takes seconds."""
+    from models.weights import CHECKPOINTS
+    from nps_cli.weights import hub
+
+    if device.type == "cpu":
+        return None
+    fitting = (each for each in CHECKPOINTS if each.views == views)
+    return next((each for each in fitting if hub.find_cached(each)), None)
