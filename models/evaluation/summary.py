@@ -184,10 +184,14 @@ def _summarize_poses(scores: list[PairScores]) -> PoseSummary:
     errors = [error.pose_deg for score in scores for error in score.poses]
     folded = [error.pose_folded_deg for score in scores for error in score.poses]
     return PoseSummary(
-        len(errors),
-        *(pose_auc(errors, limit) for limit in (5.0, 10.0, 20.0)),
-        *(pose_auc(folded, limit) for limit in (5.0, 10.0, 20.0)),
-        statistics.median(errors),
+        poses=len(errors),
+        auc5=pose_auc(errors, 5.0),
+        auc10=pose_auc(errors, 10.0),
+        auc20=pose_auc(errors, 20.0),
+        folded_auc5=pose_auc(folded, 5.0),
+        folded_auc10=pose_auc(folded, 10.0),
+        folded_auc20=pose_auc(folded, 20.0),
+        median_deg=statistics.median(errors),
     )
 
 
