@@ -1,4 +1,4 @@
-"""Registers the commands; turns `NpsError` into a message and an exit code."""
+"""Register the commands; turn `NpsError` into a message and an exit code."""
 
 import sys
 from typing import Annotated
@@ -16,8 +16,8 @@ from nps_cli.commands.render import render
 from nps_cli.commands.train import train
 from nps_cli.commands.view import view
 from nps_cli.commands.weights import weights
+from nps_cli.device import keep_freed_memory
 from nps_cli.errors import NpsError
-from nps_cli.memory import keep_freed_memory
 
 app = typer.Typer(
     add_completion=False,
@@ -53,7 +53,7 @@ app.add_typer(weights, name="weights")
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run `nps`. A wrong command line exits with 2, an error a person can fix with 1."""
+    """Run `nps`; raise SystemExit: 2 for a wrong command line, 1 for what a person can fix."""
     console.set_verbosity()
     keep_freed_memory()
     try:

@@ -1,17 +1,17 @@
-"""Files appear whole or not at all, and never replace others unasked."""
+"""Write outputs whole or not at all, and never over others without --force."""
 
 import os
-import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from models.atomic import atomic_write, temporary_beside
 from nps_cli.errors import NpsError
 
 
 def check_target(path: Path, *, force: bool) -> None:
-    """Refuse a file or folder that could not be written, before any work goes into it.
+    """Raise NpsError if a file or folder could not be written, before any work goes into it.
 
     What is neither file nor folder (/dev/null, a pipe) is always accepted. A folder that exists
     is accepted if it is empty, or with `force`.
@@ -51,9 +51,10 @@ def check_outputs(*files: Path | None, folder: Path | None = None, force: bool) 
 
 @contextmanager
 def whole_file(path: Path, *, force: bool) -> Iterator[Path]:
-    """Give a temporary path in the same folder, with the same suffix; rename it at the end.
+    """Yield a temporary path in the same folder, with the same suffix; rename it at the end.
 
-    If the block raises, nothing is left behind and an old file stays as it was.
+    If the block raises, nothing is left behind and an old file stays as it was. Raises NpsError
+    for what `check_target` refuses, and for errors of the file system.
     """
     check_target(path, force=force)
     if path.is_dir():
@@ -61,20 +62,16 @@ def whole_file(path: Path, *, force: bool) -> Iterator[Path]:
     if _is_stream(path):  # never to be replaced by a file
         yield path
         return
-    target = path.resolve()  # through a symbolic link to what it stands for
-    temporary = _beside(target)
     try:
-        yield temporary
-        temporary.replace(target)
+        with atomic_write(path.resolve()) as temporary:  # through a symbolic link to its target
+            yield temporary
     except OSError as error:
         raise _unwritable(path, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def whole_folder(path: Path, *, force: bool) -> Iterator[Path]:
-    """Give a temporary folder; at the end it becomes `path`, or its files move there.
+    """Yield a temporary folder; at the end its files move to the folder `path`.
 
     With `force`, files of the same names are replaced and all others stay, in subfolders too.
     """
@@ -82,7 +79,7 @@ def whole_folder(path: Path, *, force: bool) -> Iterator[Path]:
     if path.exists() and not path.is_dir():
         raise NpsError(f"{path} is not a folder.", hint="Choose another name.")
     target = path.resolve()
-    temporary = _beside(target)
+    temporary = temporary_beside(target)
     try:
         temporary.mkdir()
         yield temporary
@@ -101,10 +98,6 @@ def whole_folder(path: Path, *, force: bool) -> Iterator[Path]:
 
 def _is_stream(path: Path) -> bool:
     return path.exists() and not path.is_file() and not path.is_dir()
-
-
-def _beside(target: Path) -> Path:
-    return target.with_name(f".{target.stem[:100]}.{secrets.token_hex(4)}{target.suffix}")
 
 
 def _unwritable(path: Path, error: OSError) -> NpsError:

@@ -3,7 +3,6 @@
 import copy
 import json
 import math
-import os
 import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from models.atomic import atomic_write
 from models.data.procedural import Assets, Textures, WorldBatch, generate
 from models.data.textures import load_assets
 from models.metrics.lpips import Lpips
@@ -183,12 +183,8 @@ def save(run: Run[NetworkT], path: Path) -> None:
         "skipped": run.skipped,
         "seconds": run.seconds,
     }
-    unfinished = path.with_name(path.name + ".part")
-    try:
-        torch.save(state, unfinished)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with atomic_write(path) as temporary:
+        torch.save(state, temporary)
 
 
 def resume(path: Path, device: torch.device, perceptual: Lpips | None = None) -> Run[Any]:

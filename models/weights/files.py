@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from models.atomic import atomic_write
 from models.network.noposplat import NoPoSplat, NoPoSplatConfig
 from models.stereo.network import StereoConfig, StereoNetwork
 from models.weights.published import read_published
@@ -134,14 +134,11 @@ def write_own(
     state = {
         key: value.to("cpu", dtype).contiguous() for key, value in network.state_dict().items()
     }
-    unfinished = path.with_name(path.name + ".part")
     try:
-        save_file(state, unfinished, {"config": json.dumps(asdict(config)), **metadata})
-        os.replace(unfinished, path)
+        with atomic_write(path) as temporary:
+            save_file(state, temporary, {"config": json.dumps(asdict(config)), **metadata})
     except SafetensorError as error:
         raise OSError(f"{path} cannot be written: {error}") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def read_own(path: Path, weights: bool = True) -> tuple[dict[str, Tensor], dict[str, str]]:

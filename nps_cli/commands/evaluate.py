@@ -213,8 +213,8 @@ def _open_reconstruct(
 ) -> "ReconstructFn":
     """Load everything once per process; what there was to say was said by the first."""
     from models.options import Options, PoseMethod
+    from nps_cli.device import keep_freed_memory
     from nps_cli.evaluation.inputs import TimedReconstruct
-    from nps_cli.memory import keep_freed_memory
     from nps_cli.weights.networks import load_networks
 
     keep_freed_memory()

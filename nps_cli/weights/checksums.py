@@ -9,6 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from models.atomic import atomic_write
+
 LARGE_BYTES = 256 * 2**20  # smaller files are read every time
 
 
@@ -45,10 +47,9 @@ def _load() -> dict[str, Any]:
 
 def _save(record: dict[str, Any]) -> None:
     file = record_path()
-    unfinished = file.with_name(f"{file.name}.part")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(json.dumps({"files": record}, indent=1), encoding="utf-8")
-        unfinished.replace(file)
+        with atomic_write(file) as temporary:
+            temporary.write_text(json.dumps({"files": record}, indent=1), encoding="utf-8")
     except OSError:
         return  # a folder that may not be written: all works, only slower

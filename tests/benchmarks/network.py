@@ -34,7 +34,7 @@ from torch import Tensor
 from models.geometry.views import Views
 from models.network.precision import round_to_bfloat16
 from models.weights import load_network
-from nps_cli.memory import keep_freed_memory
+from nps_cli.device import keep_freed_memory
 
 CONTESTANTS = {
     "cpu": ("float32", "bfloat16"),

@@ -1,4 +1,4 @@
-"""Memory that was freed stays with the process."""
+"""Freed memory stays with the process."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ import pytest
 SCRIPT = """
 import resource
 import numpy as np
-from nps_cli.memory import keep_freed_memory
+from nps_cli.device import keep_freed_memory
 if {keep}:
     keep_freed_memory()
 def faults():
