@@ -65,16 +65,16 @@ def pair_confidence(first: int, second: int, registration: Registration) -> floa
     pose = registration.pairs.get((first, second))
     if pose is None:
         return 0.0
-    doubts = registration.doubts.get((first, second))
-    most = 1.0 if doubts is None else doubts.confidence
-    margin = None if registration.contender is None else registration.contender.margin
+    degeneracy = registration.degeneracies.get((first, second))
+    most = 1.0 if degeneracy is None else degeneracy.max_confidence
+    margin = None if registration.runner_up is None else registration.runner_up.margin
     spread = registration.focal_spread
     return min(most, match_confidence(len(pose), pose.inlier_ratio, spread, margin))
 
 
 def least_confidence(registration: Registration) -> float:
     """Return the confidence in the view that is placed worst, by the best of its pairs."""
-    views = range(len(registration.world2cam))
+    views = range(len(registration.cameras))
     return min(
         max(pair_confidence(min(v, o), max(v, o), registration) for o in views if o != v)
         for v in views
@@ -111,7 +111,7 @@ def match_confidence(
         inlier_ratio: Their share of all matches.
         focal_spread: Standard deviation of the logarithm of the focal lengths: 0 where they are
             known, 0.3 where they stay a guess.
-        margin: How many matches more the pose explains than any other does (see `Contender`), None
+        margin: How many matches more the pose explains than any other does (see `RunnerUp`), None
             where no others were tried.
     """
     ahead = DEFAULT_MARGIN * inliers if margin is None else max(margin, 0.0)

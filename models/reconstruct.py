@@ -62,9 +62,9 @@ from models.reconstruction import Reconstruction, align_prediction, predict
 from models.scene.disocclusion import extrapolate
 from models.scene.exposure import compensate_exposure
 from models.scene.fusion import fuse
-from models.sfm.contender import Contender
-from models.sfm.registration import LEAST_PARALLAX, Registration, depth_range, register
-from models.sfm.tracks import spread_depth
+from models.sfm.hypotheses import RunnerUp
+from models.sfm.registration import MIN_PARALLAX_RAD, Registration, register
+from models.sfm.tracks import depth_bounds, spread_depth
 from models.stereo.depth import estimate_depths
 from models.stereo.network import StereoNetwork
 from models.stereo.tgv import regularize
@@ -162,15 +162,12 @@ def _find_poses(
     on_stage("matching the photos")
     with ThreadPoolExecutor(1) as pool:  # matching leaves half of a small machine idle
         early = pool.submit(predict, views, networks.noposplat, networks.preprocessing)
-        registration = _register(views, networks.matchers, options.seed)
+        registration = register(views, networks.matchers, options.seed)
         prediction = early.result()
     focal = None if registration is None else registration.focal
     if focal is not None:
-        intrinsics = focal.applied_to(torch.stack([view.camera.intrinsics for view in views]))
-        views = [
-            replace(view, camera=replace(view.camera, intrinsics=matrix))
-            for view, matrix in zip(views, intrinsics, strict=True)
-        ]
+        cameras = focal.applied_to(tuple(view.camera for view in views))
+        views = [replace(view, camera=camera) for view, camera in zip(views, cameras, strict=True)]
         prediction = predict(views, networks.noposplat, networks.preprocessing)
     confidence = 0.0 if registration is None else least_confidence(registration)
     competes = method is PoseMethod.auto
@@ -195,20 +192,6 @@ def _find_poses(
     return _Poses(prediction, registration)
 
 
-def _register(views: list[View], matchers: tuple[Matcher, ...], seed: int) -> Registration | None:
-    """Register the views; a focal length that photos share is estimated if they share a group."""
-    guessed = [i for i, view in enumerate(views) if view.camera.focal_group is not None]
-    groups = {views[i].camera.focal_group for i in guessed}
-    return register(
-        [view.image for view in views],
-        torch.stack([view.camera.intrinsics for view in views]),
-        list(matchers),
-        seed,
-        tuple(guessed) if len(guessed) > 1 and len(groups) == 1 else (),
-        bool(guessed),
-    )
-
-
 def _confidence(prediction: Reconstruction) -> float:
     """Return the least confidence in any of the network's poses."""
     return min(pair.confidence for pair in prediction.pairs)
@@ -216,13 +199,13 @@ def _confidence(prediction: Reconstruction) -> float:
 
 def has_too_little_parallax(registration: Registration) -> bool:
     """Tell whether matches give rotations at most."""
-    cut_out = registration.doubts[registration.base].cut_out
-    return cut_out or registration.parallax < LEAST_PARALLAX
+    is_crop = registration.degeneracies[registration.seed_pair].is_crop
+    return is_crop or registration.parallax < MIN_PARALLAX_RAD
 
 
 def rotation_only_result(prediction: Reconstruction, registration: Registration) -> Reconstruction:
     """Return the network's shapes with the registered poses: rotations, and next to no baseline."""
-    if registration.doubts[registration.base].cut_out:
+    if registration.degeneracies[registration.seed_pair].is_crop:
         problem = "One photo is the other again, resized or cut out of it"
     else:
         parallax = math.degrees(registration.parallax)
@@ -262,12 +245,12 @@ def poses_only_result(
     """Return the registered poses with the network's scene; depth is that of nearby matches."""
     cameras, points = scale_to_prediction(registration, prediction)
     depth_maps = []
-    for view, seen in zip(
-        _posed(views, cameras, options.resolution), registration.sightings, strict=True
+    for view, observed in zip(
+        _posed(views, cameras, options.resolution), registration.observations, strict=True
     ):
-        visible = seen.isfinite().all(-1)
+        visible = observed.isfinite().all(-1)
         z = transform_points(points[visible], view.camera.world2cam)[:, 2]
-        depth = spread_depth(seen[visible], z, view.camera.size)
+        depth = spread_depth(observed[visible], z, view.camera.size)
         depth_maps.append(DepthMap(view.image, depth, torch.ones_like(depth), view.camera))
     return _registered_result(prediction, registration, cameras, points, depth_maps)
 
@@ -282,8 +265,8 @@ def refine_depth(
     """Replace the network's geometry by what the photos show at their registered poses."""
     cameras, points = scale_to_prediction(registration, prediction)
     posed = _posed(views, cameras, options.resolution)
-    near_far = [depth_range(points, camera.world2cam) for camera in cameras]
-    depth_maps = estimate_depths(posed, near_far, points, registration.sightings, stereo)
+    near_far = [depth_bounds(points, camera) for camera in cameras]
+    depth_maps = estimate_depths(posed, near_far, points, registration.observations, stereo)
     result = _registered_result(prediction, registration, cameras, points, depth_maps)
     surfaces = compensate_exposure(regularize(depth_maps, near_far, stereo.config.steps))
     return replace(
@@ -320,7 +303,7 @@ def _registered_result(
         )
     )
     problems = degeneracy_messages(registration) + tuple(
-        f"Photo {view + 1} {low_confidence_message(best.inliers, registration.contender)}"
+        f"Photo {view + 1} {low_confidence_message(best.inliers, registration.runner_up)}"
         for view in range(1, len(cameras))
         if (best := best_pair(view, pairs)).confidence < TRUSTED_CONFIDENCE
     )
@@ -329,18 +312,18 @@ def _registered_result(
         cameras=cameras,
         depths=tuple(depth_map.depth for depth_map in depth_maps),
         points=points,
-        observations=registration.sightings,
+        observations=registration.observations,
         pairs=pairs,
         problems=problems,
         focal=registration.focal,
     )
 
 
-def low_confidence_message(inliers: int, runner_up: Contender | None) -> str:
+def low_confidence_message(inliers: int, runner_up: RunnerUp | None) -> str:
     """Explain why a view's pose is not to be trusted, in words that follow its name."""
     if runner_up is None or runner_up.margin > CLEAR_MARGIN * inliers:
         return f"is placed by only {inliers} matches: its pose may be wrong."
-    degrees = math.degrees(runner_up.angle)
+    degrees = math.degrees(runner_up.angle_rad)
     return (
         f"may be misplaced: a pose {degrees:.0f} degrees away explains the matches about as well."
     )
@@ -350,10 +333,10 @@ def degeneracy_messages(registration: Registration) -> tuple[str, ...]:
     """Explain what speaks against the poses; of three photos, name the two concerned."""
     return tuple(
         f"Photos {first + 1} and {second + 1}: {sentence}"
-        if len(registration.world2cam) > 2
+        if len(registration.cameras) > 2
         else sentence
-        for (first, second), doubts in sorted(registration.doubts.items())
-        for sentence in doubts.sentences
+        for (first, second), degeneracy in sorted(registration.degeneracies.items())
+        for sentence in degeneracy.messages
     )
 
 

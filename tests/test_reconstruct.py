@@ -25,8 +25,9 @@ from models.network.preprocessing import network_size
 from models.options import Options, PoseMethod
 from models.reconstruct import Networks, estimate_poses, low_confidence_message, reconstruct
 from models.render import render
-from models.sfm.contender import Contender
-from models.sfm.registration import depth_range, register
+from models.sfm.hypotheses import RunnerUp
+from models.sfm.registration import register
+from models.sfm.tracks import depth_bounds
 from models.stereo.network import StereoConfig, StereoNetwork
 
 POSES = torch.stack(
@@ -76,26 +77,24 @@ def direction_error_deg(found: torch.Tensor, true: torch.Tensor) -> float:
     return float(torch.rad2deg(torch.acos(cosine)))
 
 
-def test_three_photos_get_one_consistent_set_of_poses(photos):
-    found = register(photos, INTRINSICS.expand(3, 3, 3), [SiftMatcher()]).world2cam
+def test_three_photos_get_one_consistent_set_of_poses(views):
+    found = register(views, [SiftMatcher()]).world2cam
     scale = POSES[1, :3, 3].norm() / found[1, :3, 3].norm()
     assert torch.rad2deg(rotation_angle(found[:, :3, :3], POSES[:, :3, :3])).max() < 0.3
     torch.testing.assert_close(found[1:, :3, 3] * scale, POSES[1:, :3, 3], rtol=0, atol=0.02)
 
 
-def test_photos_of_different_cameras_and_shapes_are_registered(photos):
+def test_photos_of_different_cameras_and_shapes_are_registered(views):
     tall = INTRINSICS.clone()
     tall[0, 0], tall[1, 1] = 1.4, 0.9
     second, _ = photograph(POSES[1], tall, (256, 176))
-    found = register(
-        [photos[0], second], torch.stack([INTRINSICS, tall]), [SiftMatcher()]
-    ).world2cam
+    found = register([views[0], view_of(second, tall)], [SiftMatcher()]).world2cam
     assert direction_error_deg(found[1, :3, 3], POSES[1, :3, 3]) < 2
 
 
 def test_the_range_of_depths_holds_the_points():
     points = torch.rand(200, 3) + torch.tensor([0.0, 0.0, 2.0])
-    near, far = depth_range(points, torch.eye(4))
+    near, far = depth_bounds(points, Camera(INTRINSICS, torch.eye(4), SIZE))
     assert near < points[:, 2].min() and far > points[:, 2].max()
     assert near > 1 and far < 20
 
@@ -174,9 +173,9 @@ def test_a_pose_that_is_hardly_ahead_of_another_is_less_certain_and_says_so():
     sure, unsure, behind = (match_confidence(60, 0.4, 0.0, margin) for margin in (20.0, 1.0, -5.0))
     assert sure > 0.8 > 0.5 > unsure > behind > 0.1
     assert match_confidence(60, 0.4) == match_confidence(60, 0.4, 0.0, 6.0)
-    assert "29 degrees away" in low_confidence_message(60, Contender(margin=1.0, angle=0.5))
+    assert "29 degrees away" in low_confidence_message(60, RunnerUp(margin=1.0, angle_rad=0.5))
     assert "only 12 matches" in low_confidence_message(12, None)
-    assert "only 60 matches" in low_confidence_message(60, Contender(margin=30.0, angle=0.5))
+    assert "only 60 matches" in low_confidence_message(60, RunnerUp(margin=30.0, angle_rad=0.5))
 
 
 def test_alignment_keeps_the_networks_shapes_and_looks_no_worse(views, networks):

@@ -1,6 +1,6 @@
-"""Learned keypoints and matches: ALIKED and LightGlue.
+"""Learned matcher: ALIKED keypoints and LightGlue matches.
 
-They find what SIFT cannot: little overlap, large turns, walls with hardly any texture. Their
+They find what SIFT cannot: little overlap, large rotations, walls with hardly any texture. Their
 trained weights are their authors', stored in the package as float16.
 """
 
@@ -17,112 +17,114 @@ from torch.nn import functional
 
 from models.features.aliked import Aliked
 from models.features.lightglue import LightGlue
-from models.features.matcher import Features, Guesses
+from models.features.matcher import Features, TentativeMatches
 from models.geometry.views import resize
 
-SIDE = 768  # long side at which keypoints are found: larger photos are scaled down
-KEYPOINTS = 2048  # at most; those with the highest scores come first
-GUESSED = 1024  # of these are guessed about: chances thin out among more
-TEMPERATURE = 0.06  # of the cosines of descriptors, to make probabilities of them
-LEAST_CHANCE = 0.003  # less likely pairs are not even guesses
-BIAS = (1.0, 0.1)  # pixels by which ALIKED is right of and below what it marks: turn a photo to see
-RIM = 3.0  # pixels along the border of a turned photo in which keypoints are not of the scene
+LONG_SIDE_PX = 768  # of the image in which keypoints are detected: larger ones are resized
+MAX_KEYPOINTS = 2048  # those with the highest scores, in descending order
+MAX_TENTATIVE_KEYPOINTS = 1024  # the first of them: among more, probabilities thin out
+TEMPERATURE = 0.06  # of the descriptors' cosines in the softmax of tentative matches
+MIN_PROBABILITY = 0.003  # of tentative matches
+BIAS_PX = (1.0, 0.1)  # by which ALIKED is right of and below what it marks: rotate a photo to see
+BORDER_PX = 3.0  # along the border of a rotated image, in which keypoints are not of the scene
 WEIGHTS = ("aliked.safetensors", "lightglue.safetensors")
 
 
 class LearnedMatcher:
     """ALIKED keypoints (Zhao et al., 2023), matched by LightGlue (Lindenberger et al., 2023).
 
-    The networks are loaded when they are first asked: many photos never need them.
+    The networks are loaded at their first use: many photos never need them.
     """
 
-    def __init__(self, device: torch.device, rounded: bool = False) -> None:
-        """Check that the weights are there. Raises FileNotFoundError.
+    def __init__(self, device: torch.device, bfloat16: bool = False) -> None:
+        """Find the weights. Raises FileNotFoundError.
 
-        `rounded` lets LightGlue multiply in bfloat16: in two thirds of the time on a CPU that has
+        `bfloat16` lets LightGlue multiply in bfloat16: in two thirds of the time on a CPU that has
         instructions for it, and longer on others.
         """
-        self.device, self.rounded = device, rounded
+        self.device, self.bfloat16 = device, bfloat16
         weights_files()
 
     @cached_property
     def _networks(self) -> tuple[Aliked, LightGlue]:
-        return load_networks(self.device, self.rounded)
+        return load_networks(self.device, self.bfloat16)
 
     @torch.no_grad()
-    def detect(self, image: Float[Tensor, "3 height width"], turn: float = 0.0) -> Features:
-        """Find keypoints, on the photo's device: those with the highest scores first."""
-        scale = min(1.0, SIDE / max(image.shape[-2:]))
+    def detect(self, image: Float[Tensor, "3 height width"], rotation: float = 0.0) -> Features:
+        """Detect and describe keypoints on the image's device, those of high scores first."""
+        scale = min(1.0, LONG_SIDE_PX / max(image.shape[-2:]))
         height, width = (round(side * scale) for side in image.shape[-2:])
-        photo = resize(image, (height, width))
-        found, descriptors = self._networks[0](turned(photo, turn) if turn else photo, KEYPOINTS)
+        image = resize(image, (height, width))
+        aliked, _ = self._networks
+        found, descriptors = aliked(
+            rotate_image(image, rotation) if rotation else image, MAX_KEYPOINTS
+        )
         # ALIKED counts from the center of the first pixel, we from its corner.
-        places = (found.cpu() + 0.5 - torch.tensor(BIAS)).clamp(min=0)
-        if turn:
-            across, down = canvas((height, width), turn)
-            places = (places - torch.tensor([across, down]) / 2) @ _rotation(turn)
-            places = places + torch.tensor([width, height]) / 2
-            inside = (places > RIM) & (places < torch.tensor([width, height]) - RIM)
-            kept = inside.all(dim=1)
-            places, descriptors = places[kept], descriptors[kept.to(descriptors.device)]
-        coordinates = places / torch.tensor([width, height])
-        return Features(coordinates, descriptors, width / height, turn=turn)
+        positions = (found.cpu() + 0.5 - torch.tensor(BIAS_PX)).clamp(min=0)
+        size = torch.tensor([width, height])
+        if rotation:
+            rotated_height, rotated_width = rotated_size((height, width), rotation)
+            centered = positions - torch.tensor([rotated_width, rotated_height]) / 2
+            positions = centered @ _rotation_matrix(rotation) + size / 2
+            kept = ((positions > BORDER_PX) & (positions < size - BORDER_PX)).all(dim=1)
+            positions, descriptors = positions[kept], descriptors[kept.to(descriptors.device)]
+        return Features(positions / size, descriptors, width / height, rotation=rotation)
 
     @torch.no_grad()
     def match(self, first: Features, second: Features) -> Int[Tensor, "match 2"]:
-        """Keypoint numbers that LightGlue takes for the same point."""
-        if not (len(first.coordinates) and len(second.coordinates)):
+        """Match keypoints by LightGlue."""
+        if not (len(first) and len(second)):
             return torch.zeros(0, 2, dtype=torch.long)
-        return self._networks[1](_as_input(first), _as_input(second)).cpu()
+        _, lightglue = self._networks
+        return lightglue(_normalized(first), _normalized(second)).cpu()
 
     @torch.no_grad()
-    def guess(self, first: Features, second: Features) -> Guesses:
-        """Keypoints whose descriptors prefer each other to some degree, wherever they are.
-
-        The product of both photos' preferences (LoFTR, Sun et al., CVPR 2021, eq. 2).
-        """
-        ours, theirs = first.descriptors[:GUESSED], second.descriptors[:GUESSED]
-        likeness = ours @ theirs.T / TEMPERATURE
-        chances = likeness.softmax(0) * likeness.softmax(1)
-        pairs = (chances > LEAST_CHANCE).nonzero()
-        return Guesses(pairs.cpu(), chances[pairs[:, 0], pairs[:, 1]].cpu())
+    def match_softly(self, first: Features, second: Features) -> TentativeMatches:
+        """Match descriptors by the dual softmax (LoFTR, Sun et al., CVPR 2021, eq. 2)."""
+        descriptors = [each.descriptors[:MAX_TENTATIVE_KEYPOINTS] for each in (first, second)]
+        similarity = descriptors[0] @ descriptors[1].T / TEMPERATURE
+        probabilities = similarity.softmax(0) * similarity.softmax(1)
+        matches = (probabilities > MIN_PROBABILITY).nonzero()
+        return TentativeMatches(matches.cpu(), probabilities[matches[:, 0], matches[:, 1]].cpu())
 
 
-def turned(photo: Float[Tensor, "3 height width"], turn: float) -> Float[Tensor, "3 down across"]:
-    """A photo turned clockwise about its center, all of it; beyond its border, that goes on."""
-    height, width = photo.shape[-2:]
-    across, down = canvas((height, width), turn)
-    cosine, sine = math.cos(turn), math.sin(turn)
-    to_photo = [
-        [cosine * across / width, sine * down / width, 0.0],
-        [-sine * across / height, cosine * down / height, 0.0],
+def rotate_image(
+    image: Float[Tensor, "3 height width"], angle: float
+) -> Float[Tensor, "3 new_height new_width"]:
+    """Rotate an image clockwise by radians, uncropped; its border is replicated outward."""
+    height, width = image.shape[-2:]
+    new_height, new_width = rotated_size((height, width), angle)
+    cosine, sine = math.cos(angle), math.sin(angle)
+    to_image = [
+        [cosine * new_width / width, sine * new_height / width, 0.0],
+        [-sine * new_width / height, cosine * new_height / height, 0.0],
     ]
     grid = functional.affine_grid(
-        photo.new_tensor([to_photo]), [1, 3, down, across], align_corners=False
+        image.new_tensor([to_image]), [1, 3, new_height, new_width], align_corners=False
     )
-    return functional.grid_sample(photo[None], grid, padding_mode="border", align_corners=False)[0]
+    return functional.grid_sample(image[None], grid, padding_mode="border", align_corners=False)[0]
 
 
-def canvas(size: tuple[int, int], turn: float) -> tuple[int, int]:
-    """(across, down): what holds a photo of this (height, width) when it is turned."""
+def rotated_size(size: tuple[int, int], angle: float) -> tuple[int, int]:
+    """Return the (height, width) that hold an image of this (height, width) when rotated."""
     height, width = size
-    cosine, sine = abs(math.cos(turn)), abs(math.sin(turn))
-    return round(cosine * width + sine * height), round(sine * width + cosine * height)
+    cosine, sine = abs(math.cos(angle)), abs(math.sin(angle))
+    return round(sine * width + cosine * height), round(cosine * width + sine * height)
 
 
-def _rotation(turn: float) -> Float[Tensor, "2 2"]:
-    """What turns points (x, y) clockwise, y being down: times a row of points, back."""
-    cosine, sine = math.cos(turn), math.sin(turn)
+def _rotation_matrix(angle: float) -> Float[Tensor, "2 2"]:
+    """Return the matrix that rotates columns (x, y) clockwise, y being down; rows, back."""
+    cosine, sine = math.cos(angle), math.sin(angle)
     return torch.tensor([[cosine, -sine], [sine, cosine]])
 
 
-def _as_input(features: Features) -> tuple[Tensor, Tensor]:
-    """Places as the network saw them, from the middle in halves of the longer side."""
-    cosine, sine = abs(math.cos(features.turn)), abs(math.sin(features.turn))
+def _normalized(features: Features) -> tuple[Tensor, Tensor]:
+    """Return positions as ALIKED saw them, from the center in halves of the longer side."""
+    cosine, sine = abs(math.cos(features.rotation)), abs(math.sin(features.rotation))
     longer = max(cosine * features.aspect + sine, sine * features.aspect + cosine)
-    places = (features.coordinates - 0.5) * torch.tensor([features.aspect, 1.0]) * 2 / longer
-    places = places @ _rotation(features.turn).T
-    return places.to(features.descriptors), features.descriptors
+    positions = (features.coordinates - 0.5) * torch.tensor([features.aspect, 1.0]) * 2 / longer
+    positions = positions @ _rotation_matrix(features.rotation).T
+    return positions.to(features.descriptors), features.descriptors
 
 
 def weights_files() -> list[Path]:
@@ -134,14 +136,14 @@ def weights_files() -> list[Path]:
     return files
 
 
-def load_networks(device: torch.device, rounded: bool = False) -> tuple[Aliked, LightGlue]:
-    """Build both networks from the files in the package, `rounded` as in `LearnedMatcher`.
+def load_networks(device: torch.device, bfloat16: bool = False) -> tuple[Aliked, LightGlue]:
+    """Build both networks from the files in the package, `bfloat16` as in `LearnedMatcher`.
 
     Raises FileNotFoundError, or ValueError when a file is broken or lacks weights.
     """
     aliked, lightglue = (load_weights(path, device) for path in weights_files())
     try:
-        return Aliked(aliked), LightGlue(lightglue, rounded)
+        return Aliked(aliked), LightGlue(lightglue, bfloat16)
     except KeyError as error:
         raise ValueError(f"the weights of ALIKED or LightGlue lack {error}") from error
 

@@ -1,4 +1,4 @@
-"""What every way of matching photos finds, and is asked."""
+"""The interface of a matcher, and the types of what it finds."""
 
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -10,43 +10,56 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Features:
-    """Keypoints of one photo: where, and what describes them.
+    """Keypoints of one image with their descriptors.
 
-    Coordinates are in [0, 1] and on the CPU; `aspect` is the photo's width by its height. Angles
-    are clockwise, in radians.
+    Attributes:
+        coordinates: Positions (x, y) in [0, 1], on the CPU.
+        descriptors: Unit vectors, on the device of their network.
+        aspect: Width of the image by its height.
+        orientations: Dominant gradient directions, clockwise in radians; None without orientation.
+        rotation: Angle, clockwise in radians, by which the image was rotated before detection.
     """
 
     coordinates: Float[Tensor, "keypoint 2"]
     descriptors: Float[Tensor, "keypoint 128"]
     aspect: float
-    angles: Float[Tensor, " keypoint"] | None = None  # which way each is, if it has one
-    turn: float = 0.0  # of the photo, before anything was looked for
+    orientations: Float[Tensor, " keypoint"] | None = None
+    rotation: float = 0.0
+
+    def __len__(self) -> int:
+        """Return the number of keypoints."""
+        return len(self.coordinates)
 
 
 @dataclass(frozen=True)
-class Guesses:
-    """Keypoints of two photos that may be the same point; a keypoint may have several guesses."""
+class TentativeMatches:
+    """Soft matches: pairs of keypoints, of which a keypoint may have several.
 
-    pairs: Int[Tensor, "guess 2"]  # keypoint numbers in the first and the second
-    chances: Float[Tensor, " guess"]  # probability that they are the same point
+    Attributes:
+        matches: Keypoint numbers in the first and the second image.
+        probabilities: Of being the same point.
+    """
+
+    matches: Int[Tensor, "match 2"]
+    probabilities: Float[Tensor, " match"]
 
 
-NO_GUESSES = Guesses(torch.zeros(0, 2, dtype=torch.long), torch.zeros(0))
+NO_TENTATIVE_MATCHES = TentativeMatches(torch.zeros(0, 2, dtype=torch.long), torch.zeros(0))
 
 
 @runtime_checkable
 class Matcher(Protocol):
-    """A way to find the same points in two photos."""
+    """Detects keypoints and matches those of two images."""
 
-    def detect(self, image: Float[Tensor, "3 height width"], turn: float = 0.0) -> Features:
-        """Find the keypoints of a photo.
+    def detect(self, image: Float[Tensor, "3 height width"], rotation: float = 0.0) -> Features:
+        """Detect and describe keypoints.
 
-        Where descriptors depend on which way is up, the photo is first turned clockwise, by
-        `turn` radians; coordinates are those of the photo as it was.
+        Where descriptors are not invariant to rotation, the image is first rotated clockwise by
+        `rotation` radians; coordinates are those of the image as it was.
         """
 
     def match(self, first: Features, second: Features) -> Int[Tensor, "match 2"]:
-        """Keypoint numbers in the first and the second that belong together."""
+        """Match keypoints; return their numbers in the first and the second image."""
 
-    def guess(self, first: Features, second: Features) -> Guesses:
-        """What may belong together: much that is wrong, and more that is right than in `match`."""
+    def match_softly(self, first: Features, second: Features) -> TentativeMatches:
+        """Return matches of low precision and high recall, with probabilities."""

@@ -1,4 +1,4 @@
-"""How much photos are turned against each other, by keypoints that know which way is theirs."""
+"""Relative roll of photos about their optical axes, by votes of oriented keypoints."""
 
 import math
 
@@ -8,58 +8,62 @@ from torch import Tensor
 
 from models.features.matcher import Features
 
-WIDTH = math.radians(10)  # standard deviation of a vote
-SURE = 4.5  # standard deviations above what wrong matches give: one in 200 of those goes beyond
-LEAST_TURN = math.radians(20)  # learned descriptors do not mind less
+VOTE_STD_RAD = math.radians(10)  # of the Gaussian that a match votes with
+MIN_Z_SCORE = 4.5  # above the votes of uniform angles: one in 200 of those goes beyond
+MIN_ROTATION_RAD = math.radians(20)  # learned descriptors do not mind less
 
 
-def turns_to_first(
-    found: dict[int, Features], matches: dict[tuple[int, int], Int[Tensor, "match 2"]]
+def upright_rotations(
+    features: dict[int, Features], matches: dict[tuple[int, int], Int[Tensor, "match 2"]]
 ) -> dict[int, float]:
-    """By how much to turn each photo, clockwise in radians, to have it upright as the first is.
+    """Return the clockwise rotations, in radians, that make all photos upright as the first is.
 
-    Zero where it hardly matters, or matches do not tell.
+    Each photo follows the earlier one with most votes for their roll. Zero where a rotation is too
+    small to matter, or the matches do not agree on one.
 
     Args:
-        found: Keypoints of photos, by their numbers, with angles.
-        matches: Of pairs of these photos, the first number being smaller.
+        features: Keypoints with orientations, by number of the photo.
+        matches: By pair of these photos, the smaller number first.
     """
-    turns: dict[int, float] = {}
-    for view in sorted(found):
-        best, turn = 0.0, 0.0
-        for earlier in turns:
-            pair = matches[(earlier, view)]
-            roll, votes = relative_roll(found[earlier], found[view], pair)
-            if votes > best:
-                best, turn = votes, turns[earlier] - roll
-        turn = math.remainder(turn, 2 * math.pi)
-        turns[view] = turn if abs(turn) >= LEAST_TURN else 0.0
-    return turns
+    rotations: dict[int, float] = {}
+    for view in sorted(features):
+        most_votes, rotation = 0.0, 0.0
+        for earlier in rotations:
+            roll, votes = relative_roll(features[earlier], features[view], matches[(earlier, view)])
+            if votes > most_votes:
+                most_votes, rotation = votes, rotations[earlier] - roll
+        rotation = math.remainder(rotation, 2 * math.pi)
+        rotations[view] = rotation if abs(rotation) >= MIN_ROTATION_RAD else 0.0
+    return rotations
 
 
 def relative_roll(
     first: Features, second: Features, matches: Int[Tensor, "match 2"]
 ) -> tuple[float, float]:
-    """How far clockwise the second photo shows things turned, in radians, and the votes for it.
+    """Estimate by how much the second photo's content is rotated clockwise against the first's.
 
-    Every match votes for the difference of its keypoints' angles. Both are zero where angles that
-    mean nothing could have given as many votes to one turn.
+    Every match votes, with a Gaussian, for the difference of its keypoints' orientations.
+
+    Returns:
+        The angle in radians and its votes; both zero where uniformly random orientations could
+        have given as many.
     """
-    if first.angles is None or second.angles is None:
+    if first.orientations is None or second.orientations is None:
         return 0.0, 0.0
-    differences = second.angles[matches[:, 1]] - first.angles[matches[:, 0]]
+    differences = second.orientations[matches[:, 1]] - first.orientations[matches[:, 0]]
     candidates = torch.deg2rad(torch.arange(-180.0, 180.0))
-    off = _angle(differences[:, None] - candidates)
-    votes = (-(off / WIDTH).square() / 2).exp().sum(0)
+    deviations = _wrap(differences[:, None] - candidates)
+    votes = (-(deviations / VOTE_STD_RAD).square() / 2).exp().sum(0)
     best = int(votes.argmax())
-    share = WIDTH / (2 * math.pi)  # of all angles; a vote and its square, on average over them:
+    # Mean of a vote, and of its square, for a uniform angle.
+    share = VOTE_STD_RAD / (2 * math.pi)
     mean, square = share * math.sqrt(2 * math.pi), share * math.sqrt(math.pi)
-    chance = len(matches) * mean + SURE * math.sqrt(len(matches) * square)
-    if votes[best] <= chance:
+    by_chance = len(matches) * mean + MIN_Z_SCORE * math.sqrt(len(matches) * square)
+    if votes[best] <= by_chance:
         return 0.0, 0.0
     return float(candidates[best]), float(votes[best])
 
 
-def _angle(difference: Float[Tensor, "*angle"]) -> Float[Tensor, "*angle"]:
-    """The same angle between -pi and pi."""
-    return torch.remainder(difference + math.pi, 2 * math.pi) - math.pi
+def _wrap(angle: Float[Tensor, "*angle"]) -> Float[Tensor, "*angle"]:
+    """Wrap angles into [-pi, pi)."""
+    return torch.remainder(angle + math.pi, 2 * math.pi) - math.pi

@@ -1,5 +1,6 @@
-"""What photos have in common: matches, and the motions that explain them."""
+"""Matches of all pairs of photos, and the relative poses that they give."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -7,71 +8,91 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from models.features.matcher import Guesses, Matcher
-from models.features.relative_roll import turns_to_first
-from models.sfm.two_view import ENOUGH, RelativePose, relative_pose
+from models.features.matcher import NO_TENTATIVE_MATCHES, Matcher, TentativeMatches
+from models.features.relative_roll import upright_rotations
+from models.geometry.camera import Camera
+from models.geometry.views import View
+from models.sfm.two_view import ENOUGH_INLIERS, RelativePose, TwoView, estimate_relative_pose
 
 
 @dataclass(frozen=True)
 class Correspondences:
-    """What several photos have in common; pairs are (first, second), first being smaller.
+    """Keypoints of several photos and their matches, by pair (first, second) with first < second.
 
-    `poses` lacks the pairs whose matches no motion explains.
+    Attributes:
+        cameras: Of the photos, on the CPU; their poses are ignored.
+        keypoints: Coordinates of every photo's keypoints, in [0, 1].
+        matches: Keypoint numbers in the first and the second photo.
+        poses: Lacks pairs with too few inliers.
+        tentative: Of the last matcher that was applied to a pair.
     """
 
-    coordinates: list[Float[Tensor, "_keypoint 2"]]  # of every photo's keypoints, in [0, 1]
+    cameras: tuple[Camera, ...]
+    keypoints: list[Float[Tensor, "_keypoint 2"]]
     matches: dict[tuple[int, int], Int[Tensor, "_match 2"]]
     poses: dict[tuple[int, int], RelativePose]
-    guesses: dict[tuple[int, int], Guesses]  # of the matcher that was asked last
+    tentative: dict[tuple[int, int], TentativeMatches]
+
+    def two_view(self, pair: tuple[int, int]) -> TwoView:
+        """Return a pair's cameras, keypoints and matches."""
+        first, second = pair
+        return TwoView(
+            (self.cameras[first], self.cameras[second]),
+            (self.keypoints[first], self.keypoints[second]),
+            self.matches[pair],
+            self.tentative.get(pair, NO_TENTATIVE_MATCHES),
+        )
 
 
-def correspond(
-    images: list[Float[Tensor, "3 _height _width"]],
-    intrinsics: Float[Tensor, "view 3 3"],
-    matchers: list[Matcher],
-    seed: int = 0,
+def find_correspondences(
+    views: list[View], matchers: Sequence[Matcher], seed: int = 0
 ) -> Correspondences:
-    """Match all pairs of photos.
+    """Match all pairs of views, and estimate their relative poses.
 
-    The matchers are asked in turn, the later ones only about pairs of which the earlier ones are
-    not sure, and with the photos turned as the earlier ones say that they are; a motion has to
-    explain what all of them found.
+    A later matcher is applied only to pairs whose pose has fewer than `ENOUGH_INLIERS`, to images
+    rotated upright according to earlier ones; a pose is estimated from the matches of all.
+
+    Args:
+        views: Their poses are ignored. Matchers detect where the images are.
+        matchers: In order, the fastest first.
+        seed: Of RANSAC's random samples.
     """
-    sizes = [(image.shape[-2], image.shape[-1]) for image in images]
-    coordinates = [torch.zeros(0, 2) for _ in images]
-    pairs = list(combinations(range(len(images)), 2))
-    matches = {pair: torch.zeros(0, 2, dtype=torch.long) for pair in pairs}
-    poses: dict[tuple[int, int], RelativePose] = {}
-    guesses: dict[tuple[int, int], Guesses] = {}
-    turns = dict.fromkeys(range(len(images)), 0.0)
+    numbers = range(len(views))
+    pairs = list(combinations(numbers, 2))
+    found = Correspondences(
+        cameras=tuple(view.camera.to(torch.device("cpu")) for view in views),
+        keypoints=[torch.zeros(0, 2) for _ in views],
+        matches={pair: torch.zeros(0, 2, dtype=torch.long) for pair in pairs},
+        poses={},
+        tentative={},
+    )
+    rotations = dict.fromkeys(numbers, 0.0)
     for matcher in matchers:
-        unsure = [pair for pair in pairs if pair not in poses or len(poses[pair]) < ENOUGH]
-        found = {
-            view: matcher.detect(images[view], turns[view]) for view in sorted(set(sum(unsure, ())))
+        unsure = [
+            pair
+            for pair in pairs
+            if pair not in found.poses or len(found.poses[pair]) < ENOUGH_INLIERS
+        ]
+        features = {
+            view: matcher.detect(views[view].image, rotations[view])
+            for view in sorted({view for pair in unsure for view in pair})
         }
-        new = {
-            (first, second): matcher.match(found[first], found[second]) for first, second in unsure
+        matches = {
+            (first, second): matcher.match(features[first], features[second])
+            for first, second in unsure
         }
+        for first, second in unsure:
+            pair = first, second
+            offset = torch.tensor([len(found.keypoints[view]) for view in pair])
+            found.matches[pair] = torch.cat([found.matches[pair], matches[pair] + offset])
+            tentative = matcher.match_softly(features[first], features[second])
+            found.tentative[pair] = replace(tentative, matches=tentative.matches + offset)
+        for view, those in features.items():
+            found.keypoints[view] = torch.cat([found.keypoints[view], those.coordinates])
+        if len(matches) == len(pairs):
+            rotations = upright_rotations(features, matches)
         for pair in unsure:
-            earlier = torch.tensor([len(coordinates[view]) for view in pair])
-            features = found[pair[0]], found[pair[1]]
-            matches[pair] = torch.cat([matches[pair], new[pair] + earlier])
-            guess = matcher.guess(*features)
-            guesses[pair] = replace(guess, pairs=guess.pairs + earlier)
-        for view, those in found.items():
-            coordinates[view] = torch.cat([coordinates[view], those.coordinates])
-        if len(new) == len(pairs):
-            turns = turns_to_first(found, new)
-        for pair in unsure:
-            first, second = pair
-            pose = relative_pose(
-                coordinates[first],
-                coordinates[second],
-                matches[pair],
-                intrinsics[[first, second]],
-                (sizes[first], sizes[second]),
-                seed,
-            )
+            pose = estimate_relative_pose(found.two_view(pair), seed)
             if pose is not None:
-                poses[pair] = pose
-    return Correspondences(coordinates, matches, poses, guesses)
+                found.poses[pair] = pose
+    return found

@@ -1,4 +1,4 @@
-"""Where matches do not tell how two photos were taken, however many agree with one motion."""
+"""Degenerate pairs: many matches agree with one pose, and still do not determine it."""
 
 import math
 from dataclasses import dataclass, replace
@@ -10,189 +10,177 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.geometry.camera import to_pixels
 from models.geometry.rigid import rotation_angle
-from models.sfm.two_view import (
-    EPIPOLAR_ERROR_PX,
-    FEWEST,
-    MatchedPair,
-    RelativePose,
-    angle_between,
-    explain,
-    in_pixels,
-    refine_motion,
-    sample_motion,
-)
+from models.sfm.two_view import MAX_ERROR_PX, MIN_MATCHES, RelativePose, TwoView, pose_angle
 
-NEARLY_ALL = 0.9  # share of the inliers that a mere cut-out explains
-AS_WELL = 0.98  # of the inliers: so many agree with a second motion only if the scene is flat
-SAME = math.radians(10)  # motions that differ less are one
-RIVAL, FEWEST_OF_RIVAL = 0.4, 15  # of the inliers; fewer agree with a motion by chance
+MIN_CROP_RATIO = 0.9  # share of the inliers that a scaling explains in a crop
+MIN_IN_FRONT_RATIO = 0.9  # share of a homography's inliers that lie in front of the camera
+SAME_SUPPORT = 0.98  # of the inliers: so many agree with a second pose only on a plane
+SAME_POSE_RAD = math.radians(10)  # poses that differ by less are the same
+SECOND_POSE_RATIO, MIN_SECOND_POSE_INLIERS = 0.4, 15  # fewer agree with a pose by chance
+CROP_ITERATIONS = 5
 
 
 @dataclass(frozen=True)
-class Doubts:
-    """What speaks against the motion that most matches of two photos agree with."""
+class Degeneracy:
+    """Reasons to doubt the relative pose with most inliers.
 
-    cut_out: bool  # one photo is the other again, scaled or cut
-    twin: float | None  # angle in radians to another motion that explains the inliers as well
-    rival: int  # matches that agree with a second motion, if they are many
+    Attributes:
+        is_crop: One photo is the other, resized or cropped.
+        planar_ambiguity_rad: Angle to a second pose that explains the inliers, which lie on a
+            plane, as well; None where there is none.
+        second_pose_inliers: How many of the other matches agree with a second pose; 0 if few.
+    """
+
+    is_crop: bool
+    planar_ambiguity_rad: float | None
+    second_pose_inliers: int
 
     @property
-    def confidence(self) -> float:
-        """The most that can be claimed: a flat scene's two motions are equally likely."""
-        if self.cut_out:
+    def max_confidence(self) -> float:
+        """The most that can be claimed: the two poses of a plane are equally likely."""
+        if self.is_crop:
             return 0.0
-        return 0.3 if self.rival else 0.5 if self.twin is not None else 1.0
+        if self.second_pose_inliers:
+            return 0.3
+        return 1.0 if self.planar_ambiguity_rad is None else 0.5
 
     @property
-    def sentences(self) -> tuple[str, ...]:
-        """The doubts in words."""
-        said = []
-        if self.cut_out:
-            said.append("One photo is the other again, resized or cut out of it.")
-        if self.twin is not None:
-            said.append(
+    def messages(self) -> tuple[str, ...]:
+        """The reasons in sentences."""
+        messages = []
+        if self.is_crop:
+            messages.append("One photo is the other again, resized or cut out of it.")
+        if self.planar_ambiguity_rad is not None:
+            messages.append(
                 "All matches lie on a flat surface, which a second pose, "
-                f"{math.degrees(self.twin):.0f} degrees away, explains as well: "
+                f"{math.degrees(self.planar_ambiguity_rad):.0f} degrees away, explains as well: "
                 "this may be the wrong one of the two."
             )
-        if self.rival:
-            said.append(
-                f"A second pose explains {self.rival} further matches: texture that repeats, or "
-                "something that moved, may have misled the one that is given."
+        if self.second_pose_inliers:
+            messages.append(
+                f"A second pose explains {self.second_pose_inliers} further matches: texture that "
+                "repeats, or something that moved, may have misled the one that is given."
             )
-        return tuple(said)
+        return tuple(messages)
 
 
-def settle(
-    pair: MatchedPair, pose: RelativePose, seed: int = 0, is_chosen: bool = False
-) -> tuple[RelativePose, Doubts]:
-    """Look for what speaks against a pose that `relative_pose` found with this seed.
-
-    Returns:
-        The pose, or the other one that a flat scene admits where more matches agree with that,
-        unless the choice between them `is_chosen` already; and the doubts about it.
-    """
-    twin = flat_twin(pair, pose)
-    if not is_chosen and twin is not None and len(twin) > len(pose):
-        pose, twin = replace(twin, others=(pose.first2second, *pose.others)), pose
-    as_good = twin is not None and len(twin) >= AS_WELL * len(pose)
-    angle = (
-        angle_between(pose.first2second, twin.first2second)
-        if twin is not None and as_good
-        else None
-    )
-    return pose, replace(doubt(pair, pose, seed), twin=angle)
-
-
-def doubt(pair: MatchedPair, pose: RelativePose, seed: int = 0) -> Doubts:
-    """What speaks against a pose except a flat scene: a third photo has told its poses apart."""
-    return Doubts(
-        cut_out=is_cut_out(*pair.where(pose.inliers), pair.sizes),
-        twin=None,
-        rival=rival_support(pair, pose, seed),
-    )
-
-
-def is_cut_out(
-    first: Float[Tensor, "inlier 2"],
-    second: Float[Tensor, "inlier 2"],
-    sizes: tuple[tuple[int, int], tuple[int, int]],
-) -> bool:
-    """Whether one photo is the other again, scaled or cut: no rotation, no perspective.
+def resolve_planar_ambiguity(
+    pair: TwoView, pose: RelativePose, seed: int = 0, is_selected: bool = False
+) -> tuple[RelativePose, Degeneracy]:
+    """Return whichever pose of a plane has more inliers, and reasons to doubt it.
 
     Args:
-        first: Coordinates of the inliers in the first photo, in [0, 1].
-        second: In the second.
-        sizes: (height, width) of both, in the pixels in which errors are measured.
+        pair: All matches.
+        pose: The pose that was found.
+        seed: Of RANSAC's random samples.
+        is_selected: Keep the pose: it was selected by more than its inliers.
     """
-    in_first, in_second = (
-        coordinates * coordinates.new_tensor([size[1], size[0]])
-        for coordinates, size in zip((first, second), sizes, strict=True)
+    other = second_planar_pose(pair, pose)
+    if not is_selected and other is not None and len(other) > len(pose):
+        pose, other = replace(other, alternatives=(pose.first2second, *pose.alternatives)), pose
+    degeneracy = detect_degeneracy(pair, pose, seed)
+    if other is None or len(other) < SAME_SUPPORT * len(pose):
+        return pose, degeneracy
+    angle_rad = pose_angle(pose.first2second, other.first2second)
+    return pose, replace(degeneracy, planar_ambiguity_rad=angle_rad)
+
+
+def detect_degeneracy(pair: TwoView, pose: RelativePose, seed: int = 0) -> Degeneracy:
+    """Detect all but planar ambiguity, which a third photo resolves."""
+    return Degeneracy(
+        is_crop=is_crop(pair.with_matches(pose.inliers)),
+        planar_ambiguity_rad=None,
+        second_pose_inliers=count_second_pose_inliers(pair, pose, seed),
     )
+
+
+def is_crop(inliers: TwoView) -> bool:
+    """Test if one image is the other, scaled or cropped: no rotation, no perspective.
+
+    Fits scale and shift to the matches by iterated least trimmed squares.
+    """
+    first, second = (points.float() for points in inliers.points_px)
     good = torch.ones(len(first), dtype=torch.bool)
-    for _ in range(5):
-        here, there = in_first[good].mean(0), in_second[good].mean(0)
-        from_here, from_there = in_first[good] - here, in_second[good] - there
-        scale = (from_here * from_there).sum() / from_here.square().sum().clamp(min=1e-9)
-        errors = (in_second - there - scale * (in_first - here)).norm(dim=1)
-        good = errors <= torch.maximum(errors.median(), errors.new_tensor(2 * EPIPOLAR_ERROR_PX))
-    if scale <= 0 or (errors <= 2 * EPIPOLAR_ERROR_PX).float().mean() < NEARLY_ALL:
+    for _ in range(CROP_ITERATIONS):
+        mean_first, mean_second = first[good].mean(0), second[good].mean(0)
+        from_mean = first[good] - mean_first, second[good] - mean_second
+        scale = (from_mean[0] * from_mean[1]).sum() / from_mean[0].square().sum().clamp(min=1e-9)
+        errors_px = (second - mean_second - scale * (first - mean_first)).norm(dim=1)
+        good = errors_px <= torch.maximum(
+            errors_px.median(), errors_px.new_tensor(2 * MAX_ERROR_PX)
+        )
+    if scale <= 0 or (errors_px <= 2 * MAX_ERROR_PX).float().mean() < MIN_CROP_RATIO:
         return False
     corners = torch.tensor([[0.0, 0.0], [1.0, 1.0]])
-    frame, other = (corners * corners.new_tensor([size[1], size[0]]) for size in sizes)
-    of_second = ((other - there) / scale + here) / frame[1]
-    of_first = ((frame - here) * scale + there) / other[1]
-    return any(bool((ends > -0.02).all() and (ends < 1.02).all()) for ends in (of_second, of_first))
+    corners_first, corners_second = (
+        corners * corners.new_tensor(camera.size[::-1]) for camera in inliers.cameras
+    )
+    second_in_first = ((corners_second - mean_second) / scale + mean_first) / corners_first[1]
+    first_in_second = ((corners_first - mean_first) * scale + mean_second) / corners_second[1]
+    return any(
+        bool((frame > -0.02).all() and (frame < 1.02).all())
+        for frame in (second_in_first, first_in_second)
+    )
 
 
-def flat_twin(pair: MatchedPair, pose: RelativePose) -> RelativePose | None:
-    """The motion other than this one that explains most, if the inliers lie on one plane.
+def second_planar_pose(pair: TwoView, pose: RelativePose) -> RelativePose | None:
+    """Return the other pose with most inliers, if the inliers of `pose` lie on one plane.
 
-    A homography stands for two motions, and often the plane is in front of the cameras in both.
-    Random samples from a plane may lead to either.
+    A homography decomposes into two poses, often with the plane in front of the cameras in both.
+    RANSAC's samples from a plane may lead to either.
     """
-    at, cameras = pair.where(pair.matches), (pair.intrinsics, pair.sizes)
-    twins = []
-    for motion in flat_motions(*pair.where(pose.inliers), *cameras):
-        refined = refine_motion(at, *cameras, motion, 2 * EPIPOLAR_ERROR_PX)
-        twin = explain(at, pair.matches, *cameras, refined)
-        if len(twin) >= FEWEST and angle_between(pose.first2second, twin.first2second) > SAME:
-            twins.append(twin)
-    return max(twins, key=len, default=None)
+    others = []
+    for candidate in poses_from_homography(pair.with_matches(pose.inliers)):
+        other = pair.find_inliers(pair.refine(candidate, 2 * MAX_ERROR_PX))
+        is_same = pose_angle(pose.first2second, other.first2second) <= SAME_POSE_RAD
+        if len(other) >= MIN_MATCHES and not is_same:
+            others.append(other)
+    return max(others, key=len, default=None)
 
 
-def rival_support(pair: MatchedPair, pose: RelativePose, seed: int = 0) -> int:
-    """How many of the matches left over agree with a second, different motion.
+def count_second_pose_inliers(pair: TwoView, pose: RelativePose, seed: int = 0) -> int:
+    """Count the matches that agree with a second pose, among those that are no inliers.
 
-    Texture that repeats has one; so have things that moved.
+    Repeated texture has one; so have things that moved.
 
     Returns:
         Zero where they are few beside the inliers, or as few as agree by chance.
     """
-    taken = (pair.matches[:, None] == pose.inliers[None]).all(-1).any(1)
-    enough = max(FEWEST_OF_RIVAL, RIVAL * len(pose))
-    if int((~taken).sum()) < enough:
+    is_inlier = (pair.matches[:, None] == pose.inliers[None]).all(-1).any(1)
+    enough = max(MIN_SECOND_POSE_INLIERS, SECOND_POSE_RATIO * len(pose))
+    if int((~is_inlier).sum()) < enough:
         return 0
-    left, cameras = pair.matches[~taken], (pair.intrinsics, pair.sizes)
-    motion = sample_motion(pair.where(left), *cameras, seed)
-    other = explain(pair.where(left), left, *cameras, motion)
+    rest = pair.with_matches(pair.matches[~is_inlier])
+    other = rest.find_inliers(rest.estimate(seed)[0])
     if len(other) < enough:
         return 0
-    rotations = pose.first2second[:3, :3], other.first2second[:3, :3]
-    return len(other) if float(rotation_angle(*rotations)) > SAME else 0
+    angle = rotation_angle(pose.first2second[:3, :3], other.first2second[:3, :3])
+    return len(other) if float(angle) > SAME_POSE_RAD else 0
 
 
-def flat_motions(
-    first: Float[Tensor, "inlier 2"],
-    second: Float[Tensor, "inlier 2"],
-    intrinsics: Float[Tensor, "2 3 3"],
-    sizes: tuple[tuple[int, int], tuple[int, int]],
-) -> list[Float[Tensor, "4 4"]]:
-    """The motions that the best homography stands for, with its plane in front of the camera."""
-    homography, info = poselib.estimate_homography(
-        in_pixels(first, sizes[0]),
-        in_pixels(second, sizes[1]),
-        {"max_reproj_error": 2 * EPIPOLAR_ERROR_PX, "min_iterations": 100, "max_iterations": 1000},
+def poses_from_homography(inliers: TwoView) -> list[Float[Tensor, "4 4"]]:
+    """Decompose the best homography of the matches into the poses with its plane in front."""
+    first, second = (points.numpy() for points in inliers.points_px)
+    homography, report = poselib.estimate_homography(
+        first,
+        second,
+        {"max_reproj_error": 2 * MAX_ERROR_PX, "min_iterations": 100, "max_iterations": 1000},
         {},
     )
-    cameras = [
-        to_pixels(matrix, size).double().numpy()
-        for matrix, size in zip(intrinsics, sizes, strict=True)
-    ]
-    calibrated = np.linalg.inv(cameras[1]) @ homography @ cameras[0]
-    rays = np.column_stack([in_pixels(first, sizes[0]), np.ones(len(first))])
-    rays = rays[np.array(info["inliers"], bool)] @ np.linalg.inv(cameras[0]).T
+    intrinsics_px = [camera.intrinsics_px.double().numpy() for camera in inliers.cameras]
+    calibrated = np.linalg.inv(intrinsics_px[1]) @ homography @ intrinsics_px[0]
+    rays = np.column_stack([first, np.ones(len(first))])
+    rays = rays[np.array(report["inliers"], bool)] @ np.linalg.inv(intrinsics_px[0]).T
     if len(rays) == 0 or not np.isfinite(calibrated).all():
         return []
-    _, rotations, translations, normals = cv2.decomposeHomographyMat(calibrated, np.eye(3))
-    motions = []
-    for rotation, translation, normal in zip(rotations, translations, normals, strict=True):
+    _, *decompositions = cv2.decomposeHomographyMat(calibrated, np.eye(3))
+    poses = []
+    for rotation, translation, normal in zip(*decompositions, strict=True):
         length = np.linalg.norm(translation)
-        if length > 1e-6 and (rays @ normal > 0).mean() > NEARLY_ALL:
-            motion = torch.eye(4)
-            motion[:3, :3] = torch.from_numpy(rotation)
-            motion[:3, 3] = torch.from_numpy(translation[:, 0] / length)
-            motions.append(motion)
-    return motions
+        if length > 1e-6 and (rays @ normal > 0).mean() > MIN_IN_FRONT_RATIO:
+            pose = torch.eye(4)
+            pose[:3, :3] = torch.from_numpy(rotation)
+            pose[:3, 3] = torch.from_numpy(translation[:, 0] / length)
+            poses.append(pose)
+    return poses

@@ -1,102 +1,245 @@
-"""Which of the motions that explain the matches of two photos is the right one."""
+"""Choose among relative poses that explain the matches of two images almost equally well.
+
+Inliers alone do not decide: on a surface that is almost flat, or seen under little parallax, a
+hundred matches agree with poses that are tens of degrees apart. Affine matches and tentative
+matches speak for one of them.
+"""
 
 import math
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from operator import attrgetter
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
-from models.sfm.affine_matches import RIM_PX, Surroundings, align, with_rims
-from models.sfm.contender import Candidate, Contender, best_of, contend, explore
-from models.sfm.degeneracy import flat_motions
-from models.sfm.likelihood import log_likelihood
+from models.geometry.rigid import se3_exponential
+from models.sfm.affine_matches import (
+    NEIGHBOR_PX,
+    AffineMatches,
+    affine_neighbors,
+    refine_affine_matches,
+    with_affine_neighbors,
+)
+from models.sfm.degeneracy import poses_from_homography
 from models.sfm.two_view import (
-    FEWEST,
-    MatchedPair,
+    MAX_ERROR_PX,
+    MIN_MATCHES,
+    SCORE_SCALES_PX,
     RelativePose,
-    angle_between,
-    epipolar_offsets,
-    explain,
-    propose,
-    support_in_front,
+    TwoView,
+    pose_angle,
 )
 
-HALF = 0.5  # of what the best motion explains: those with less are not considered
-SAME = math.radians(2)  # motions that differ less are one
-PROPOSED = 3  # motions of short runs that are looked at: ten find nothing better
-ALIGNED_AT = 2  # motions that say how surroundings are stretched; a third adds few matches
-SLOPES = (0.03, 0.06, 0.12, 0.25)  # errors of stretches, in pixels a pixel: theirs are 0.04
-SURROUNDINGS = 2.0  # worth of surroundings by that of the match: they have two directions
-GUESSES = 0.3  # matches that a unit of log-likelihood stands for: neighbors say the same
+SHORT_RANSAC: dict[str, int | float] = {"min_iterations": 100, "max_iterations": 100}
+SHORT_RUNS = 16  # for each of the larger inlier thresholds
+MAX_PROPOSED_POSES = 3  # of the short runs: ten find nothing better
+MIN_SCORE_RATIO = 0.5  # of the best pose's score: poses below are not considered
+SAME_POSE_RAD = math.radians(2)  # hypotheses that differ by less are one
+AFFINE_POSES = 2  # that initialize affine matches; a third adds few of them
+AFFINE_SCALES = (0.03, 0.06, 0.12, 0.25)  # largest errors of affinities; those of inliers are 0.04
+AFFINE_WEIGHT = 2.0  # beside the weight of the match: its neighbors have two directions
+LIKELIHOOD_WEIGHT = 0.3  # inliers per unit of log-likelihood: tentative matches are correlated
+
+TENTATIVE_STD_PX = 2.0  # of a right tentative match's distance from its epipolar line
+STRAY_RATIO = 0.05  # share of right tentative matches that are farther off
+STRAY_RANGE_PX = 300.0  # over which the distances of wrong ones are uniform
+
+RUNNER_UP_RAD = math.radians(5)  # a pose that differs by more is another answer
+STEPS_RAD = tuple(sign * step * RUNNER_UP_RAD for step in (1.1, 2, 4, 8) for sign in (-1, 1))
+STEP_DIRECTIONS = 2  # a flat scene leaves two ways to turn and move undetermined
+MAX_SCORED_MATCHES = 400  # keep the search below a tenth of a second
+CAUCHY_SCALE_PX = 0.5
 
 
-def choose(
+@dataclass(frozen=True)
+class RunnerUp:
+    """The best pose that differs by more than `RUNNER_UP_RAD` from the one that was selected.
+
+    Attributes:
+        margin: How much lower its score is, in inliers; negative if it is higher.
+        angle_rad: Between the two poses.
+    """
+
+    margin: float
+    angle_rad: float
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A relative pose and its score, in inliers."""
+
+    first2second: Float[Tensor, "4 4"]
+    score: float
+
+
+def select_pose(
     images: tuple[Float[Tensor, "3 _height _width"], Float[Tensor, "3 _height2 _width2"]],
-    pair: MatchedPair,
+    pair: TwoView,
     pose: RelativePose,
-) -> tuple[MatchedPair, RelativePose, Contender]:
-    """Choose among motions that explain the matches nearly as well by what lies around these.
+) -> tuple[TwoView, RelativePose, RunnerUp]:
+    """Select the pose of the highest `pose_score` among all that explain the matches well.
 
     Args:
-        images: Both photos.
+        images: Both images.
         pair: Their matches.
-        pose: The motion that explains most of them, with others that competed.
+        pose: The one with most inliers, with its alternatives.
 
     Returns:
-        The pair, its matches moved in the second photo to where that agrees with the first; the
-        motion chosen; and the one that rivals it.
+        The pair with its matches refined in the second image, the pose, and its runner-up.
     """
-    at, cameras = pair.where(pair.matches), (pair.intrinsics, pair.sizes)
-    starts = [pose.first2second, *pose.others, *flat_motions(*pair.where(pose.inliers), *cameras)]
 
-    def explained(motions: Float[Tensor, "motion 4 4"]) -> Float[Tensor, " motion"]:
-        return support_in_front(at, *cameras, motions).sum(-1) + GUESSES * log_likelihood(
-            pair, motions
-        )
+    def score(poses: Float[Tensor, "pose 4 4"]) -> Float[Tensor, " pose"]:
+        return pair.scores(poses).sum(-1) + LIKELIHOOD_WEIGHT * log_likelihood(pair, poses)
 
-    proposed = propose(pair)
-    told_of = explained(torch.stack(proposed)).tolist()
-    starts += distinct(list(map(Candidate, proposed, told_of)))[:PROPOSED]
-    rough = distinct(explore(at, *cameras, starts, explained))
-    around = align(images, pair, rough[:ALIGNED_AT])
-    second = pair.second.clone()
-    second[pair.matches[:, 1]] = around.second
-    moved = replace(pair, second=second)
-    found = explore(
-        with_rims(moved, around), *cameras, rough, lambda motions: agreement(moved, around, motions)
+    planar = poses_from_homography(pair.with_matches(pose.inliers))
+    proposed = propose_poses(pair)
+    scores = score(torch.stack(proposed)).tolist()
+    best = _distinct(list(map(Hypothesis, proposed, scores)))[:MAX_PROPOSED_POSES]
+    initial = [pose.first2second, *pose.alternatives, *planar, *best]
+    rough = _distinct(search_hypotheses(pair, initial, score))
+    affine = refine_affine_matches(images, pair, rough[:AFFINE_POSES])
+    second = pair.keypoints[1].clone()
+    second[pair.matches[:, 1]] = affine.second
+    refined = replace(pair, keypoints=(pair.keypoints[0], second))
+    hypotheses = search_hypotheses(
+        with_affine_neighbors(refined, affine),
+        rough,
+        lambda poses: pose_score(refined, affine, poses),
     )
-    moved_at = moved.where(moved.matches)
-    for candidate in sorted(found, key=lambda candidate: -candidate.explained):
-        chosen = explain(moved_at, moved.matches, *cameras, candidate.motion)
-        if len(chosen) >= FEWEST:
-            return moved, chosen, contend(found, candidate.motion)
-    told = float(agreement(moved, around, pose.first2second))
-    found.append(Candidate(pose.first2second, told))
-    return pair, pose, contend(found, pose.first2second)
+    for hypothesis in sorted(hypotheses, key=attrgetter("score"), reverse=True):
+        selected = refined.find_inliers(hypothesis.first2second)
+        if len(selected) >= MIN_MATCHES:
+            return refined, selected, _runner_up(hypotheses, hypothesis.first2second)
+    kept = Hypothesis(pose.first2second, float(pose_score(refined, affine, pose.first2second)))
+    return pair, pose, _runner_up([*hypotheses, kept], pose.first2second)
 
 
-def distinct(found: list[Candidate]) -> list[Float[Tensor, "4 4"]]:
-    """The motions that differ, the best first, down to half of what that explains."""
+def pose_score(
+    pair: TwoView, affine: AffineMatches, poses: Float[Tensor, "*pose 4 4"]
+) -> Float[Tensor, "*pose"]:
+    """Score relative poses by matches, affine matches and tentative matches, in inliers.
+
+    The score of the matches, plus `AFFINE_WEIGHT` times that of their affine neighborhoods, plus
+    the weighted log-likelihood of the tentative matches.
+    """
+    matches = pair.scores(poses)
+    errors_px = affine_neighbors(pair, affine).sampson_px(poses)
+    right, left, below, above = errors_px.unflatten(-1, (-1, 4)).unbind(-1)
+    squares = ((right - left).square() + (below - above).square()) / (2 * NEIGHBOR_PX) ** 2
+    costs = [(squares / scale**2).clamp(max=1) for scale in AFFINE_SCALES]
+    neighborhoods = torch.stack([1 - cost for cost in costs]).mean(0)
+    affine_score = (matches[..., affine.is_refined] * neighborhoods).sum(-1)
+    score = matches.sum(-1) + AFFINE_WEIGHT * affine_score
+    return score + (1 + AFFINE_WEIGHT) * LIKELIHOOD_WEIGHT * log_likelihood(pair, poses)
+
+
+def log_likelihood(pair: TwoView, poses: Float[Tensor, "*pose 4 4"]) -> Float[Tensor, "*pose"]:
+    """Return the log-likelihood ratio of the tentative matches: under each pose, and under none.
+
+    A keypoint of the first image is one of its tentative matches or none of them; the right one
+    lies near its epipolar line and in front of the camera, any other anywhere. Most keypoints are
+    only similar to some degree, but a right pose brings more of them into agreement than a wrong
+    one, all over the images.
+    """
+    tentative = pair.with_matches(pair.tentative.matches)
+    errors_px = tentative.sampson_px(poses).float()
+    depth, _ = tentative.triangulate(poses)
+    peak = (1 - STRAY_RATIO) * STRAY_RANGE_PX / (TENTATIVE_STD_PX * math.sqrt(2 * math.pi))
+    gaussian = (-(errors_px / TENTATIVE_STD_PX).square() / 2).exp()
+    ratio = STRAY_RATIO + peak * gaussian * (depth > 0)
+    keypoints, index = tentative.matches[:, 0].unique(return_inverse=True)
+    likelihood = torch.ones(*poses.shape[:-2], len(keypoints))
+    probabilities = pair.tentative.probabilities
+    return likelihood.index_add_(-1, index, probabilities * (ratio - 1)).log().sum(-1)
+
+
+def find_runner_up(pair: TwoView, pose: RelativePose) -> RunnerUp:
+    """Search for the runner-up of a pose by the scores of the matches alone."""
+    planar = poses_from_homography(pair.with_matches(pose.inliers))
+    count = len(pair.matches)
+    step = torch.linspace(0, count - 1, min(count, MAX_SCORED_MATCHES)).round().long()
+    sampled = pair.with_matches(pair.matches[step])
+    hypotheses = search_hypotheses(
+        sampled,
+        [pose.first2second, *pose.alternatives, *planar],
+        lambda poses: sampled.scores(poses).sum(-1) * count / len(step),
+    )
+    return _runner_up(hypotheses, pose.first2second)
+
+
+def propose_poses(pair: TwoView) -> list[Float[Tensor, "4 4"]]:
+    """Run many short RANSACs: each pose that explains the matches well is found by some of them."""
+    return [
+        pair.estimate(seed, scale * MAX_ERROR_PX, SHORT_RANSAC)[0]
+        for scale in SCORE_SCALES_PX[1:]
+        for seed in range(1, 1 + SHORT_RUNS)
+    ]
+
+
+def search_hypotheses(
+    pair: TwoView,
+    initial: list[Float[Tensor, "4 4"]],
+    score: Callable[[Float[Tensor, "pose 4 4"]], Float[Tensor, " pose"]],
+) -> list[Hypothesis]:
+    """Refine initial poses, then poses some steps away from the best of them, and score all."""
+
+    def with_refined(poses: list[Float[Tensor, "4 4"]]) -> list[Hypothesis]:
+        poses = [*poses, *(pair.refine(pose) for pose in poses)]
+        return list(map(Hypothesis, poses, score(torch.stack(poses)).tolist()))
+
+    hypotheses = with_refined(initial)
+    best = max(hypotheses, key=attrgetter("score"))
+    return hypotheses + with_refined(_poses_around(pair, best.first2second))
+
+
+def _distinct(hypotheses: list[Hypothesis]) -> list[Float[Tensor, "4 4"]]:
+    """Return the poses that differ, best first, of at least `MIN_SCORE_RATIO` of the best score."""
+    ranked = sorted(hypotheses, key=attrgetter("score"), reverse=True)
     kept: list[Tensor] = []
-    for each in sorted(found, key=lambda candidate: -candidate.explained):
-        if kept and each.explained < HALF * best_of(found).explained:
+    for hypothesis in ranked:
+        if kept and hypothesis.score < MIN_SCORE_RATIO * ranked[0].score:
             break
-        if all(angle_between(each.motion, motion) > SAME for motion in kept):
-            kept.append(each.motion)
+        if all(pose_angle(hypothesis.first2second, pose) > SAME_POSE_RAD for pose in kept):
+            kept.append(hypothesis.first2second)
     return kept
 
 
-def agreement(
-    pair: MatchedPair, around: Surroundings, motion: Float[Tensor, "*motion 4 4"]
-) -> Float[Tensor, "*motion"]:
-    """How many matches a motion explains; those more whose surroundings it explains as well."""
-    at = pair.where(pair.matches)
-    matches = support_in_front(at, pair.intrinsics, pair.sizes, motion)
-    rims = [each[len(pair.matches) :] for each in with_rims(pair, around)]
-    offsets = epipolar_offsets((rims[0], rims[1]), pair.intrinsics, pair.sizes, motion)
-    right, left, below, above = offsets.unflatten(-1, (-1, 4)).unbind(-1)
-    squares = ((right - left).square() + (below - above).square()) / (2 * RIM_PX) ** 2
-    alike = torch.stack([1 - (squares / slope**2).clamp(max=1) for slope in SLOPES]).mean(0)
-    told = matches.sum(-1) + SURROUNDINGS * (matches[..., around.good] * alike).sum(-1)
-    return told + (1 + SURROUNDINGS) * GUESSES * log_likelihood(pair, motion)
+def _runner_up(hypotheses: list[Hypothesis], first2second: Float[Tensor, "4 4"]) -> RunnerUp:
+    """Compare the best hypothesis far from a pose with the best one near it."""
+    angles = [pose_angle(first2second, each.first2second) for each in hypotheses]
+    ranked = sorted(zip(hypotheses, angles, strict=True), key=lambda pair: -pair[0].score)
+    near = next(each for each, angle in ranked if angle <= RUNNER_UP_RAD)
+    far, angle = next(pair for pair in ranked if pair[1] > RUNNER_UP_RAD)
+    return RunnerUp(near.score - far.score, angle)
+
+
+def _poses_around(pair: TwoView, pose: Float[Tensor, "4 4"]) -> list[Float[Tensor, "4 4"]]:
+    """Return poses some steps away, in the directions in which the errors change least."""
+    delta = 1e-6
+    jacobian = torch.stack(
+        [
+            pair.sampson_px(_perturb(pose, step)) - pair.sampson_px(_perturb(pose, -step))
+            for step in delta * torch.eye(5, dtype=torch.float64)
+        ],
+        dim=1,
+    ) / (2 * delta)
+    weights = 1 / (1 + (pair.sampson_px(pose) / CAUCHY_SCALE_PX).square())
+    information = jacobian.T @ (weights[:, None] * jacobian)
+    weakest = torch.linalg.eigh(information).eigenvectors[:, :STEP_DIRECTIONS].T
+    return [
+        _perturb(pose, step * direction / max(direction[:2].norm(), direction[2:].norm())).float()
+        for direction in weakest
+        for step in STEPS_RAD
+    ]
+
+
+def _perturb(pose: Float[Tensor, "4 4"], step: Float[Tensor, "5"]) -> Float[Tensor, "4 4"]:
+    """Tilt the direction of the translation by two angles, and rotate by three."""
+    pose = pose.double()
+    across = torch.linalg.svd(pose[:3, 3:]).U[:, 1:]
+    moved = se3_exponential(torch.cat([torch.zeros(3).double(), step[2:]])) @ pose
+    moved[:3, 3] = functional.normalize(pose[:3, 3] + across @ step[:2], dim=0)
+    return moved

@@ -1,5 +1,10 @@
-"""Poses from what photos have in common, depth from what they show at those poses."""
+"""Structure from motion of two or three photos: their poses and the points that they share.
 
+views -> Correspondences -> (focal length) -> selected relative poses -> seed pair
+      -> third view by PnP or its own pairs -> bundle adjustment -> Registration
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -7,293 +12,287 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from models.features.matcher import Matcher
+from models.geometry.camera import Camera
 from models.geometry.rigid import invert, transform_points
-from models.sfm.bundle_adjustment import (
-    LARGEST_PX,
-    adjust,
-    agrees,
-    explain_all,
-    link,
-    sightings_of,
-    triangulate_tracks,
-)
-from models.sfm.contender import Contender, find_contender
-from models.sfm.correspondences import Correspondences, correspond
-from models.sfm.degeneracy import Doubts, doubt, flat_motions, settle
-from models.sfm.focal_length import GUESS_SPREAD, SharedFocal, calibrate
-from models.sfm.hypotheses import choose
+from models.geometry.views import View
+from models.sfm.bundle_adjustment import bundle_adjust
+from models.sfm.correspondences import Correspondences, find_correspondences
+from models.sfm.degeneracy import Degeneracy, detect_degeneracy, resolve_planar_ambiguity
+from models.sfm.focal_length import GUESS_LOG_STD, SharedFocal, estimate_shared_focal
+from models.sfm.hypotheses import RunnerUp, find_runner_up, select_pose
+from models.sfm.tracks import build_tracks, is_inlier, observations_of, triangulate_tracks
 from models.sfm.two_view import (
-    ENOUGH,
-    FEWEST,
-    MatchedPair,
+    ENOUGH_INLIERS,
+    MIN_MATCHES,
     RelativePose,
-    absolute_pose,
+    estimate_absolute_pose,
 )
 
-LEAST_PARALLAX = 0.006  # radians, median over the inliers: below, depth is a guess
-FEWEST_SHARED = 3  # points that tell how far away a third photo was taken
-NEAR_MARGIN, FAR_MARGIN = 1.5, 0.25  # widen the range of inverse depths seen by the matches
+MIN_PARALLAX_RAD = 0.006  # median over the inliers: below, depth is a guess
+MIN_SHARED_POINTS = 3  # that determine the length of a third photo's baseline
+MAX_ERROR_PX = 2.0  # reprojection error of an observation that is kept
+BUNDLE_ROUNDS = 2  # better poses agree with further matches
 
 
 @dataclass(frozen=True)
 class Registration:
-    """Where the photos were taken, according to their matches; the scale is arbitrary.
+    """Poses of photos and the points that they share, up to scale.
 
-    `points` are the triangulated matches in the world, `sightings` where each photo shows them
-    (coordinates, NaN where it does not); `pairs` maps (first, second) to the matches that agree
-    with these poses, `doubts` to what speaks against them; `base` is the pair on which the rest
-    stands; `contender` is the next best pose of two photos, None where there are three; `focal` is
-    None where no focal length was estimated.
+    Attributes:
+        cameras: With estimated focal lengths and poses; the first pose is the identity.
+        points: Triangulated matches, in the world.
+        observations: Coordinates of the points in each photo, NaN where it does not show them.
+        parallax: Median angle between the rays of the seed pair's points, in radians.
+        pairs: By (first, second): the matches that agree with these poses.
+        seed_pair: The pair on which the rest stands.
+        degeneracies: By pair: reasons to doubt its pose.
+        runner_up: The next best pose of two photos; None where there are three.
+        focal: None where no focal length was estimated.
+        focal_spread: Standard deviation of the focal lengths' logarithm; 0 where they are known.
     """
 
-    world2cam: Float[Tensor, "view 4 4"]
+    cameras: tuple[Camera, ...]
     points: Float[Tensor, "point 3"]
-    sightings: Float[Tensor, "view point 2"]
-    parallax: float  # median angle between the rays of a point, radians
+    observations: Float[Tensor, "view point 2"]
+    parallax: float
     pairs: dict[tuple[int, int], RelativePose]
-    base: tuple[int, int]
-    doubts: dict[tuple[int, int], Doubts]
-    contender: Contender | None
+    seed_pair: tuple[int, int]
+    degeneracies: dict[tuple[int, int], Degeneracy]
+    runner_up: RunnerUp | None
     focal: SharedFocal | None
-    focal_spread: float  # how far off the focal lengths may be: a standard deviation, in log
+    focal_spread: float
+
+    @property
+    def world2cam(self) -> Float[Tensor, "view 4 4"]:
+        """The cameras' poses as one batch."""
+        return torch.stack([camera.world2cam for camera in self.cameras])
 
 
-def bearings(
-    coordinates: Float[Tensor, "point 2"], intrinsics: Float[Tensor, "3 3"]
-) -> Float[Tensor, "point 3"]:
-    """Rays (z = 1) of image points in camera axes."""
-    homogeneous = torch.cat([coordinates, torch.ones_like(coordinates[:, :1])], dim=1)
-    return homogeneous @ torch.linalg.inv(intrinsics).T
+def register(views: list[View], matchers: Sequence[Matcher], seed: int = 0) -> Registration | None:
+    """Estimate the poses of two or three views from their matches.
 
+    Incremental: the pair with the most inliers among those with parallax is the seed (planar ones
+    count half); a third view is added by PnP on the seed's points or by pairs of its own, whichever
+    has more inliers, and bundle adjustment follows. Only the matchers run on the views' device.
 
-def register(
-    images: list[Float[Tensor, "3 _height _width"]],
-    intrinsics: Float[Tensor, "view 3 3"],
-    matchers: list[Matcher],
-    seed: int = 0,
-    unknown_focal: tuple[int, ...] = (),
-    guessed: bool = False,
-) -> Registration | None:
-    """Find the poses of two or three photos from their matches.
-
-    The pair with the most inliers, of those with parallax, comes first (a flat scene's count half);
-    a third photo is added by the points that it shares with that pair (PnP), or by pairs of its
-    own, and then all poses are adjusted to the matches of all pairs. Only the matchers run where
-    the photos are, the rest on the CPU. The focal length of `unknown_focal`, photos of one camera,
-    is a guess, which the matches may correct; `guessed` says whether any is.
+    Args:
+        views: Their poses are ignored. Where all guessed focal lengths are of one `focal_group`,
+            they are estimated too.
+        matchers: In the order of `find_correspondences`.
+        seed: Of RANSAC's random samples.
 
     Returns:
-        None where the matches do not tell all the poses.
+        None where the matches do not determine all poses.
     """
-    device = intrinsics.device
-    intrinsics = intrinsics.cpu()
-    sizes = [(image.shape[-2], image.shape[-1]) for image in images]
-    found = correspond(images, intrinsics, matchers, seed)
-    found, focal = calibrate(found, intrinsics, sizes, unknown_focal, seed)
+    found = find_correspondences(views, matchers, seed)
+    found, focal = estimate_shared_focal(found, seed)
     if not found.poses:
         return None
-    if focal is not None:
-        intrinsics = focal.applied_to(intrinsics)
-    found, rivals = _choose_where_unsure(found, images, intrinsics, sizes)
-    settled = {
-        pair: settle(_matched(pair, found, intrinsics, sizes), pose, seed, is_chosen=pair in rivals)
+    found, runners_up = _select_unsure_poses(found, views)
+    resolved = {
+        pair: resolve_planar_ambiguity(found.two_view(pair), pose, seed, pair in runners_up)
         for pair, pose in found.poses.items()
     }
-    base = max(settled, key=lambda pair: _foundation(*settled[pair]))
-    pose, doubts = settled[base]
-    found, all_doubts = replace(found, poses=found.poses | {base: pose}), {base: doubts}
-    world2cam = torch.eye(4).repeat(len(images), 1, 1)
-    world2cam[base[1]] = pose.first2second
-    sightings = torch.full((len(images), len(pose), 2), torch.nan)
-    for side, view in enumerate(base):
-        sightings[view] = found.coordinates[view][pose.inliers[:, side]]
-    points = bearings(sightings[base[0]], intrinsics[base[0]]) * pose.depth[:, None]
-    for third in set(range(len(images))) - set(base):
-        seen = _points_seen_by(third, base, found)
-        coordinates = found.coordinates[third][seen[:, 1]]
-        found_pose = absolute_pose(
-            points[seen[:, 0]], coordinates, intrinsics[third], sizes[third], seed
-        )
-        placed = _placed_by_pairs(third, base, found, world2cam, points, intrinsics)
-        if found_pose is not None:
-            placed.append(found_pose[0])
-        if not placed:
-            return None
-        world2cam[third] = max(
-            placed, key=lambda pose: _support(third, pose, world2cam, found, intrinsics, sizes)
-        )
-    contender = None
-    if len(images) == 2:
-        matched = _matched(base, found, intrinsics, sizes)
-        contender = rivals[base] if base in rivals else _contender(matched, pose)
+    seed_pair = max(resolved, key=lambda pair: _seed_score(*resolved[pair]))
+    pose, degeneracy = resolved[seed_pair]
+    found = replace(found, poses=found.poses | {seed_pair: pose})
+    degeneracies, runner_up = {seed_pair: degeneracy}, runners_up.get(seed_pair)
+    cameras, points, observations = _reconstruct_seed(found, seed_pair)
+    if len(views) == 2:
+        runner_up = runner_up or find_runner_up(found.two_view(seed_pair), pose)
     else:
-        world2cam, points, sightings, pairs = _bundle(found, world2cam, intrinsics, sizes)
-        found = replace(found, poses=pairs)
-        for pair in sorted(pairs.keys() - {base}):
-            matched = _matched(pair, found, intrinsics, sizes)
-            all_doubts[pair] = doubt(matched, pairs[pair], seed)
+        posed = _add_third(found, seed_pair, cameras, points, seed)
+        if posed is None:
+            return None
+        found, cameras, points, observations = _bundle(found, posed)
+        runner_up = None
+        for pair in sorted(found.poses.keys() - {seed_pair}):
+            degeneracies[pair] = detect_degeneracy(found.two_view(pair), found.poses[pair], seed)
+    is_guessed = any(camera.focal_group is not None for camera in cameras)
+    device = views[0].camera.intrinsics.device
+    first = cameras[0].world2cam
+    cam2first = invert(first)
+    world2cam = torch.stack([camera.world2cam for camera in cameras]) @ cam2first
     return Registration(
-        world2cam=(world2cam @ invert(world2cam[0])).to(device),
-        points=transform_points(points, world2cam[0]).to(device),
-        sightings=sightings.to(device),
+        cameras=tuple(camera.to(device) for camera in _with_poses(cameras, world2cam)),
+        points=transform_points(points, first).to(device),
+        observations=observations.to(device),
         parallax=float(pose.parallax.median()),
         pairs=found.poses,
-        base=base,
-        doubts=all_doubts,
-        contender=contender,
+        seed_pair=seed_pair,
+        degeneracies=degeneracies,
+        runner_up=runner_up,
         focal=focal,
-        focal_spread=focal.spread if focal is not None else GUESS_SPREAD if guessed else 0.0,
+        focal_spread=focal.spread if focal else GUESS_LOG_STD if is_guessed else 0.0,
     )
 
 
-def _foundation(pose: RelativePose, doubts: Doubts) -> tuple[bool, float]:
-    """How good a pair is to begin with: one without parallax has no depth.
+def _select_unsure_poses(
+    found: Correspondences, views: list[View]
+) -> tuple[Correspondences, dict[tuple[int, int], RunnerUp]]:
+    """Select the poses of pairs with few inliers anew, and return their runners-up.
 
-    Of a flat scene's two motions only one is right, so that its matches are worth half.
+    So too where a matcher has given tentative matches: many inliers may lie on one plane. Of two
+    photos, the matches are refined. Those of three stay: a keypoint that two pairs share would have
+    to be in two places.
     """
-    worth = len(pose) * (1.0 if doubts.twin is None else 0.5)
-    return float(pose.parallax.median()) >= LEAST_PARALLAX, worth
-
-
-def _matched(
-    pair: tuple[int, int],
-    found: Correspondences,
-    intrinsics: Float[Tensor, "view 3 3"],
-    sizes: list[tuple[int, int]],
-) -> MatchedPair:
-    first, second = pair
-    return MatchedPair(
-        found.coordinates[first],
-        found.coordinates[second],
-        found.matches[pair],
-        intrinsics[[first, second]],
-        (sizes[first], sizes[second]),
-        found.guesses[pair],
-    )
-
-
-def _choose_where_unsure(
-    found: Correspondences,
-    images: list[Float[Tensor, "3 _height _width"]],
-    intrinsics: Float[Tensor, "view 3 3"],
-    sizes: list[tuple[int, int]],
-) -> tuple[Correspondences, dict[tuple[int, int], Contender]]:
-    """Choose anew the poses of pairs with few matches, and say what rivals them.
-
-    So are those for which further matchers had to be asked: many matches may lie on one plane.
-    The matches of two photos move to where the photos agree. Those of three stay: a keypoint that
-    two pairs share would have to be in two places.
-    """
-    rivals = {}
+    runners_up = {}
     for pair, pose in found.poses.items():
-        if len(pose) >= ENOUGH and not len(found.guesses[pair].pairs):
+        if len(pose) >= ENOUGH_INLIERS and not len(found.tentative[pair].matches):
             continue
-        shown = images[pair[0]], images[pair[1]]
-        moved, chosen, rivals[pair] = choose(shown, _matched(pair, found, intrinsics, sizes), pose)
-        found = replace(found, poses=found.poses | {pair: chosen})
-        if len(images) == 2:
-            found = replace(found, coordinates=[moved.first, moved.second])
-    return found, rivals
+        images = views[pair[0]].image, views[pair[1]].image
+        refined, selected, runners_up[pair] = select_pose(images, found.two_view(pair), pose)
+        found = replace(found, poses=found.poses | {pair: selected})
+        if len(views) == 2:
+            found = replace(found, keypoints=list(refined.keypoints))
+    return found, runners_up
 
 
-def _contender(pair: MatchedPair, pose: RelativePose) -> Contender:
-    """The pose that rivals the one of two photos."""
-    cameras = pair.intrinsics, pair.sizes
-    others = [*pose.others, *flat_motions(*pair.where(pose.inliers), *cameras)]
-    return find_contender(pair.where(pair.matches), *cameras, pose.first2second, others)
+def _seed_score(pose: RelativePose, degeneracy: Degeneracy) -> tuple[bool, float]:
+    """Rank pairs as seeds: with parallax before without, as that has no depth, then by inliers.
 
-
-def _placed_by_pairs(
-    third: int,
-    base: tuple[int, int],
-    found: Correspondences,
-    world2cam: Float[Tensor, "view 4 4"],
-    points: Float[Tensor, "point 3"],
-    intrinsics: Float[Tensor, "view 3 3"],
-) -> list[Float[Tensor, "4 4"]]:
-    """Poses of a third view by its own pairs: rotation and direction; length by shared points."""
-    seen = _points_seen_by(third, base, found)
-    rays = bearings(found.coordinates[third][seen[:, 1]], intrinsics[third])
-    placed: list[Tensor] = []
-    if len(seen) < FEWEST_SHARED:
-        return placed
-    for view in base:
-        pair = (min(view, third), max(view, third))
-        if pair not in found.poses:
-            continue
-        motion = found.poses[pair].first2second
-        motion = motion if view < third else invert(motion)
-        turned = transform_points(points[seen[:, 0]], world2cam[view]) @ motion[:3, :3].T
-        across = torch.linalg.cross(rays, motion[:3, 3].expand_as(rays))
-        lengths = -(torch.linalg.cross(rays, turned) * across).sum(1) / across.square().sum(1)
-        motion = motion.clone()
-        motion[:3, 3] *= lengths.nanmedian()
-        placed.append(motion @ world2cam[view])
-    return placed
-
-
-def _support(
-    third: int,
-    pose: Float[Tensor, "4 4"],
-    world2cam: Float[Tensor, "view 4 4"],
-    found: Correspondences,
-    intrinsics: Float[Tensor, "view 3 3"],
-    sizes: list[tuple[int, int]],
-) -> int:
-    """How many matches of all pairs agree if the third view is placed there."""
-    tried = world2cam.clone()
-    tried[third] = pose
-    return sum(len(pair) for pair in explain_all(found, tried, intrinsics, sizes).values())
-
-
-def _bundle(
-    found: Correspondences,
-    world2cam: Float[Tensor, "view 4 4"],
-    intrinsics: Float[Tensor, "view 3 3"],
-    sizes: list[tuple[int, int]],
-) -> tuple[Tensor, Tensor, Tensor, dict[tuple[int, int], RelativePose]]:
-    """Poses and points that fit the matches of all pairs best, and each pair's part in them.
-
-    Twice: better poses agree with further matches.
+    Of the two poses of a plane only one is right, so that its inliers count half.
     """
-    for _ in range(2):
-        pairs = explain_all(found, world2cam, intrinsics, sizes)
-        sightings = sightings_of(link(pairs, len(sizes)), found.coordinates)
-        points = triangulate_tracks(sightings, world2cam, intrinsics)
-        good = agrees(world2cam, points, sightings, intrinsics, sizes, 3 * LARGEST_PX)
-        sightings = sightings.where(good[..., None], torch.nan)
-        kept = good.sum(0) > 1
-        sightings, points = sightings[:, kept], points[kept]
-        world2cam, points = adjust(world2cam, points, sightings, intrinsics, sizes)
-    good = agrees(world2cam, points, sightings, intrinsics, sizes, LARGEST_PX)
-    kept = good.sum(0) > 1
-    sightings = sightings.where(good[..., None], torch.nan)
-    pairs = explain_all(found, world2cam, intrinsics, sizes)
-    enough = {pair: pose for pair, pose in pairs.items() if len(pose) >= FEWEST}
-    return world2cam, points[kept], sightings[:, kept], enough
+    weight = 1.0 if degeneracy.planar_ambiguity_rad is None else 0.5
+    return float(pose.parallax.median()) >= MIN_PARALLAX_RAD, weight * len(pose)
 
 
-def _points_seen_by(
-    third: int, base: tuple[int, int], found: Correspondences
-) -> Int[Tensor, "sight 2"]:
-    """Pairs (number of a point triangulated by the base, keypoint of the third that shows it)."""
-    inliers = found.poses[base].inliers
-    rows = []
-    for side, view in enumerate(base):
+def _reconstruct_seed(
+    found: Correspondences, seed_pair: tuple[int, int]
+) -> tuple[tuple[Camera, ...], Float[Tensor, "point 3"], Float[Tensor, "view point 2"]]:
+    """Return the cameras, the first of the seed pair at the origin, and the pair's points."""
+    first, second = seed_pair
+    pose = found.poses[seed_pair]
+    world2cam = torch.eye(4).repeat(len(found.cameras), 1, 1)
+    world2cam[second] = pose.first2second
+    cameras = _with_poses(found.cameras, world2cam)
+    observations = torch.full((len(cameras), len(pose), 2), torch.nan)
+    for side, view in enumerate(seed_pair):
+        observations[view] = found.keypoints[view][pose.inliers[:, side]]
+    points = cameras[first].rays_at(observations[first]) * pose.depth[:, None]
+    return cameras, points, observations
+
+
+def _add_third(
+    found: Correspondences,
+    seed_pair: tuple[int, int],
+    cameras: tuple[Camera, ...],
+    points: Float[Tensor, "point 3"],
+    seed: int,
+) -> tuple[Camera, ...] | None:
+    """Return the cameras with the third one posed, by the candidate with most inliers."""
+    (third,) = set(range(len(cameras))) - set(seed_pair)
+    shared = _points_observed_by(third, seed_pair, found)
+    shared_points = points[shared[:, 0]]
+    coordinates = found.keypoints[third][shared[:, 1]]
+    candidates = _third_pose_from_pairs(
+        third, found, cameras, shared_points, cameras[third].rays_at(coordinates)
+    )
+    by_pnp = estimate_absolute_pose(shared_points, coordinates, cameras[third], seed)
+    if by_pnp is not None:
+        candidates.append(by_pnp[0])
+
+    def posed(world2cam: Float[Tensor, "4 4"]) -> tuple[Camera, ...]:
+        moved = replace(cameras[third], world2cam=world2cam)
+        return *cameras[:third], moved, *cameras[third + 1 :]
+
+    return max(
+        map(posed, candidates),
+        key=lambda tried: sum(map(len, _pairwise_inliers(found, tried).values())),
+        default=None,
+    )
+
+
+def _third_pose_from_pairs(
+    third: int,
+    found: Correspondences,
+    cameras: tuple[Camera, ...],
+    points: Float[Tensor, "point 3"],
+    rays: Float[Tensor, "point 3"],
+) -> list[Float[Tensor, "4 4"]]:
+    """Return a view's poses by its own pairs, the baseline's length by the points it observes."""
+    poses: list[Tensor] = []
+    if len(points) < MIN_SHARED_POINTS:
+        return poses
+    for view, camera in enumerate(cameras):
         pair = (min(view, third), max(view, third))
-        table = found.matches[pair] if view < third else found.matches[pair].flip(1)
-        same = inliers[:, side, None] == table[None, :, 0]
-        point, row = same.nonzero(as_tuple=True)
-        rows.append(torch.stack([point, table[row, 1]], dim=1))
+        if view == third or pair not in found.poses:
+            continue
+        first2second = found.poses[pair].first2second
+        view2third = first2second.clone() if view < third else invert(first2second)
+        rotated = transform_points(points, camera.world2cam) @ view2third[:3, :3].T
+        moment = torch.linalg.cross(rays, view2third[:3, 3].expand_as(rays))
+        normal = torch.linalg.cross(rays, rotated)
+        lengths = -(normal * moment).sum(1) / moment.square().sum(1)
+        view2third[:3, 3] *= lengths.nanmedian()
+        poses.append(view2third @ camera.world2cam)
+    return poses
+
+
+def _points_observed_by(
+    third: int, seed_pair: tuple[int, int], found: Correspondences
+) -> Int[Tensor, "observation 2"]:
+    """Return pairs (number of the seed pair's point, keypoint of the third view that shows it)."""
+    inliers = found.poses[seed_pair].inliers
+    rows = []
+    for side, view in enumerate(seed_pair):
+        pair = (min(view, third), max(view, third))
+        matches = found.matches[pair] if view < third else found.matches[pair].flip(1)
+        point, row = (inliers[:, side, None] == matches[None, :, 0]).nonzero(as_tuple=True)
+        rows.append(torch.stack([point, matches[row, 1]], dim=1))
     return torch.cat(rows).unique(dim=0)
 
 
-def depth_range(
-    points: Float[Tensor, "point 3"], world2cam: Float[Tensor, "4 4"]
-) -> tuple[float, float]:
-    """The depths (near, far) that a sweep in this view should cover, from triangulated points."""
-    z = transform_points(points, world2cam)[:, 2]
-    inverse = 1 / z[z > 0]
-    nearest = float(torch.quantile(inverse, 0.98)) * NEAR_MARGIN
-    farthest = max(float(torch.quantile(inverse, 0.02)) * FAR_MARGIN, 1e-4 * nearest)
-    return 1 / nearest, 1 / farthest
+def _bundle(
+    found: Correspondences, cameras: tuple[Camera, ...]
+) -> tuple[
+    Correspondences,
+    tuple[Camera, ...],
+    Float[Tensor, "point 3"],
+    Float[Tensor, "view point 2"],
+]:
+    """Adjust cameras and points to the matches of all pairs; return each pair's inliers too."""
+    for _ in range(BUNDLE_ROUNDS):
+        tracks = build_tracks(_pairwise_inliers(found, cameras), len(cameras))
+        observations = observations_of(tracks, found.keypoints)
+        points = triangulate_tracks(observations, cameras)
+        points, observations = _without_outliers(points, observations, cameras, 3 * MAX_ERROR_PX)
+        cameras, points = bundle_adjust(cameras, points, observations)
+    points, observations = _without_outliers(points, observations, cameras, MAX_ERROR_PX)
+    pairs = _pairwise_inliers(found, cameras)
+    poses = {pair: pose for pair, pose in pairs.items() if len(pose) >= MIN_MATCHES}
+    return replace(found, poses=poses), cameras, points, observations
+
+
+def _without_outliers(
+    points: Float[Tensor, "point 3"],
+    observations: Float[Tensor, "view point 2"],
+    cameras: tuple[Camera, ...],
+    max_error_px: float,
+) -> tuple[Float[Tensor, "inlier 3"], Float[Tensor, "view inlier 2"]]:
+    """Return the points that two views observe with smaller errors, and those observations."""
+    good = is_inlier(points, observations, cameras, max_error_px)
+    kept = good.sum(0) > 1
+    return points[kept], observations.where(good[..., None], torch.nan)[:, kept]
+
+
+def _pairwise_inliers(
+    found: Correspondences, cameras: tuple[Camera, ...]
+) -> dict[tuple[int, int], RelativePose]:
+    """Return every pair's relative pose in one set of cameras, with its inliers."""
+    poses = {}
+    for (first, second), matches in found.matches.items():
+        relative = cameras[second].world2cam @ invert(cameras[first].world2cam)
+        length = relative[:3, 3].norm()
+        if len(matches) and length:
+            relative[:3, 3] /= length
+            poses[first, second] = found.two_view((first, second)).find_inliers(relative)
+    return poses
+
+
+def _with_poses(
+    cameras: Sequence[Camera], world2cam: Float[Tensor, "view 4 4"]
+) -> tuple[Camera, ...]:
+    return tuple(
+        replace(camera, world2cam=pose) for camera, pose in zip(cameras, world2cam, strict=True)
+    )

@@ -1,6 +1,8 @@
-"""The motion between photos that their matches tell."""
+"""Two-view geometry: `TwoView`, and the relative pose that RANSAC finds from its matches."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import poselib
@@ -9,17 +11,15 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from models.features.matcher import NO_GUESSES, Guesses
-from models.geometry.camera import to_pixels
+from models.features.matcher import NO_TENTATIVE_MATCHES, TentativeMatches
+from models.geometry.camera import Camera
 from models.geometry.epipolar import fundamental_matrix
 from models.geometry.rigid import rotation_angle
 
-EPIPOLAR_ERROR_PX = 1.0  # at a working size of about 1000 pixels
-ENOUGH = 200  # inliers of a pose that is as good as it gets
-SCALES_PX = (0.5, 1.0, 2.0, 3.0)  # how large the errors of good matches may be
-FEWEST = 8  # matches below which there is no pose; one of so few is reported as unsure
-SHORT_RUNS = 16  # for each of the larger errors of good matches
-SHORT: dict[str, int | float] = {"min_iterations": 100, "max_iterations": 100}
+MAX_ERROR_PX = 1.0  # epipolar error of an inlier, at a working size of about 1000 pixels
+ENOUGH_INLIERS = 200  # of a pose that is as good as it gets
+MIN_MATCHES = 8  # below which there is no pose; one of so few is reported as unsure
+SCORE_SCALES_PX = (0.5, 1.0, 2.0, 3.0)  # largest errors of inliers over which a score is a mean
 RANSAC: dict[str, int | float] = {
     "min_iterations": 1000,
     "max_iterations": 10_000,
@@ -29,267 +29,236 @@ RANSAC: dict[str, int | float] = {
 
 @dataclass(frozen=True)
 class RelativePose:
-    """The motion that explains the matches of two photos; its translation has unit length."""
+    """The relative pose of two cameras, and the matches that agree with it.
+
+    Attributes:
+        first2second: Its translation has unit length.
+        inliers: Keypoint numbers in the first and the second image.
+        depth: Of the triangulated inliers: z in the first camera.
+        parallax: Angle between the two rays of each inlier, in radians.
+        inlier_ratio: Share of the matches.
+        alternatives: Other poses that RANSAC found.
+    """
 
     first2second: Float[Tensor, "4 4"]
-    inliers: Int[Tensor, "inlier 2"]  # keypoint numbers in the first and the second photo
-    depth: Float[Tensor, " inlier"]  # z of the triangulated points in the first camera
-    parallax: Float[Tensor, " inlier"]  # angle between the two rays, radians
+    inliers: Int[Tensor, "inlier 2"]
+    depth: Float[Tensor, " inlier"]
+    parallax: Float[Tensor, " inlier"]
     inlier_ratio: float
-    others: tuple[Float[Tensor, "4 4"], ...] = ()  # motions that competed and lost
+    alternatives: tuple[Float[Tensor, "4 4"], ...] = ()
 
     def __len__(self) -> int:
-        """How many matches agree with the motion."""
+        """Return the number of inliers."""
         return len(self.inliers)
 
 
 @dataclass(frozen=True)
-class MatchedPair:
-    """Two photos as their matches see them."""
+class TwoView:
+    """Two calibrated images with matched keypoints; errors are in pixels of the cameras' sizes.
 
-    first: Float[Tensor, "first_keypoint 2"]  # coordinates of keypoints, in [0, 1]
-    second: Float[Tensor, "second_keypoint 2"]
-    matches: Int[Tensor, "match 2"]  # keypoint numbers in the first and the second
-    intrinsics: Float[Tensor, "2 3 3"]  # normalized
-    sizes: tuple[tuple[int, int], tuple[int, int]]  # (height, width), in pixels of errors
-    guesses: Guesses = NO_GUESSES  # what else may belong together
-
-    def where(
-        self, matches: Int[Tensor, "some 2"]
-    ) -> tuple[Float[Tensor, "some 2"], Float[Tensor, "some 2"]]:
-        """Where these matches are in both photos."""
-        return self.first[matches[:, 0]], self.second[matches[:, 1]]
-
-
-def triangulate(
-    first: Float[Tensor, "match 2"],
-    second: Float[Tensor, "match 2"],
-    first_intrinsics: Float[Tensor, "3 3"],
-    second_intrinsics: Float[Tensor, "3 3"],
-    first2second: Float[Tensor, "*motion 4 4"],
-) -> tuple[Float[Tensor, "*motion match"], Float[Tensor, "*motion match"]]:
-    """Depth (z in the first camera) where each pair of rays comes closest, and their angle.
-
-    The depth is least squares in the second image; negative where the rays diverge.
+    Attributes:
+        cameras: Their poses are ignored.
+        keypoints: Coordinates in [0, 1], for each image.
+        matches: Keypoint numbers in the first and the second image.
+        tentative: Further keypoints that may match.
     """
 
-    def rays(points: Tensor, intrinsics: Tensor) -> Tensor:
-        homogeneous = torch.cat([points, torch.ones_like(points[:, :1])], dim=1)
-        return homogeneous @ torch.linalg.inv(intrinsics).T
+    cameras: tuple[Camera, Camera]
+    keypoints: tuple[Float[Tensor, "_first 2"], Float[Tensor, "_second 2"]]
+    matches: Int[Tensor, "match 2"]
+    tentative: TentativeMatches = NO_TENTATIVE_MATCHES
 
-    turned = rays(first, first_intrinsics) @ first2second[..., :3, :3].mT
-    other = rays(second, second_intrinsics).expand_as(turned)
-    sine = torch.linalg.cross(other, turned)
-    shift = torch.linalg.cross(other, first2second[..., None, :3, 3].expand_as(other))
-    depth = -(sine * shift).sum(-1) / (sine * sine).sum(-1).clamp(min=1e-12)
-    angle = torch.atan2(sine.norm(dim=-1), (other * turned).sum(-1))
-    return depth, angle
+    def with_matches(self, matches: Int[Tensor, "some 2"]) -> "TwoView":
+        """Return the same images with other matches."""
+        return replace(self, matches=matches)
+
+    @cached_property
+    def points(self) -> tuple[Float[Tensor, "match 2"], Float[Tensor, "match 2"]]:
+        """Coordinates of the matches in [0, 1], in both images."""
+        first, second = self.keypoints
+        return first[self.matches[:, 0]], second[self.matches[:, 1]]
+
+    @cached_property
+    def points_px(self) -> tuple[Float[Tensor, "match 2"], Float[Tensor, "match 2"]]:
+        """Pixel coordinates of the matches in both images, in float64 as PoseLib takes them."""
+        first, second = (
+            points.double() * torch.tensor(camera.size[::-1])
+            for points, camera in zip(self.points, self.cameras, strict=True)
+        )
+        return first, second
+
+    def sampson_px(self, poses: Float[Tensor, "*pose 4 4"]) -> Float[Tensor, "*pose match"]:
+        """Return the signed Sampson errors of all matches (Hartley and Zisserman, eq. 11.9)."""
+        first, second = (functional.pad(points, (0, 1), value=1.0) for points in self.points_px)
+        intrinsics_px = [camera.intrinsics_px.double() for camera in self.cameras]
+        fundamental = fundamental_matrix(poses.double(), *intrinsics_px)
+        lines = second @ fundamental, first @ fundamental.mT
+        gradient = torch.cat([line[..., :2] for line in lines], dim=-1)
+        return (second * lines[1]).sum(-1) / gradient.square().sum(-1).sqrt()
+
+    def triangulate(
+        self, poses: Float[Tensor, "*pose 4 4"]
+    ) -> tuple[Float[Tensor, "*pose match"], Float[Tensor, "*pose match"]]:
+        """Return the matches' depth (z in the first camera) and parallax (angle of their rays).
+
+        The depth is that of least squares in the second image; negative where the rays diverge.
+        """
+        rays = [
+            camera.rays_at(points) for camera, points in zip(self.cameras, self.points, strict=True)
+        ]
+        rotated = rays[0] @ poses[..., :3, :3].mT
+        other = rays[1].expand_as(rotated)
+        normal = torch.linalg.cross(other, rotated)
+        moment = torch.linalg.cross(other, poses[..., None, :3, 3].expand_as(other))
+        depth = -(normal * moment).sum(-1) / (normal * normal).sum(-1).clamp(min=1e-12)
+        parallax = torch.atan2(normal.norm(dim=-1), (other * rotated).sum(-1))
+        return depth, parallax
+
+    def scores(self, poses: Float[Tensor, "*pose 4 4"]) -> Float[Tensor, "*pose match"]:
+        """Score every match in [0, 1] by `robust_score`; zero where it is behind the camera."""
+        depth, _ = self.triangulate(poses)
+        return robust_score(self.sampson_px(poses)) * (depth > 0)
+
+    def find_inliers(self, first2second: Float[Tensor, "4 4"]) -> RelativePose:
+        """Return the pose with the matches near their epipolar lines, in front of the camera."""
+        errors_px = self.sampson_px(first2second).abs()
+        depth, parallax = self.triangulate(first2second)
+        inlier: Bool[Tensor, " match"] = (errors_px < MAX_ERROR_PX) & (depth > 0)
+        return RelativePose(
+            first2second=first2second,
+            inliers=self.matches[inlier],
+            depth=depth[inlier],
+            parallax=parallax[inlier],
+            inlier_ratio=float(inlier.float().mean()),
+        )
+
+    def estimate(
+        self,
+        seed: int,
+        max_error_px: float = MAX_ERROR_PX,
+        options: dict[str, int | float] = RANSAC,
+    ) -> tuple[Float[Tensor, "4 4"], dict[str, Any]]:
+        """Estimate the relative pose by PoseLib's five-point LO-RANSAC; return it and its report.
+
+        Args:
+            seed: Of the random samples.
+            max_error_px: Of an inlier.
+            options: Iterations and confidence.
+        """
+        pose, report = poselib.estimate_relative_pose(
+            *(points.numpy() for points in self.points_px),
+            *(poselib_camera(camera) for camera in self.cameras),
+            {"max_epipolar_error": max_error_px, "seed": seed, **options},
+            {},
+        )
+        return to_relative_pose(pose), report
+
+    def refine(
+        self, first2second: Float[Tensor, "4 4"], max_error_px: float = MAX_ERROR_PX
+    ) -> Float[Tensor, "4 4"]:
+        """Refine a pose on the matches whose error is smaller (PoseLib's truncated loss)."""
+        start = poselib.CameraPose()
+        start.R = first2second[:3, :3].double().numpy()
+        start.t = first2second[:3, 3].double().numpy()
+        refined, _ = poselib.refine_relative_pose(
+            *(points.numpy() for points in self.points_px),
+            start,
+            *(poselib_camera(camera) for camera in self.cameras),
+            {"loss_type": "TRUNCATED", "loss_scale": max_error_px},
+        )
+        return to_relative_pose(refined)
 
 
-def poselib_camera(intrinsics: Float[Tensor, "3 3"], size: tuple[int, int]) -> dict[str, object]:
-    """A camera as PoseLib takes it, in pixels."""
-    fx, _, cx, _, fy, cy, *_ = to_pixels(intrinsics, size).flatten().tolist()
-    height, width = size
+def robust_score(errors_px: Float[Tensor, "*match"]) -> Float[Tensor, "*match"]:
+    """Score errors in [0, 1], whatever the noise: the mean of MSAC's scores over several scales.
+
+    Marginalizes over the noise scale as MAGSAC does (Barath et al., CVPR 2019).
+    """
+    squares = errors_px.square()
+    costs = [(squares / scale**2).clamp(max=1) for scale in SCORE_SCALES_PX]
+    return 1 - torch.stack(costs).mean(0)
+
+
+def estimate_relative_pose(pair: TwoView, seed: int = 0) -> RelativePose | None:
+    """Estimate the relative pose of two calibrated images by LO-RANSAC.
+
+    Where few matches agree, RANSAC runs with half and twice the inlier threshold too, and the pose
+    of the highest `robust_score` wins.
+
+    Args:
+        pair: The matches.
+        seed: Of the random samples.
+
+    Returns:
+        None where there are fewer than `MIN_MATCHES` matches or inliers.
+    """
+    if len(pair.matches) < MIN_MATCHES:
+        return None
+    poses = [pair.find_inliers(pair.estimate(seed)[0])]
+    if len(poses[0]) < ENOUGH_INLIERS:
+        poses += [
+            pair.find_inliers(pair.estimate(seed, scale * MAX_ERROR_PX)[0]) for scale in (0.5, 2.0)
+        ]
+    best = max(
+        poses, key=lambda pose: float(robust_score(pair.sampson_px(pose.first2second)).sum())
+    )
+    alternatives = tuple(pose.first2second for pose in poses if pose is not best)
+    return replace(best, alternatives=alternatives) if len(best) >= MIN_MATCHES else None
+
+
+def estimate_absolute_pose(
+    points: Float[Tensor, "point 3"],
+    coordinates: Float[Tensor, "point 2"],
+    camera: Camera,
+    seed: int = 0,
+) -> tuple[Float[Tensor, "4 4"], Bool[Tensor, " point"]] | None:
+    """Estimate the `world2cam` of a camera by PoseLib's P3P LO-RANSAC.
+
+    Args:
+        points: In the world.
+        coordinates: Where the camera sees them, in [0, 1].
+        camera: Its pose is ignored.
+        seed: Of the random samples.
+
+    Returns:
+        The pose and which points are its inliers; None where these are fewer than `MIN_MATCHES`.
+    """
+    if len(points) < MIN_MATCHES:
+        return None
+    pose, report = poselib.estimate_absolute_pose(
+        (coordinates.double() * torch.tensor(camera.size[::-1])).numpy(),
+        points.double().numpy(),
+        poselib_camera(camera),
+        {"max_reproj_error": 2 * MAX_ERROR_PX, "seed": seed, **RANSAC},
+        {},
+    )
+    inlier = torch.tensor(report["inliers"], dtype=torch.bool)
+    return (_to_matrix(pose), inlier) if int(inlier.sum()) >= MIN_MATCHES else None
+
+
+def pose_angle(one: Float[Tensor, "4 4"], other: Float[Tensor, "4 4"]) -> float:
+    """Return the larger of the angles between rotations and between translations, in radians."""
+    directions = one[:3, 3], other[:3, 3]
+    translation = torch.linalg.cross(*directions).norm().atan2(directions[0] @ directions[1])
+    return max(float(rotation_angle(one[:3, :3], other[:3, :3])), float(translation))
+
+
+def poselib_camera(camera: Camera) -> dict[str, object]:
+    """Return a camera's intrinsics as PoseLib takes them, in pixels."""
+    fx, _, cx, _, fy, cy, *_ = camera.intrinsics_px.flatten().tolist()
+    height, width = camera.size
     return {"model": "PINHOLE", "width": width, "height": height, "params": [fx, fy, cx, cy]}
 
 
-def in_pixels(coordinates: Float[Tensor, "point 2"], size: tuple[int, int]) -> np.ndarray:
-    """Coordinates as PoseLib takes them."""
-    return coordinates.double().numpy() * np.array([size[1], size[0]])
+def to_relative_pose(pose: poselib.CameraPose) -> Float[Tensor, "4 4"]:
+    """Convert PoseLib's pose to a matrix whose translation has unit length."""
+    matrix = _to_matrix(pose)
+    matrix[:3, 3] = functional.normalize(matrix[:3, 3], dim=0)
+    return matrix
 
 
-def to_motion(pose: poselib.CameraPose) -> Float[Tensor, "4 4"]:
-    """PoseLib's pose as a matrix whose translation has unit length."""
-    motion = to_matrix(pose)
-    motion[:3, 3] = functional.normalize(motion[:3, 3], dim=0)
-    return motion
-
-
-def to_matrix(pose: poselib.CameraPose) -> Float[Tensor, "4 4"]:
-    """PoseLib's pose as a matrix."""
+def _to_matrix(pose: poselib.CameraPose) -> Float[Tensor, "4 4"]:
     matrix = torch.eye(4)
     matrix[:3, :3] = torch.from_numpy(np.array(pose.R)).float()
     matrix[:3, 3] = torch.from_numpy(np.array(pose.t)).float()
     return matrix
-
-
-def angle_between(one: Float[Tensor, "4 4"], other: Float[Tensor, "4 4"]) -> float:
-    """The larger of the angles, in radians, between two rotations and between two directions."""
-    directions = one[:3, 3], other[:3, 3]
-    turn = torch.linalg.cross(*directions).norm().atan2(directions[0] @ directions[1])
-    return max(float(rotation_angle(one[:3, :3], other[:3, :3])), float(turn))
-
-
-def relative_pose(
-    first: Float[Tensor, "first_keypoint 2"],
-    second: Float[Tensor, "second_keypoint 2"],
-    matches: Int[Tensor, "match 2"],
-    intrinsics: Float[Tensor, "2 3 3"],
-    sizes: tuple[tuple[int, int], tuple[int, int]],
-    seed: int = 0,
-) -> RelativePose | None:
-    """Estimate the motion between two calibrated photos (PoseLib's five-point LO-RANSAC).
-
-    Where few matches agree, motions found with errors of half and twice the usual size compete. The
-    winner fits best whatever the size of the errors is, as in MAGSAC (Barath et al., CVPR 2019).
-
-    Args:
-        first: Coordinates of the keypoints of the first photo, in [0, 1].
-        second: Of the second.
-        matches: Keypoint numbers in the first and the second.
-        intrinsics: Normalized, of both photos.
-        sizes: (height, width) of both, in the pixels in which errors are measured.
-        seed: Of the random samples.
-
-    Returns:
-        None where there are too few matches, or no motion explains enough of them.
-    """
-    if len(matches) < FEWEST:
-        return None
-    at = first[matches[:, 0]], second[matches[:, 1]]
-    found = [explain(at, matches, intrinsics, sizes, sample_motion(at, intrinsics, sizes, seed))]
-    if len(found[0]) < ENOUGH:
-        further = (sample_motion(at, intrinsics, sizes, seed, scale) for scale in (0.5, 2.0))
-        found += [explain(at, matches, intrinsics, sizes, other) for other in further]
-
-    def agreement(pose: RelativePose) -> float:
-        return float(support(at, intrinsics, sizes, pose.first2second).sum())
-
-    best = max(found, key=agreement) if len(found) > 1 else found[0]
-    others = tuple(pose.first2second for pose in found if pose is not best)
-    return replace(best, others=others) if len(best) >= FEWEST else None
-
-
-def support(
-    at: tuple[Float[Tensor, "match 2"], Float[Tensor, "match 2"]],
-    intrinsics: Float[Tensor, "2 3 3"],
-    sizes: tuple[tuple[int, int], tuple[int, int]],
-    first2second: Float[Tensor, "*motion 4 4"],
-) -> Float[Tensor, "*motion match"]:
-    """How well each match agrees with a motion, in [0, 1], whatever the size of errors is."""
-    squares = epipolar_offsets(at, intrinsics, sizes, first2second).square()
-    costs = [(squares / scale**2).clamp(max=1) for scale in SCALES_PX]
-    return 1 - torch.stack(costs).mean(0)
-
-
-def support_in_front(
-    at: tuple[Float[Tensor, "match 2"], Float[Tensor, "match 2"]],
-    intrinsics: Float[Tensor, "2 3 3"],
-    sizes: tuple[tuple[int, int], tuple[int, int]],
-    first2second: Float[Tensor, "*motion 4 4"],
-) -> Float[Tensor, "*motion match"]:
-    """How well each match agrees with a motion; not at all if it is behind the camera then."""
-    depth, _ = triangulate(*at, intrinsics[0], intrinsics[1], first2second)
-    return support(at, intrinsics, sizes, first2second) * (depth > 0)
-
-
-def refine_motion(
-    at: tuple[Float[Tensor, "match 2"], Float[Tensor, "match 2"]],
-    intrinsics: Float[Tensor, "2 3 3"],
-    sizes: tuple[tuple[int, int], tuple[int, int]],
-    motion: Float[Tensor, "4 4"],
-    largest_px: float = EPIPOLAR_ERROR_PX,
-) -> Float[Tensor, "4 4"]:
-    """The motion nearby that fits those matches best whose error is smaller than `largest_px`."""
-    start = poselib.CameraPose()
-    start.R, start.t = motion[:3, :3].double().numpy(), motion[:3, 3].double().numpy()
-    refined, _ = poselib.refine_relative_pose(
-        in_pixels(at[0], sizes[0]),
-        in_pixels(at[1], sizes[1]),
-        start,
-        poselib_camera(intrinsics[0], sizes[0]),
-        poselib_camera(intrinsics[1], sizes[1]),
-        {"loss_type": "TRUNCATED", "loss_scale": largest_px},
-    )
-    return to_motion(refined)
-
-
-def propose(pair: MatchedPair) -> list[Float[Tensor, "4 4"]]:
-    """What short RANSAC runs find: of motions that explain matches as well, each sometimes."""
-    at = pair.where(pair.matches)
-    return [
-        sample_motion(at, pair.intrinsics, pair.sizes, seed, scale, SHORT)
-        for scale in SCALES_PX[1:]
-        for seed in range(1, 1 + SHORT_RUNS)
-    ]
-
-
-def sample_motion(
-    at: tuple[Float[Tensor, "match 2"], Float[Tensor, "match 2"]],
-    intrinsics: Float[Tensor, "2 3 3"],
-    sizes: tuple[tuple[int, int], tuple[int, int]],
-    seed: int,
-    scale: float = 1.0,
-    length: dict[str, int | float] = RANSAC,
-) -> Float[Tensor, "4 4"]:
-    """The motion that PoseLib's LO-RANSAC finds, with errors up to `scale` times the usual."""
-    pose, _ = poselib.estimate_relative_pose(
-        in_pixels(at[0], sizes[0]),
-        in_pixels(at[1], sizes[1]),
-        poselib_camera(intrinsics[0], sizes[0]),
-        poselib_camera(intrinsics[1], sizes[1]),
-        {"max_epipolar_error": scale * EPIPOLAR_ERROR_PX, "seed": seed, **length},
-        {},
-    )
-    return to_motion(pose)
-
-
-def epipolar_offsets(
-    at: tuple[Float[Tensor, "match 2"], Float[Tensor, "match 2"]],
-    intrinsics: Float[Tensor, "2 3 3"],
-    sizes: tuple[tuple[int, int], tuple[int, int]],
-    first2second: Float[Tensor, "*motion 4 4"],
-) -> Float[Tensor, "*motion match"]:
-    """Sampson's distances in pixels, with a sign, of matches (their coordinates) to a motion."""
-    rays = [
-        torch.from_numpy(np.column_stack([in_pixels(coordinates, size), np.ones(len(coordinates))]))
-        for coordinates, size in zip(at, sizes, strict=True)
-    ]
-    cameras = [to_pixels(*each).double() for each in zip(intrinsics, sizes, strict=True)]
-    fundamental = fundamental_matrix(first2second.double(), *cameras)
-    lines = rays[1] @ fundamental, rays[0] @ fundamental.mT
-    slope = torch.cat([line[..., :2] for line in lines], dim=-1).square().sum(-1)
-    return (rays[1] * lines[1]).sum(-1) / slope.sqrt()
-
-
-def explain(
-    at: tuple[Float[Tensor, "match 2"], Float[Tensor, "match 2"]],
-    matches: Int[Tensor, "match 2"],
-    intrinsics: Float[Tensor, "2 3 3"],
-    sizes: tuple[tuple[int, int], tuple[int, int]],
-    first2second: Float[Tensor, "4 4"],
-) -> RelativePose:
-    """A motion with the matches that agree: near their epipolar lines, before the first camera."""
-    errors = epipolar_offsets(at, intrinsics, sizes, first2second).abs()
-    depth, parallax = triangulate(*at, intrinsics[0], intrinsics[1], first2second)
-    good: Bool[Tensor, " match"] = (errors < EPIPOLAR_ERROR_PX) & (depth > 0)
-    return RelativePose(
-        first2second, matches[good], depth[good], parallax[good], float(good.float().mean())
-    )
-
-
-def absolute_pose(
-    points: Float[Tensor, "point 3"],
-    coordinates: Float[Tensor, "point 2"],
-    intrinsics: Float[Tensor, "3 3"],
-    size: tuple[int, int],
-    seed: int = 0,
-) -> tuple[Float[Tensor, "4 4"], Bool[Tensor, " point"]] | None:
-    """The `world2cam` that sees these world points at these coordinates, and which points agree.
-
-    Returns:
-        None where there are too few points, or no pose explains enough of them.
-    """
-    if len(points) < FEWEST:
-        return None
-    pose, info = poselib.estimate_absolute_pose(
-        in_pixels(coordinates, size),
-        points.double().numpy(),
-        poselib_camera(intrinsics, size),
-        {"max_reproj_error": 2 * EPIPOLAR_ERROR_PX, "seed": seed, **RANSAC},
-        {},
-    )
-    good = torch.tensor(info["inliers"], dtype=torch.bool)
-    if int(good.sum()) < FEWEST:
-        return None
-    return to_matrix(pose), good

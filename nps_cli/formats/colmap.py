@@ -103,17 +103,18 @@ def _points(
 ) -> Iterator[str]:
     import torch
 
-    from models.sfm.tracks import mean_colors, reprojection_errors
+    from models.geometry.camera import Camera
+    from models.sfm.tracks import mean_colors, reprojection_errors_px
 
     points = reconstruction.points.detach().double().cpu()
     colors = mean_colors([photo.image.double().cpu() for photo in photos], sightings)
-    errors = reprojection_errors(
-        points,
-        sightings,
-        reconstruction.world2cam.detach().double().cpu(),
-        torch.stack([photo.intrinsics.double().cpu() for photo in photos]),
-        [(photo.height, photo.width) for photo in photos],
-    )
+    cameras = [
+        Camera(photo.intrinsics.double().cpu(), world2cam, (photo.height, photo.width))
+        for photo, world2cam in zip(
+            photos, reconstruction.world2cam.detach().double().cpu(), strict=True
+        )
+    ]
+    errors = reprojection_errors_px(points, sightings, cameras)
     observed = errors.isfinite()
     places = torch.where(observed, observed.cumsum(1) - 1, -1)  # in its photo's line, from 0
     yield "# POINT3D_ID X Y Z R G B ERROR, then IMAGE_ID and POINT2D_IDX of every observation"

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from models.features.aliked import Aliked
 from models.features.aliked_lightglue import (
-    BIAS,
-    GUESSED,
-    KEYPOINTS,
+    BIAS_PX,
+    MAX_KEYPOINTS,
+    MAX_TENTATIVE_KEYPOINTS,
     LearnedMatcher,
     load_weights,
-    turned,
+    rotate_image,
     weights_files,
 )
 from models.features.matcher import Features
@@ -60,7 +60,7 @@ def test_keypoints_and_descriptors_are_those_of_kornia(photo, kornia, size: tupl
 
     found = LearnedMatcher(CPU).detect(photo[:, : size[0], : size[1]])
 
-    pixels = found.coordinates * torch.tensor([size[1], size[0]]) - 0.5 + torch.tensor(BIAS)
+    pixels = found.coordinates * torch.tensor([size[1], size[0]]) - 0.5 + torch.tensor(BIAS_PX)
     assert len(pixels) == len(keypoints) > 20
     # Scores that are almost the same may change places, so each looks for its like.
     distance, index = (keypoints[:, None] - pixels).norm(dim=-1).min(1)
@@ -73,7 +73,7 @@ def test_keypoints_and_descriptors_are_those_of_kornia(photo, kornia, size: tupl
 @torch.no_grad()
 def test_fewer_keypoints_are_the_first_of_more(photo, states):
     network = Aliked(states[0])
-    few, many = (network(photo[:, :200, :301], most) for most in (40, 200))
+    few, many = (network(photo[:, :200, :301], count) for count in (40, 200))
     assert len(few[0]) == 40 < len(many[0])
     torch.testing.assert_close(few[0], many[0][:40])
     torch.testing.assert_close(few[1], many[1][:40])
@@ -111,27 +111,27 @@ def offsets_of_nearest(first: Tensor, second: Tensor) -> Tensor:
     return second[nearest[near]] - first[near]
 
 
-@pytest.mark.parametrize("turn", [0.4, -0.4])
-def test_a_turned_photo_has_its_keypoints_where_it_had_them(turn: float):
+@pytest.mark.parametrize("rotation", [0.4, -0.4])
+def test_a_rotated_photo_has_its_keypoints_where_it_had_them(rotation: float):
     from skimage.data import astronaut
 
     picture = torch.from_numpy(astronaut()).permute(2, 0, 1) / 255
-    upright, other = (LearnedMatcher(CPU).detect(picture, angle) for angle in (0.0, turn))
+    upright, other = (LearnedMatcher(CPU).detect(picture, angle) for angle in (0.0, rotation))
     off = offsets_of_nearest(512 * upright.coordinates, 512 * other.coordinates)
     assert len(off) > 500
     assert off.median(0).values.abs().max() < 0.25  # half a pixel where the network's bias stays
 
 
-def test_photos_that_are_turned_alike_have_more_in_common(photo):
+def test_photos_that_are_rotated_alike_have_more_in_common(photo):
     angle = 1.2
-    lying = turned(photo, angle)
+    lying = rotate_image(photo, angle)
     matcher = LearnedMatcher(CPU)
-    first, asleep, upright = (
+    first, rotated, upright = (
         matcher.detect(photo),
         matcher.detect(lying),
         matcher.detect(lying, -angle),
     )
-    few, many = matcher.match(first, asleep), matcher.match(first, upright)
+    few, many = matcher.match(first, rotated), matcher.match(first, upright)
     size = torch.tensor([330.0, 260.0])
     large = torch.tensor([lying.shape[2], lying.shape[1]])
     cosine, sine = math.cos(angle), math.sin(angle)
@@ -142,12 +142,12 @@ def test_photos_that_are_turned_alike_have_more_in_common(photo):
         seen = (second.coordinates[matches[:, 1]] - 0.5) * large
         return int(((seen - expected).norm(dim=1) < 2).sum())
 
-    assert right(many, upright) > 3 * right(few, asleep)
+    assert right(many, upright) > 3 * right(few, rotated)
     assert right(many, upright) > 0.8 * len(many) > 100
 
 
 def test_rounded_to_bfloat16_almost_the_same_matches_are_found(photo):
-    exact, rounded = LearnedMatcher(CPU), LearnedMatcher(CPU, rounded=True)
+    exact, rounded = LearnedMatcher(CPU), LearnedMatcher(CPU, bfloat16=True)
     sides = [exact.detect(photo[:, y : y + 200, x : x + 290]) for x, y in ((0, 0), (35, 50))]
 
     expected = set(map(tuple, exact.match(*sides).tolist()))
@@ -165,11 +165,11 @@ def test_it_is_rounded_on_a_cpu_that_gains_by_it(monkeypatch, gains: bool):
     assert (torch.bfloat16 in dtypes) == gains
 
 
-def test_only_the_best_keypoints_are_guessed_about():
-    best = torch.nn.functional.normalize(torch.randn(KEYPOINTS, 128), dim=1)
-    features = Features(torch.rand(KEYPOINTS, 2), best, 1.0)
-    guesses = LearnedMatcher(CPU).guess(features, features)
-    assert int(guesses.pairs.max()) == GUESSED - 1
+def test_only_the_best_keypoints_have_tentative_matches():
+    best = torch.nn.functional.normalize(torch.randn(MAX_KEYPOINTS, 128), dim=1)
+    features = Features(torch.rand(MAX_KEYPOINTS, 2), best, 1.0)
+    tentative = LearnedMatcher(CPU).match_softly(features, features)
+    assert int(tentative.matches.max()) == MAX_TENTATIVE_KEYPOINTS - 1
 
 
 def test_weights_that_lack_a_layer_are_refused(monkeypatch, tmp_path, states):
