@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from models.sfm.focal_length import SharedFocal, zoom
+from models.sfm.focal_length import SharedFocal
 
 
 def focal_groups(call) -> list[int | None]:
@@ -113,10 +113,7 @@ def test_an_estimated_focal_length_is_reported(nps, fake_pipeline, photo_pair):
     guessed = json.loads(nps("pose", *photo_pair).out)["views"]
     assert focal_groups(fake_pipeline.calls[0]) == [0, 0]
     focal = SharedFocal(1.25, 0.04, (0, 1))
-    cameras = tuple(
-        replace(view.camera, intrinsics=zoom(view.camera.intrinsics[None], 1.25)[0])
-        for view in fake_pipeline.calls[0].views
-    )
+    cameras = focal.applied_to(tuple(view.camera for view in fake_pipeline.calls[0].views))
     fake_pipeline.reconstruction = replace(
         fake_pipeline.reconstruction, cameras=cameras, focal=focal
     )
