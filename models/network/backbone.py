@@ -1,4 +1,8 @@
-"""The shared image encoder with its intrinsics token, and the decoders that look across views."""
+"""A shared ViT encoder with an intrinsics token, and cross-attending decoders.
+
+CroCo (Weinzaepfel et al., NeurIPS 2022) with a second decoder, as in DUSt3R (CVPR 2024) and MASt3R
+(ECCV 2024), and the intrinsics token of NoPoSplat (Ye et al., ICLR 2025, section 3.2).
+"""
 
 from collections.abc import Callable
 from typing import Any, Generic, Literal, TypeVar
@@ -11,8 +15,8 @@ from models.geometry.spherical_harmonics import ray_features, ray_width
 from models.network.layers import PATCH_SIZE, DecoderBlock, EncoderBlock, LayerNorm, rotary_table
 
 Part = TypeVar("Part", bound=nn.Module)
-# How the network learns the intrinsics: as a token of its own (published), added to every token,
-# as the ray of every pixel next to its color or of every patch before the decoder, or not at all.
+# Intrinsics enter as a token of their own (published), added to every token, as the ray of every
+# pixel next to its color or of every patch before the decoder, or not at all.
 IntrinsicsInput = Literal["token", "add", "rays", "decoder_rays", "none"]
 
 
@@ -27,7 +31,7 @@ class FirstAndOthers(nn.Module, Generic[Part]):
     def forward(
         self, *per_view: Float[Tensor, "batch view ..."], **shared: Any
     ) -> Float[Tensor, "batch view ..."]:
-        """Give each view's part of every input to its module."""
+        """Apply `first` to the first view's part of every input, `others` to the rest."""
         batch = per_view[0].shape[0]
         first = self.first(*(x[:, 0] for x in per_view), **shared)
         others = self.others(*(x[:, 1:].flatten(0, 1) for x in per_view), **shared)
@@ -35,14 +39,14 @@ class FirstAndOthers(nn.Module, Generic[Part]):
 
 
 def token_positions(grid: tuple[int, int], like: Float[Tensor, "..."]) -> Float[Tensor, "token 2"]:
-    """(y, x) of every patch in row-major order, then of the intrinsics token: below the grid."""
+    """Return (y, x) of every patch in row-major order, then of the intrinsics token: below them."""
     height, width = grid
     y, x = (torch.arange(n, device=like.device, dtype=like.dtype) for n in (height + 1, width))
     return torch.cartesian_prod(y, x)[: height * width + 1]
 
 
 class Backbone(nn.Module):
-    """Images and intrinsics to four feature maps per view, on the grid of patches.
+    """Extract four feature maps per view, on the grid of patches, from images and intrinsics.
 
     Every view passes the same encoder, with one extra token that carries its intrinsics. In the
     decoder each view also attends to all tokens of all other views.
@@ -69,8 +73,8 @@ class Backbone(nn.Module):
             EncoderBlock(encoder_width, attention_head_width) for _ in range(encoder_depth)
         )
         self.encoder_norm = LayerNorm(encoder_width)
-        more = ray_width(ray_degree) if intrinsics_input == "decoder_rays" else 0
-        self.decoder_embed = nn.Linear(encoder_width + more, decoder_width)
+        ray_channels = ray_width(ray_degree) if intrinsics_input == "decoder_rays" else 0
+        self.decoder_embed = nn.Linear(encoder_width + ray_channels, decoder_width)
         self.decoder = nn.ModuleList(
             FirstAndOthers(lambda: DecoderBlock(decoder_width, attention_head_width))
             for _ in range(decoder_depth)
@@ -82,7 +86,7 @@ class Backbone(nn.Module):
 
     @torch.no_grad()
     def initialize(self) -> None:
-        """Draw initial weights as CroCo does; both decoders start from the same ones."""
+        """Initialize weights as CroCo does; both decoders start from the same ones."""
         for name, module in self.named_modules():
             if isinstance(module, nn.Linear) and name != "intrinsics_embed":
                 nn.init.xavier_uniform_(module.weight)
@@ -111,11 +115,11 @@ class Backbone(nn.Module):
             tokens = block(tokens, rotary)
         encoded = self.encoder_norm(tokens).unflatten(0, (batch, -1))
 
-        known = encoded
+        decoder_input = encoded
         if self.intrinsics_input == "decoder_rays":
             rays = ray_features(intrinsics, grid, self.ray_degree).flatten(2, 3)
-            known = torch.cat([encoded, rays], dim=-1)
-        outputs = [encoded, *self.decode(self.decoder_embed(known), rotary)]
+            decoder_input = torch.cat([encoded, rays], dim=-1)
+        outputs = [encoded, *self.decode(self.decoder_embed(decoder_input), rotary)]
         outputs[-1] = self.decoder_norm(outputs[-1])
         depth = len(self.decoder)
         return [
@@ -128,7 +132,7 @@ class Backbone(nn.Module):
         images: Float[Tensor, "batch view 3 height width"],
         intrinsics: Float[Tensor, "batch view 3 3"],
     ) -> Float[Tensor, "image token channel"]:
-        """Patches, and what the encoder is told of the cameras."""
+        """Return the encoder's input tokens: patches, and the intrinsics if they enter here."""
         if self.intrinsics_input == "rays":
             size = (images.shape[-2], images.shape[-1])
             rays = ray_features(intrinsics, size, self.ray_degree).movedim(-1, 2)
@@ -149,13 +153,12 @@ class Backbone(nn.Module):
         """Run the decoder layers; in each, all views see the others as the last layer left them."""
         count = tokens.shape[1]
         views = torch.arange(count, device=tokens.device)
-        all_others = views[:-1] + (
-            views[:-1] >= views[:, None]
-        )  # in each row, its number is left out
+        # Row i: the numbers of all views but i.
+        other_views = views[:-1] + (views[:-1] >= views[:, None])
         memory_rotary = rotary.repeat(1, count - 1, 1, 1)
         outputs = []
         for layer in self.decoder:
-            memory = tokens[:, all_others].flatten(2, 3)
+            memory = tokens[:, other_views].flatten(2, 3)
             tokens = layer(tokens, memory, rotary=rotary, memory_rotary=memory_rotary)
             outputs.append(tokens)
         return outputs

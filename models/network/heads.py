@@ -1,4 +1,7 @@
-"""The two dense heads: Gaussian centers, and all other Gaussian parameters."""
+"""Dense prediction heads (DPT, Ranftl et al., ICCV 2021) of centers and of other parameters.
+
+Attributes have the names under which weights files hold their parameters.
+"""
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -6,15 +9,15 @@ from torch.nn.functional import interpolate, pixel_shuffle, relu, relu_
 
 from models.network.layers import PATCH_SIZE
 
-TrunkWidths = tuple[int, int, int, int]
+LevelWidths = tuple[int, int, int, int]
 
 
-def double(x: Float[Tensor, "batch channel h w"]) -> Float[Tensor, "batch channel 2*h 2*w"]:
-    """Upsample bilinearly; corners map to corners, as the published weights expect."""
+def upsample(x: Float[Tensor, "batch channel h w"]) -> Float[Tensor, "batch channel 2*h 2*w"]:
+    """Upsample twofold, bilinearly; corners map to corners, as the published weights expect."""
     return interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
 
 
-class ResidualUnit(nn.Module):
+class ResidualConvUnit(nn.Module):
     """Two 3x3 convolutions added to their input."""
 
     def __init__(self, width: int) -> None:
@@ -23,17 +26,17 @@ class ResidualUnit(nn.Module):
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, x: Float[Tensor, "batch width h w"]) -> Float[Tensor, "batch width h w"]:
-        """Refine a map."""
+        """Add ReLU, convolution, ReLU and convolution of a map to it."""
         return self.conv2(relu_(self.conv1(relu(x)))).add_(x)
 
 
-class Fusion(nn.Module):
-    """Add a finer level to what comes from the coarser ones, and double the resolution."""
+class FeatureFusionBlock(nn.Module):
+    """Add a finer level to the sum of the coarser ones, and double the resolution."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.skip_unit = ResidualUnit(width)  # unused, but published, in the coarsest level
-        self.unit = ResidualUnit(width)
+        self.skip_unit = ResidualConvUnit(width)  # unused, but published, in the coarsest level
+        self.unit = ResidualConvUnit(width)
         self.out = nn.Conv2d(width, width, 1)
 
     def forward(
@@ -45,14 +48,14 @@ class Fusion(nn.Module):
         if skip is not None:
             x = x + self.skip_unit(skip)
         # The published order is the other way round: the same numbers, at four times the cost.
-        return double(self.out(self.unit(x)))
+        return upsample(self.out(self.unit(x)))
 
 
-class Trunk(nn.Module):
-    """A DPT: four feature maps on the grid of patches to one map of half the image's size."""
+class DPT(nn.Module):
+    """Fuse four feature maps on the grid of patches into one of half the image's size."""
 
     def __init__(
-        self, in_widths: TrunkWidths, level_widths: TrunkWidths, fusion_width: int
+        self, in_widths: LevelWidths, level_widths: LevelWidths, fusion_width: int
     ) -> None:
         super().__init__()
         a, b, _, d = level_widths
@@ -68,15 +71,17 @@ class Trunk(nn.Module):
         self.narrow = nn.ModuleList(
             nn.Conv2d(width, fusion_width, 3, padding=1, bias=False) for width in level_widths
         )
-        self.fuse = nn.ModuleList(Fusion(fusion_width) for _ in level_widths)
+        self.fuse = nn.ModuleList(FeatureFusionBlock(fusion_width) for _ in level_widths)
 
     def forward(
         self, features: list[Float[Tensor, "batch _channel h w"]]
     ) -> Float[Tensor, "batch fusion 8*h 8*w"]:
         """Fuse the four levels from coarse to fine."""
         levels = [
-            narrow(resample(feature.to(next(narrow.parameters()).dtype)))
-            for narrow, resample, feature in zip(self.narrow, self.resample, features, strict=True)
+            project_in(resample(feature.to(next(project_in.parameters()).dtype)))
+            for project_in, resample, feature in zip(
+                self.narrow, self.resample, features, strict=True
+            )
         ]
         height, width = levels[2].shape[-2:]
         fused = self.fuse[3](levels[3])[..., :height, :width]  # one too many where h or w is odd
@@ -86,13 +91,13 @@ class Trunk(nn.Module):
 
 
 class CenterHead(nn.Module):
-    """Where each pixel's Gaussian is, before `exponential_distance`."""
+    """Predict the center of each pixel's Gaussian, before `exponential_distance`."""
 
     def __init__(
-        self, in_widths: TrunkWidths, level_widths: TrunkWidths, fusion_width: int
+        self, in_widths: LevelWidths, level_widths: LevelWidths, fusion_width: int
     ) -> None:
         super().__init__()
-        self.trunk = Trunk(in_widths, level_widths, fusion_width)
+        self.trunk = DPT(in_widths, level_widths, fusion_width)
         self.coarse = nn.Conv2d(fusion_width, fusion_width // 2, 3, padding=1)
         self.fine = nn.Conv2d(fusion_width // 2, fusion_width // 2, 3, padding=1)
         self.out = nn.Conv2d(fusion_width // 2, 3, 1)
@@ -102,27 +107,27 @@ class CenterHead(nn.Module):
     ) -> Float[Tensor, "batch 3 16*h 16*w"]:
         """Predict one vector per pixel."""
         coarse = self.trunk(list(features)).to(self.coarse.weight.dtype)
-        x = double(self.coarse(coarse))
+        x = upsample(self.coarse(coarse))
         return self.out(relu_(self.fine(x)))
 
 
 class ParameterHead(nn.Module):
-    """Opacity, scales, rotation and color of each pixel's Gaussian, before their activations.
+    """Predict each pixel's opacity, scales, rotation and color, before their activations.
 
     The image itself joins at full resolution, so that texture need not pass the patches.
     """
 
     def __init__(
         self,
-        in_widths: TrunkWidths,
-        level_widths: TrunkWidths,
+        in_widths: LevelWidths,
+        level_widths: LevelWidths,
         fusion_width: int,
         out_width: int,
         dropout: float,
         image_shortcut: bool = True,
     ) -> None:
         super().__init__()
-        self.trunk = Trunk(in_widths, level_widths, fusion_width)
+        self.trunk = DPT(in_widths, level_widths, fusion_width)
         self.image_shortcut = nn.Conv2d(3, fusion_width, 7, padding=3) if image_shortcut else None
         self.hidden = nn.Conv2d(fusion_width, fusion_width, 3, padding=1, bias=False)
         self.dropout = nn.Dropout(dropout)
@@ -134,14 +139,14 @@ class ParameterHead(nn.Module):
         *features: Float[Tensor, "batch _channel h w"],
     ) -> Float[Tensor, "batch out height width"]:
         """Predict the raw parameters of every pixel; the image is normalized to [-1, 1]."""
-        x = double(self.trunk(list(features)))
+        x = upsample(self.trunk(list(features)))
         if self.image_shortcut is not None:
             x = x.add_(relu_(self.image_shortcut(image.to(x.dtype))))
         return self.out(self.dropout(relu_(self.hidden(x))))
 
 
 class LinearHead(nn.Module):
-    """The head of an ablation: every token of the last layer answers for its patch's pixels.
+    """Predict a patch's pixels linearly from its token of the last layer (an ablation).
 
     `rectify` is the original's ReLU before its parameter head; its center head has none.
     """

@@ -1,4 +1,4 @@
-"""Rotary 2D positions, attention, MLP and transformer blocks; knows nothing of splats."""
+"""Rotary 2D positions (RoPE, Su et al., 2021), attention, MLP and transformer blocks."""
 
 from functools import partial
 
@@ -15,7 +15,7 @@ LayerNorm = partial(nn.LayerNorm, eps=1e-6)  # not torch's 1e-5: the published w
 def rotary_table(
     positions: Float[Tensor, "token 2"], head_width: int
 ) -> Float[Tensor, "2 token 2 frequency"]:
-    """Cosines and sines of the angles by which `rotate` turns each token.
+    """Return cosines and sines of the angles by which `apply_rotary` rotates each token.
 
     The first half of a head's channels encodes the first coordinate of the position (y), the
     second half the other one (x); each half has `head_width / 4` frequencies, from 1 down to
@@ -27,24 +27,24 @@ def rotary_table(
     return torch.stack([angles.cos(), angles.sin()])
 
 
-def rotate(
+def apply_rotary(
     heads: Float[Tensor, "*batch token channel"], table: Float[Tensor, "2 token 2 frequency"]
 ) -> Float[Tensor, "*batch token channel"]:
-    """Turn pairs of channels by their token's angles.
+    """Rotate pairs of channels by their token's angles.
 
     A product of two rotated vectors then depends on their relative position only. Within each
     half of the channels, channel j is paired with channel j + frequency.
     """
     cos, sin = table
     u, v = heads.unflatten(-1, (2, 2, -1)).unbind(-2)
-    turned = torch.stack([u * cos - v * sin, v * cos + u * sin], dim=-2)
-    return turned.flatten(-3).to(heads.dtype)
+    rotated = torch.stack([u * cos - v * sin, v * cos + u * sin], dim=-2)
+    return rotated.flatten(-3).to(heads.dtype)
 
 
 def split_heads(
     x: Float[Tensor, "batch token width"], head_width: int
 ) -> Float[Tensor, "batch head token channel"]:
-    """Cut the channels into attention heads."""
+    """Split the channels into attention heads."""
     return x.unflatten(-1, (-1, head_width)).transpose(1, 2)
 
 
@@ -62,9 +62,10 @@ class SelfAttention(nn.Module):
         x: Float[Tensor, "batch token width"],
         rotary: Float[Tensor, "2 token 2 frequency"],
     ) -> Float[Tensor, "batch token width"]:
-        """Mix tokens."""
+        """Attend from every token to all of them."""
         q, k, v = (split_heads(part, self.head_width) for part in self.qkv(x).chunk(3, dim=-1))
-        mixed = scaled_dot_product_attention(rotate(q, rotary), rotate(k, rotary), v)
+        q, k = apply_rotary(q, rotary), apply_rotary(k, rotary)
+        mixed = scaled_dot_product_attention(q, k, v)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
 
@@ -86,23 +87,24 @@ class CrossAttention(nn.Module):
         rotary: Float[Tensor, "2 token 2 frequency"],
         memory_rotary: Float[Tensor, "2 memory_token 2 frequency"],
     ) -> Float[Tensor, "batch token width"]:
-        """Fetch from the memory."""
+        """Attend from every token to those of the memory."""
         q = split_heads(self.query(x), self.head_width)
         k = split_heads(self.key(memory), self.head_width)
         v = split_heads(self.value(memory), self.head_width)
-        mixed = scaled_dot_product_attention(rotate(q, rotary), rotate(k, memory_rotary), v)
+        q, k = apply_rotary(q, rotary), apply_rotary(k, memory_rotary)
+        mixed = scaled_dot_product_attention(q, k, v)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
 
 class MLP(nn.Sequential):
-    """Two linear layers, four times as wide in between."""
+    """Two linear layers with a GELU between them, four times as wide there."""
 
     def __init__(self, width: int) -> None:
         super().__init__(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
 
 class EncoderBlock(nn.Module):
-    """Self-attention and MLP, each on normalized input and added to it."""
+    """Pre-norm transformer block: self-attention and MLP, each added to its input."""
 
     def __init__(self, width: int, head_width: int) -> None:
         super().__init__()
@@ -122,7 +124,7 @@ class EncoderBlock(nn.Module):
 
 
 class DecoderBlock(nn.Module):
-    """An encoder block that also looks at a memory of the other views."""
+    """Pre-norm transformer block with cross-attention to a memory of the other views' tokens."""
 
     def __init__(self, width: int, head_width: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""`NoPoSplatConfig` and `NoPoSplat`: views in, Gaussians out; raw outputs made physical."""
+"""NoPoSplat (Ye et al., ICLR 2025): views without poses in, Gaussians out."""
 
 import math
 from dataclasses import dataclass, fields, replace
@@ -14,7 +14,7 @@ from models.geometry.gaussians import SH_DEGREE_0, Gaussians
 from models.geometry.views import Views
 from models.network import transform_then_fuse
 from models.network.backbone import Backbone, FirstAndOthers, IntrinsicsInput
-from models.network.heads import CenterHead, LinearHead, ParameterHead, TrunkWidths
+from models.network.heads import CenterHead, LevelWidths, LinearHead, ParameterHead
 from models.network.layers import PATCH_SIZE
 
 SCALE_UNIT = 1e-3
@@ -31,7 +31,7 @@ class NoPoSplatConfig:
     decoder_width: int = 768
     decoder_depth: int = 12
     attention_head_width: int = 64
-    trunk_widths: TrunkWidths = (96, 192, 384, 768)  # of the dense heads' levels, fine to coarse
+    trunk_widths: LevelWidths = (96, 192, 384, 768)  # of the DPTs' levels, fine to coarse
     fusion_width: int = 256
     dropout: float = 0.1  # in the parameter heads, while training
     sh_degree: int = 4
@@ -39,13 +39,13 @@ class NoPoSplatConfig:
     pixel_color: bool = False  # colors start from the pixel's
     # What follows is for ablations only; the defaults are the published network.
     intrinsics_input: IntrinsicsInput = "token"
-    ray_degree: int = 4  # of the harmonics that rays are told in
+    ray_degree: int = 4  # of the spherical harmonics that encode rays
     image_shortcut: bool = True  # of the parameter heads
     heads: Literal["dense", "linear"] = "dense"  # linear: without the image's shortcut
     frame: Literal["first", "own"] = "first"  # own: transform then fuse, by poses that are given
 
     def __post_init__(self) -> None:
-        """Refuse shapes that cannot be built."""
+        """Raise ValueError for a shape that cannot be built."""
         for width in (self.encoder_width, self.decoder_width):
             if width % self.attention_head_width:
                 raise ValueError(f"{width} channels do not split into {self.attention_head_width}s")
@@ -62,7 +62,7 @@ class NoPoSplatConfig:
 
     @property
     def sh_count(self) -> int:
-        """Spherical harmonics per color channel."""
+        """The number of spherical harmonics per color channel."""
         return (self.sh_degree + 1) ** 2
 
 
@@ -91,14 +91,14 @@ class Prediction:
     opacities: Float[Tensor, "batch view height width"]
 
     def scene(self, index: int) -> Gaussians:
-        """The Gaussians of one example of the batch, ordered by view, row and column."""
+        """Return the Gaussians of one example of the batch, ordered by view, row and column."""
         return Gaussians(
             *(getattr(self, field.name)[index].flatten(0, 2) for field in fields(self))
         )
 
 
 class NoPoSplat(nn.Module):
-    """Two or more photos without poses to 3D Gaussians, in one pass."""
+    """Predict 3D Gaussians from two or more photos without poses, in one forward pass."""
 
     def __init__(self, config: NoPoSplatConfig) -> None:
         super().__init__()
@@ -118,9 +118,9 @@ class NoPoSplat(nn.Module):
         self.center_head: FirstAndOthers[CenterHead | LinearHead]
         self.parameter_head: FirstAndOthers[ParameterHead | LinearHead]
         if config.heads == "dense":
-            rest = out_width, config.dropout, config.image_shortcut
+            options = out_width, config.dropout, config.image_shortcut
             self.center_head = FirstAndOthers(lambda: CenterHead(*widths))
-            self.parameter_head = FirstAndOthers(lambda: ParameterHead(*widths, *rest))
+            self.parameter_head = FirstAndOthers(lambda: ParameterHead(*widths, *options))
         else:
             self.center_head = FirstAndOthers(lambda: LinearHead(config.decoder_width, 3))
             self.parameter_head = FirstAndOthers(
@@ -134,19 +134,19 @@ class NoPoSplat(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def start_at_anchor(self, distance: float) -> None:
-        """Let an untrained network put one opaque, pixel-sized Gaussian on every pixel's anchor."""
+        """Initialize the heads to one opaque, pixel-sized Gaussian at every pixel's anchor."""
         scale = distance / 256 / SCALE_UNIT  # about a pixel: the network is meant for 256 x 256
         for center in (self.center_head.first, self.center_head.others):
-            answer_always(center.out, slice(0, 3), [0.0, 0.0, 0.0])
+            set_constant_output(center.out, slice(0, 3), [0.0, 0.0, 0.0])
         for other in (self.parameter_head.first, self.parameter_head.others):
-            answer_always(other.out, OPACITY, [math.log(0.9 / 0.1)])
-            answer_always(other.out, SCALES, [math.log(math.expm1(scale))] * 3)
-            answer_always(other.out, ROTATION, [0.0, 0.0, 0.0, 1.0])  # xyzw: no rotation
+            set_constant_output(other.out, OPACITY, [math.log(0.9 / 0.1)])
+            set_constant_output(other.out, SCALES, [math.log(math.expm1(scale))] * 3)
+            set_constant_output(other.out, ROTATION, [0.0, 0.0, 0.0, 1.0])  # xyzw: no rotation
 
     def start_with_pixel_color(self) -> None:
-        """Let an untrained network leave every pixel's color as it is."""
+        """Initialize the heads to the pixels' own colors."""
         for head in (self.parameter_head.first, self.parameter_head.others):
-            answer_always(head.out, HARMONICS, [0.0] * (3 * self.config.sh_count))
+            set_constant_output(head.out, HARMONICS, [0.0] * (3 * self.config.sh_count))
 
     def forward(
         self,
@@ -160,8 +160,8 @@ class NoPoSplat(nn.Module):
             views: Two or more; height and width are multiples of 16.
             autocast: Run the backbone in bfloat16; heads and geometry stay in float32, because
                 rounding a center moves it by pixels.
-            cam2world: For a network of the ablation that sees each view in its own frame, where
-                the views are; all others find out themselves.
+            cam2world: The views' poses, needed only by the ablation whose Gaussians lie in each
+                view's own frame.
         """
         height, width = views.size
         if height % PATCH_SIZE or width % PATCH_SIZE:
@@ -177,15 +177,17 @@ class NoPoSplat(nn.Module):
         if self.config.anchor_distance is not None:
             rays = normalize(camera_rays(views.intrinsics, views.size), dim=-1)
             centers = centers + rays * math.log1p(self.config.anchor_distance)
-        prediction = make_physical(centers, parameters)
+        prediction = activate(centers, parameters)
         if self.config.frame == "own":
             if cam2world is None:
                 raise ValueError("Gaussians in each view's own frame need `cam2world` to be joined")
             raw_scales = parameters[..., SCALES]
-            prediction = join(prediction, centers, raw_scales, cam2world, views.intrinsics)
+            prediction = transform_to_first_view(
+                prediction, centers, raw_scales, cam2world, views.intrinsics
+            )
         if self.config.pixel_color:
-            base = (views.images.movedim(2, -1) - 0.5) / SH_DEGREE_0
-            harmonics = prediction.harmonics + pad(base[..., None], (0, self.config.sh_count - 1))
+            constant = ((views.images.movedim(2, -1) - 0.5) / SH_DEGREE_0)[..., None]
+            harmonics = prediction.harmonics + pad(constant, (0, self.config.sh_count - 1))
             prediction = replace(prediction, harmonics=harmonics)
         return prediction
 
@@ -205,17 +207,17 @@ class NoPoSplat(nn.Module):
 
 
 @torch.no_grad()
-def answer_always(conv: nn.Conv2d, channels: slice, values: list[float]) -> None:
-    """Let some channels of a convolution start with the same values for every input."""
+def set_constant_output(conv: nn.Conv2d, channels: slice, values: list[float]) -> None:
+    """Initialize some channels of a convolution to the same values for every input."""
     conv.weight[channels] = 0
     conv.get_parameter("bias")[channels] = torch.tensor(values)
 
 
-def make_physical(
+def activate(
     centers: Float[Tensor, "batch view height width 3"],
     parameters: Float[Tensor, "batch view height width channel"],
 ) -> Prediction:
-    """Turn raw outputs of the heads into lengths, probabilities, quaternions and coefficients."""
+    """Turn the heads' raw outputs into lengths, probabilities, quaternions and coefficients."""
     raw_harmonics = parameters[..., HARMONICS].unflatten(-1, (3, -1))
     wxyz = parameters[..., ROTATION].roll(1, dims=-1)  # the network speaks xyzw
     return Prediction(
@@ -227,21 +229,21 @@ def make_physical(
     )
 
 
-def join(
+def transform_to_first_view(
     own: Prediction,
     raw_centers: Float[Tensor, "batch view height width 3"],
     raw_scales: Float[Tensor, "batch view height width 3"],
     cam2world: Float[Tensor, "batch view 4 4"],
     intrinsics: Float[Tensor, "batch view 3 3"],
 ) -> Prediction:
-    """Bring Gaussians that lie in their views' own frames into the first view's."""
-    means, distance = transform_then_fuse.place(raw_centers, cam2world, intrinsics)
+    """Transform Gaussians from their views' own frames into the first view's."""
+    means, distance = transform_then_fuse.place_centers(raw_centers, cam2world, intrinsics)
     rotation = cam2world[..., :3, :3]
     return Prediction(
         means=means,
-        scales=transform_then_fuse.seen_sizes(raw_scales, distance, intrinsics),
-        rotations=transform_then_fuse.turn_quaternions(own.rotations, rotation),
-        harmonics=transform_then_fuse.turn_harmonics(own.harmonics, rotation),
+        scales=transform_then_fuse.pixel_sized_scales(raw_scales, distance, intrinsics),
+        rotations=transform_then_fuse.rotate_quaternions(own.rotations, rotation),
+        harmonics=transform_then_fuse.rotate_harmonics(own.harmonics, rotation),
         opacities=own.opacities,
     )
 
@@ -253,6 +255,6 @@ def exponential_distance(raw: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batc
 
 
 def harmonic_weights(harmonics: Float[Tensor, "*batch sh"]) -> Float[Tensor, " sh"]:
-    """What raw coefficients are multiplied with: the higher the degree, the less it may say."""
+    """Return the factors of raw coefficients: 1 for degree 0, 0.1 / 4^degree for higher ones."""
     number = torch.arange(harmonics.shape[-1], device=harmonics.device, dtype=harmonics.dtype)
     return torch.where(number == 0, 1.0, 0.1 * 0.25 ** number.sqrt().floor())

@@ -1,4 +1,4 @@
-"""Which checkpoints the authors of NoPoSplat published, and under which terms."""
+"""The checkpoints that the authors of NoPoSplat published, and their licenses."""
 
 from dataclasses import dataclass
 
@@ -25,12 +25,12 @@ class PublishedCheckpoint:
 
     @property
     def description(self) -> str:
-        """What it is, in a line."""
+        """Training data, number of photos and image size, in a line."""
         size = self.image_size
         return f"NoPoSplat, {self.trained_on}, {self.views} photos at {size}x{size}"
 
     def info(self, sha256: str) -> WeightsInfo:
-        """What to say of a scene that it made."""
+        """Return the provenance of a scene that the checkpoint predicted."""
         metadata = {
             "source": f"https://huggingface.co/{self.repository}/blob/main/{self.file}",
             "code_license": self.code_license,
@@ -59,5 +59,5 @@ CHECKPOINTS = (  # of those for as many photos, the first is the best for photos
 
 
 def find_checkpoint(name: str) -> PublishedCheckpoint | None:
-    """The checkpoint of this name, if there is one."""
+    """Return the checkpoint of this name, or None."""
     return next((checkpoint for checkpoint in CHECKPOINTS if checkpoint.name == name), None)

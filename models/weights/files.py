@@ -1,4 +1,4 @@
-"""Weights files: ours, written whole or not at all; and loading them or published ones."""
+"""Write and read weights files of our own, and load networks from them or published ones."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ REQUIRED = ("name", "license", "description")  # metadata of every file of ours
 
 @dataclass(frozen=True)
 class WeightsInfo:
-    """What a weights file is."""
+    """Name, license and provenance of a weights file."""
 
     name: str
     sha256: str  # of the whole file
@@ -31,7 +31,7 @@ class WeightsInfo:
 
 
 def embedded_path(name: str = "network") -> Path:
-    """Where weights that come with the package are, if they do."""
+    """Return the path of weights that come with the package; the file may be missing."""
     return Path(__file__).parent.parent / "embedded" / f"{name}.safetensors"
 
 
@@ -49,7 +49,7 @@ def save_network(
         metadata: `name`, `license`, `description`, and anything else to keep, as text.
         dtype: How to store the weights; they are loaded as float32.
     """
-    write_own(network, network.config, path, metadata, dtype)
+    write_weights(network, network.config, path, metadata, dtype)
 
 
 def save_stereo(
@@ -59,7 +59,7 @@ def save_stereo(
     dtype: torch.dtype = torch.float32,
 ) -> None:
     """Write a stereo network's weights and configuration, like `save_network`."""
-    write_own(network, network.config, path, metadata, dtype)
+    write_weights(network, network.config, path, metadata, dtype)
 
 
 def load_network(path: Path, sha256: str | None = None) -> tuple[NoPoSplat, WeightsInfo]:
@@ -79,7 +79,7 @@ def load_network(path: Path, sha256: str | None = None) -> tuple[NoPoSplat, Weig
     if start == b"PK\x03\x04":
         network, about = read_published(path)
     else:
-        state, about = read_own(path)
+        state, about = read_weights(path)
         network = empty_network(parse_config(about.pop("config")))
         load_strictly(network, state)
     return network.eval(), describe(path, about, sha256)
@@ -87,7 +87,7 @@ def load_network(path: Path, sha256: str | None = None) -> tuple[NoPoSplat, Weig
 
 def load_stereo(path: Path) -> tuple[StereoNetwork, WeightsInfo]:
     """Build a stereo network from a file of ours, on the CPU, for inference, as `load_network`."""
-    state, about = read_own(path)
+    state, about = read_weights(path)
     text = about.pop("config")
     try:
         values = json.loads(text)
@@ -102,25 +102,25 @@ def load_stereo(path: Path) -> tuple[StereoNetwork, WeightsInfo]:
 
 
 def read_info(path: Path, sha256: str | None = None) -> WeightsInfo:
-    """What a file of ours says about itself, without its weights. Raises ValueError."""
-    _, about = read_own(path, weights=False)
+    """Read name, license and provenance from a file of ours. Raises ValueError."""
+    _, about = read_weights(path, weights=False)
     return describe(path, {key: about[key] for key in about if key != "config"}, sha256)
 
 
 def describe(path: Path, about: dict[str, str], sha256: str | None = None) -> WeightsInfo:
-    """Put together what is known about a file."""
+    """Build a file's `WeightsInfo` from its metadata."""
     rest = {key: about[key] for key in about if key not in REQUIRED}
     digest = sha256 or digest_of(path)
     return WeightsInfo(about["name"], digest, about["license"], about["description"], rest)
 
 
 def digest_of(path: Path) -> str:
-    """The sha256 of a whole file."""
+    """Return the sha256 of a whole file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_own(
+def write_weights(
     network: torch.nn.Module,
     config: NoPoSplatConfig | StereoConfig,
     path: Path,
@@ -141,8 +141,8 @@ def write_own(
         raise OSError(f"{path} cannot be written: {error}") from error
 
 
-def read_own(path: Path, weights: bool = True) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read the weights (or none of them) and the metadata that `write_own` wrote."""
+def read_weights(path: Path, weights: bool = True) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read weights (or none of them) and metadata; the latter need a `config` with weights only."""
     try:
         with safe_open(path, "pt") as file:
             about = dict(file.metadata() or {})

@@ -1,4 +1,4 @@
-"""The published checkpoints: parameter by parameter under our names, read without running code."""
+"""Read published checkpoints without running code, and translate their parameter names."""
 
 import argparse
 import os
@@ -68,11 +68,11 @@ def rename(key: str) -> str:
 
 def load_published(network: NoPoSplat, state: dict[str, Tensor]) -> None:
     """Load published weights. Every parameter must be found, and none may be left over."""
-    load_strictly(network, under_our_names(state))
+    load_strictly(network, rename_all(state))
 
 
-def under_our_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename published parameters; those that the network lacks stay, for the loader to refuse."""
+def rename_all(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Rename published parameters; unknown ones stay, for the loader to refuse."""
     ours: dict[str, Tensor] = {}
     for key, value in state.items():
         name = rename(key)

@@ -1,4 +1,4 @@
-"""Filling a network with weights: every parameter is found and none is left over, or it fails."""
+"""Load a network's weights strictly: none may be missing, left over or of another shape."""
 
 from pathlib import Path
 
@@ -11,13 +11,13 @@ EXPECTED = "expected .safetensors weights of this program or a published NoPoSpl
 
 
 def empty_network(config: NoPoSplatConfig) -> NoPoSplat:
-    """A network whose parameters have shapes but no values yet."""
+    """Build a network on the meta device: its parameters have shapes but no values."""
     with torch.device("meta"):
         return NoPoSplat(config)
 
 
 def load_strictly(network: torch.nn.Module, state: dict[str, Tensor]) -> None:
-    """Load weights under our names, or say in one error everything that does not fit.
+    """Load weights under our names. Raises one ValueError that lists everything that does not fit.
 
     A network on the meta device takes over the tensors themselves.
     """
@@ -33,19 +33,19 @@ def load_strictly(network: torch.nn.Module, state: dict[str, Tensor]) -> None:
         ],
     }
     if any(problems.values()):
-        found = "; ".join(f"{what}: {summary(keys)}" for what, keys in problems.items() if keys)
+        found = "; ".join(f"{what}: {summarize(keys)}" for what, keys in problems.items() if keys)
         raise ValueError(f"these weights do not fit the network: {found}")
     is_meta = any(value.is_meta for value in expected.values())
     network.load_state_dict({key: value.float() for key, value in state.items()}, assign=is_meta)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # taken over as is
 
 
-def summary(names: list[str]) -> str:
-    """How many there are, and the first few."""
+def summarize(names: list[str]) -> str:
+    """Return the number of names, and the first few."""
     shown = ", ".join(names[:4])
     return f"{len(names)} ({shown}{', ...' if len(names) > 4 else ''})"
 
 
 def cut_short(path: Path) -> str:
-    """What to say of a file whose end is missing."""
+    """Return the error message about a file whose end is missing."""
     return f"it is cut short: it ends after {path.stat().st_size:,} bytes"

@@ -1,4 +1,4 @@
-"""The weights of LPIPS: where they are on this machine, and where they come from.
+"""Find and fetch the weights of LPIPS.
 
 The trunk is torchvision's, found in its cache; the heads are in the package `lpips`, if that is
 installed. `nps weights fetch lpips-vgg` puts both into the same cache.
@@ -42,14 +42,17 @@ HEADS = Part(
 
 
 def find_files(trunk: Path | None = None) -> tuple[Path, Path] | None:
-    """Trunk and heads, if both are here."""
-    candidates = [trunk or _cache() / TRUNK.file], [_cache() / HEADS.file, *_in_package()]
+    """Return the files of trunk and heads, or None if one is missing."""
+    candidates = (
+        [trunk or _cache_folder() / TRUNK.file],
+        [_cache_folder() / HEADS.file, *_package_heads()],
+    )
     found = [next((path for path in paths if path.is_file()), None) for paths in candidates]
     return (found[0], found[1]) if found[0] and found[1] else None
 
 
 def find_lpips(trunk: Path | None = None) -> "Lpips | None":
-    """The distance, on the CPU, or None where its weights are not here.
+    """Load LPIPS on the CPU; return None where its weights are missing.
 
     Args:
         trunk: torchvision's file, if it is elsewhere; it must be there then.
@@ -73,13 +76,13 @@ def find_lpips(trunk: Path | None = None) -> "Lpips | None":
 
 
 def fetch(*, force: bool = False) -> Path:
-    """Download what is not here, checked; the folder that has both files."""
+    """Download missing files, check both, and return their folder. Raises NpsError."""
     from torch.hub import download_url_to_file
 
     from models.weights import digest_of
     from nps_cli import console
 
-    folder = _cache()
+    folder = _cache_folder()
     for part in (TRUNK, HEADS):
         path = folder / part.file
         if path.is_file() and not force:
@@ -98,14 +101,14 @@ def fetch(*, force: bool = False) -> Path:
     return folder
 
 
-def _cache() -> Path:
-    """Torch's own folder of downloaded weights (TORCH_HOME moves it)."""
+def _cache_folder() -> Path:
+    """Return torch's own folder of downloaded weights (TORCH_HOME moves it)."""
     from torch.hub import get_dir
 
     return Path(get_dir()) / "checkpoints"
 
 
-def _in_package() -> list[Path]:
+def _package_heads() -> list[Path]:
     spec = find_spec("lpips")
     folders = spec.submodule_search_locations if spec else None
     return [Path(folder) / "weights/v0.1/vgg.pth" for folder in folders or ()]

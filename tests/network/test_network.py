@@ -8,7 +8,7 @@ import torch
 from models.geometry.gaussians import SH_DEGREE_0
 from models.geometry.views import Views
 from models.network.backbone import token_positions
-from models.network.layers import rotary_table, rotate
+from models.network.layers import apply_rotary, rotary_table
 from models.network.noposplat import SMALL, NoPoSplat, NoPoSplatConfig, exponential_distance
 
 TINY = NoPoSplatConfig(
@@ -60,7 +60,7 @@ def test_rotary_attention_depends_on_relative_positions_only():
 
     def score(positions):
         table = rotary_table(positions, head_width=16)
-        return rotate(query, table[:, :1]) @ rotate(key, table[:, 1:]).mT
+        return apply_rotary(query, table[:, :1]) @ apply_rotary(key, table[:, 1:]).mT
 
     here = score(positions)
     torch.testing.assert_close(score(positions + torch.tensor([20.0, -8.0])), here)
@@ -72,7 +72,7 @@ def test_rotary_positions_keep_lengths_and_leave_the_origin_alone():
     vector = torch.randn(2, 16)
     table = rotary_table(torch.tensor([[0.0, 0.0], [3.0, 9.0]]), head_width=16)
 
-    rotated = rotate(vector, table)
+    rotated = apply_rotary(vector, table)
 
     torch.testing.assert_close(rotated[0], vector[0])
     torch.testing.assert_close(rotated.norm(dim=-1), vector.norm(dim=-1))
