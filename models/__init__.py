@@ -1,5 +1,8 @@
 """Networks, geometry and rendering: tensors in, tensors out.
 
+Begin with `models.reconstruct`, which draws the way from photos to a scene; `models.render` renders
+it. `nps_cli.api` reads photos, loads networks and writes scenes (see "Python" in README.md).
+
 Conventions, everywhere in this package:
 
 - Camera axes are OpenCV's: +x right, +y down, +z into the scene. The world is the first view's

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 
 class PoseMethod(StrEnum):
-    """What poses rest on."""
+    """A way to find the poses of photos."""
 
     matches = "matches"  # matches; the network's centers where these do not tell the poses
     pnp = "pnp"  # the network's centers
@@ -18,7 +18,7 @@ class Options:
     """The options of one run.
 
     Attributes:
-        method: What poses rest on.
+        method: How poses are found.
         resolution: Long side of the depth maps, in pixels: one Gaussian per pixel of these.
         seed: Of the random samples from which poses are estimated.
     """

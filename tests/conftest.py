@@ -11,7 +11,7 @@ import pytest
 
 @dataclass(frozen=True)
 class Ran:
-    """How one run of `nps` ended, and what it wrote."""
+    """The outcome of one run of `nps`: its exit code and what it wrote."""
 
     code: int
     out: str

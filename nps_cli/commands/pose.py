@@ -25,7 +25,7 @@ class Format(StrEnum):
 
 
 class Method(StrEnum):
-    """What poses rest on."""
+    """A way to find poses, as people name it."""
 
     auto = "auto"
     matches = "matches"

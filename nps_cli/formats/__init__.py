@@ -43,7 +43,7 @@ def check_format(path: Path) -> None:
 
 def save_scene(
     gaussians: "Gaussians",
-    path: Path,
+    path: str | Path,
     cameras: Sequence[SceneCamera] = (),
     weights: "WeightsInfo | None" = None,
     *,
@@ -61,6 +61,7 @@ def save_scene(
     from nps_cli.formats.splat import save_splat
     from nps_cli.formats.spz import save_spz
 
+    path = Path(path)
     check_format(path)
     comments = write_comments(cameras, weights)
     if str(path) == STREAM:

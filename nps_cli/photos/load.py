@@ -107,7 +107,7 @@ class Photo:
 
     @property
     def intrinsics_note(self) -> str:
-        """What is known of the focal length, in words that may follow it."""
+        """The source of the focal length, in words that may follow it."""
         match self.intrinsics_source:
             case "exif-35mm":
                 return f"{self.facts.focal_35mm:g} mm equivalent from EXIF"

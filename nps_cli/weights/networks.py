@@ -22,7 +22,7 @@ MIN_PARAMETERS_TO_ROUND = 100e6  # smaller networks take less than a second anyw
 
 @dataclass(frozen=True)
 class NetworkChoice:
-    """Which network to use, and how; the values are those of the command line's options."""
+    """The network to use, in the words of the command line's options."""
 
     weights: str | None = None
     device: str = "auto"
