@@ -30,12 +30,12 @@ class Result:
     @property
     def cameras(self) -> "list[SceneCamera]":
         """The photos' cameras, as a scene file records them."""
+        from nps_cli.formats.poses import photo_cameras
         from nps_cli.formats.provenance import SceneCamera
 
-        return [
-            SceneCamera(photo.name, replace(photo.camera, world2cam=camera.world2cam.cpu()))
-            for photo, camera in zip(self.photos, self.reconstruction.cameras, strict=True)
-        ]
+        cameras = photo_cameras(self.photos, self.reconstruction)
+        names = [photo.name for photo in self.photos]
+        return [SceneCamera(*each) for each in zip(names, cameras, strict=True)]
 
 
 def reconstruct_photos(

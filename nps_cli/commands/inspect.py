@@ -45,11 +45,12 @@ def _photo(file: Path) -> dict[str, Any]:
     from nps_cli.photos.load import load_photo
 
     photo = load_photo(file)
-    intrinsics_px = to_pixels(photo.intrinsics.double(), (photo.height, photo.width))
+    intrinsics_px = to_pixels(photo.camera.intrinsics.double(), photo.camera.size)
+    height, width = photo.camera.size
     return {
         "kind": "photo",
-        "width": photo.width,
-        "height": photo.height,
+        "width": width,
+        "height": height,
         "orientation": photo.orientation,
         "make": photo.facts.make,
         "model": photo.facts.model,

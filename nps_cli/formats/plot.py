@@ -21,6 +21,7 @@ from models.geometry.camera import Camera
 from models.geometry.epipolar import epipolar_segments, fundamental_matrix
 from models.geometry.rigid import transform_points
 from models.reconstruction import Reconstruction
+from nps_cli.formats.poses import photo_cameras
 from nps_cli.output import whole_file
 from nps_cli.photos.load import Photo
 
@@ -69,10 +70,7 @@ def plot_poses(
     figure.suptitle(title, fontsize=13, x=0.01, ha="left", parse_math=False)
     points = reconstruction.points.detach().cpu()
     observations = reconstruction.observations.detach().cpu()
-    cameras = [
-        Camera(photo.intrinsics, pose.detach().cpu(), (photo.height, photo.width))
-        for photo, pose in zip(photos, reconstruction.world2cam, strict=True)
-    ]
+    cameras = photo_cameras(photos, reconstruction)
     depth = points[:, 2].numpy()
     low, high = np.quantile(depth, [0.03, 0.97]) if len(depth) else (0, 1)
     colors = ScalarMappable(Normalize(low, high, clip=True), "turbo_r")

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,23 +27,31 @@ SHAPE = (
 def pose_document(
     photos: "list[Photo]", reconstruction: "Reconstruction", weights: "WeightsInfo"
 ) -> dict[str, Any]:
-    """The document, ready for JSON.
+    """Return the document, ready for JSON.
 
     `intrinsics_px` are for the full-size upright photo; `quaternion_wxyz` and `translation` are
     those of `world2cam`; a pair's `baseline_direction` is the unit vector from camera `from` to
     camera `to` in the axes of camera `from`, zero where the two are at one place.
     """
-    world2cam = reconstruction.world2cam.detach().double().cpu()
+    cameras = photo_cameras(photos, reconstruction)
     return {
         "format": "nps-pose",
         "version": 1,
         "convention": CONVENTION,
         "translation_scale": "model",
         "weights": {"name": weights.name, "sha256": weights.sha256},
-        "views": [_view(photo, pose) for photo, pose in zip(photos, world2cam, strict=True)],
-        "pairs": [_pair(pair, world2cam) for pair in reconstruction.pairs],
+        "views": [_view(photo, camera) for photo, camera in zip(photos, cameras, strict=True)],
+        "pairs": [_pair(pair, cameras) for pair in reconstruction.pairs],
         "problems": list(reconstruction.problems),
     }
+
+
+def photo_cameras(photos: "list[Photo]", reconstruction: "Reconstruction") -> "list[Camera]":
+    """Return the cameras of the full upright photos, with the poses of a reconstruction."""
+    return [
+        replace(photo.camera, world2cam=camera.world2cam.detach().cpu())
+        for photo, camera in zip(photos, reconstruction.cameras, strict=True)
+    ]
 
 
 def write_poses(document: dict[str, Any], path: Path, *, force: bool) -> None:
@@ -54,7 +63,10 @@ def write_poses(document: dict[str, Any], path: Path, *, force: bool) -> None:
 
 
 def read_poses(path: Path) -> "list[Camera]":
-    """Read the cameras of a pose document, or of any file with such `views`."""
+    """Return the cameras of a pose document, or of any file with such `views`.
+
+    Raises NpsError if a view is not a camera with a rigid pose.
+    """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -75,15 +87,17 @@ def read_poses(path: Path) -> "list[Camera]":
     return cameras
 
 
-def _view(photo: "Photo", world2cam: "Tensor") -> dict[str, Any]:
+def _view(photo: "Photo", camera: "Camera") -> dict[str, Any]:
     from models.geometry.camera import to_pixels
     from models.geometry.rigid import invert, to_wxyz
 
-    intrinsics_px = to_pixels(photo.intrinsics.double().cpu(), (photo.height, photo.width))
+    height, width = camera.size
+    world2cam = camera.world2cam.double()
+    intrinsics_px = to_pixels(camera.intrinsics.double(), camera.size)
     return {
         "photo": photo.name,
-        "width": photo.width,
-        "height": photo.height,
+        "width": width,
+        "height": height,
         "intrinsics_px": [[round(value, 6) for value in row] for row in intrinsics_px.tolist()],
         "intrinsics_source": photo.intrinsics_source,
         "world2cam": world2cam.tolist(),
@@ -93,12 +107,12 @@ def _view(photo: "Photo", world2cam: "Tensor") -> dict[str, Any]:
     }
 
 
-def _pair(pair: "PairQuality", world2cam: "Tensor") -> dict[str, Any]:
+def _pair(pair: "PairQuality", cameras: "list[Camera]") -> dict[str, Any]:
     from torch.nn.functional import normalize
 
     from models.geometry.rigid import invert, rotation_angle
 
-    first, second = world2cam[pair.first], world2cam[pair.second]
+    first, second = (cameras[index].world2cam.double() for index in (pair.first, pair.second))
     rotation = rotation_angle(first[:3, :3], second[:3, :3])
     return {
         "from": pair.first,
