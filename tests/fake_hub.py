@@ -1,4 +1,4 @@
-"""A local server that speaks as much of the Hugging Face hub's protocol as its library needs."""
+"""A local server with as much of the Hugging Face hub's protocol as its library needs."""
 
 import hashlib
 import re
@@ -12,17 +12,17 @@ from threading import Thread
 
 @dataclass
 class FakeHub:
-    """One file, and how badly it is served."""
+    """One file, and the faults with which it is served."""
 
     body: bytes
-    told_sha256: str = ""
+    stated_sha256: str = ""
     status: int = 200
     cut_after: int | None = None  # bytes until the first answer breaks off
     status_after_cut: int = 200
     requests: list[str] = field(default_factory=list)  # method, path and range
 
     def __post_init__(self) -> None:
-        self.told_sha256 = hashlib.sha256(self.body).hexdigest()
+        self.stated_sha256 = hashlib.sha256(self.body).hexdigest()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -34,17 +34,17 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def do_HEAD(self) -> None:
-        self.answer()
+        self.send_file()
 
     def do_GET(self) -> None:
-        rest = self.answer()
+        rest = self.send_file()
         cut, self.fake.cut_after = self.fake.cut_after, None
         self.wfile.write(rest[:cut])
         if cut is not None:
             self.fake.status = self.fake.status_after_cut
             self.connection.close()
 
-    def answer(self) -> bytes:
+    def send_file(self) -> bytes:
         wanted = self.headers.get("Range")
         self.fake.requests.append(" ".join(filter(None, (self.command, self.path, wanted))))
         known = self.path == "/botaoye/NoPoSplat/resolve/main/re10k.ckpt"
@@ -52,8 +52,8 @@ class Handler(BaseHTTPRequestHandler):
         start = int(re.findall(r"\d+", wanted)[0]) if wanted else 0
         rest = self.fake.body[start:] if status == 200 else b""
         self.send_response(206 if wanted and status == 200 else status)
-        self.send_header("X-Repo-Commit", self.fake.told_sha256[:40])
-        self.send_header("ETag", f'"{self.fake.told_sha256}"')
+        self.send_header("X-Repo-Commit", self.fake.stated_sha256[:40])
+        self.send_header("ETag", f'"{self.fake.stated_sha256}"')
         self.send_header("Content-Length", str(len(rest)))
         if wanted:
             total = len(self.fake.body)
@@ -66,7 +66,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def served(fake: FakeHub) -> Iterator[str]:
-    """The address at which the hub answers, while it does."""
+    """Serve the hub, and yield its address."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, fake))
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()

@@ -29,7 +29,7 @@ PACKAGES = {  # as Python imports them, and as pip calls them
 
 @dataclass(frozen=True)
 class Check:
-    """One thing of interest: whether it works, what was found, what to do if it does not."""
+    """The result of one check, with a hint where it failed."""
 
     name: str
     works: bool
@@ -42,7 +42,7 @@ def doctor(json: options.Json = False) -> None:
     """Show what works on this machine, and how to get the rest."""
     with console.stages() as stage:
         stage("trying everything, the renderer last: the first time takes some seconds")
-        checks = [check for group in GROUPS for check in group()]
+        checks = [check for run in CHECKS for check in run()]
     broken = [check for check in checks if check.needed and not check.works]
     if json:
         console.print_json({"works": not broken, "checks": [asdict(check) for check in checks]})
@@ -138,13 +138,13 @@ def _codecs() -> Iterator[Check]:
 
 
 def _renderer() -> Iterator[Check]:
-    """Draw one Gaussian: the first time on a machine this compiles the kernels."""
+    """Render one Gaussian: the first time on a machine this compiles the kernels."""
     import models.render
 
     began = time.perf_counter()
     try:
-        _draw_one()
-        works, found = True, f"the first picture took {time.perf_counter() - began:.1f} s"
+        _render_one()
+        works, found = True, f"the first rendering took {time.perf_counter() - began:.1f} s"
     except Exception as error:  # a compiler fails in many ways
         works, found = False, f"{type(error).__name__}: {str(error).splitlines()[0]}"
     hint = "compiled kernels need a place to be kept: set NUMBA_CACHE_DIR to a writable folder"
@@ -155,7 +155,7 @@ def _renderer() -> Iterator[Check]:
     yield Check("compiled kernels", works, f"kept in {folder}", hint, needed=False)
 
 
-def _draw_one() -> None:
+def _render_one() -> None:
     import torch
 
     from models.geometry.camera import Camera
@@ -172,7 +172,7 @@ def _draw_one() -> None:
     intrinsics = torch.tensor([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]])
     color = render(one, Camera(intrinsics, torch.eye(4), (16, 16))).color
     if not color[0, 8, 8] > 0.5:
-        raise RuntimeError(f"a white dot was drawn {color[0, 8, 8]:.3f} bright")
+        raise RuntimeError(f"a white dot was rendered {color[0, 8, 8]:.3f} bright")
 
 
-GROUPS = (_packages, _own_models, _weights, _device, _codecs, _renderer)
+CHECKS = (_packages, _own_models, _weights, _device, _codecs, _renderer)

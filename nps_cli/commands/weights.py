@@ -1,4 +1,4 @@
-"""`nps weights`: which weights there are, where they are, and whether they are whole."""
+"""`nps weights`: list, fetch, verify and convert weights."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,7 +9,7 @@ from nps_cli import console, options
 from nps_cli.errors import NpsError
 
 if TYPE_CHECKING:
-    from models.weights import PublishedCheckpoint
+    from models.weights import PublishedCheckpoint, WeightsInfo
 
 weights = typer.Typer(no_args_is_help=True, help="Which weights exist, and where they are.")
 
@@ -98,7 +98,7 @@ def verify(
     broken = 0
     for name in which or here:
         try:
-            console.print_result(f"{_verified(name)}  {name}")
+            console.print_result(f"{_verify(name)}  {name}")
         except NpsError as error:
             console.error(str(error), error.hint)
             broken += 1
@@ -135,8 +135,8 @@ def convert(
         info = checkpoint.info(info.sha256)
     about = {"name": info.name, "license": info.license, "description": info.description}
     about |= info.metadata | {"converted_from_sha256": info.sha256}
-    with whole_file(out, force=force) as unfinished:
-        save_network(network, unfinished, about, torch.float16 if half else torch.float32)
+    with whole_file(out, force=force) as temporary:
+        save_network(network, temporary, about, torch.float16 if half else torch.float32)
     console.info(f"wrote {out} ({out.stat().st_size / 1e6:.0f} MB, license: {info.license})")
     console.info(f"next: nps reconstruct a.jpg b.jpg --weights {options.quoted(out)} -o scene.ply")
 
@@ -157,20 +157,7 @@ def _embedded() -> list[dict[str, Any]]:
             info = read_info(file)
         except ValueError as error:
             raise NpsError(str(error), hint="Install nps again.") from error
-        entries.append(
-            {
-                "name": file.stem,
-                "kind": "embedded",
-                "present": True,
-                "title": info.name,
-                "license": info.license,
-                "description": info.description,
-                "sha256": info.sha256,
-                "bytes": file.stat().st_size,
-                "path": str(file),
-                "metadata": info.metadata,
-            }
-        )
+        entries.append(_entry(file.stem, "embedded", info, file, file.stat().st_size))
     return entries
 
 
@@ -180,21 +167,29 @@ def _published(checkpoint: "PublishedCheckpoint") -> dict[str, Any]:
 
     path = hub.find_cached(checkpoint)
     sha256 = checkpoint.sha256 or (hub.sha256_from_hub(path) if path else None)
+    size = path.stat().st_size if path else checkpoint.size
+    return _entry(checkpoint.name, "published", checkpoint.info(sha256 or ""), path, size)
+
+
+def _entry(
+    name: str, kind: str, info: "WeightsInfo", path: Path | None, size: int
+) -> dict[str, Any]:
     return {
-        "name": checkpoint.name,
-        "kind": "published",
+        "name": name,
+        "kind": kind,
         "present": path is not None,
-        "title": checkpoint.name,
-        "license": checkpoint.license,
-        "description": checkpoint.description,
-        "sha256": sha256,
-        "bytes": path.stat().st_size if path else checkpoint.size,
+        "title": info.name,
+        "license": info.license,
+        "description": info.description,
+        "sha256": info.sha256 or None,
+        "bytes": size,
         "path": str(path) if path else None,
-        "metadata": checkpoint.info("").metadata,
+        "metadata": info.metadata,
     }
 
 
 def _find(name: str) -> "PublishedCheckpoint":
+    """Return the published checkpoint of a name. Raises NpsError."""
     from models.weights import CHECKPOINTS, find_checkpoint
 
     checkpoint = find_checkpoint(name)
@@ -224,7 +219,7 @@ def _locate(name: str) -> Path:
     )
 
 
-def _verified(name: str) -> str:
+def _verify(name: str) -> str:
     """Return the sha256 of weights that are as expected and fit their network."""
     import torch
 

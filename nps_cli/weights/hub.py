@@ -1,4 +1,4 @@
-"""Published checkpoints on this machine and on the Hugging Face hub; the only place online.
+"""Find published checkpoints in the Hugging Face hub's cache, and fetch them from the hub.
 
 Proxies, mirrors (HF_ENDPOINT), cache folders (HF_HOME, HF_HUB_CACHE) and HF_HUB_OFFLINE are the
 hub library's, and so is the rule that a file appears in its cache whole or not at all.

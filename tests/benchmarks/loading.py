@@ -1,4 +1,4 @@
-"""Times loading a weights file against reading it: `python tests/benchmarks/loading.py FILE`.
+"""Time loading a weights file against reading it: `python tests/benchmarks/loading.py FILE`.
 
 FILE is of the published size, .ckpt or .safetensors; `network.py --weights FILE` makes one. It is
 read, and loaded with every weight touched, from the disk and from the page cache in turn, each
@@ -32,7 +32,7 @@ def read(path: Path) -> None:
 
 
 def load(path: Path) -> float:
-    """Load a network, touch every page of its weights, and say how many GB that took by itself."""
+    """Load a network, touch every page of its weights, and return the GB that it allocated."""
     before = own_memory()
     network, _ = load_network(path, "not read")
     for parameter in network.parameters():
@@ -42,13 +42,13 @@ def load(path: Path) -> float:
 
 
 def own_memory() -> float:
-    """GB that this process holds beside the files that it has mapped."""
+    """Return the GB that this process holds beside the files that it has mapped."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("RssAnon:")[1].split()[0]) / 1e6
 
 
 def measured(path: Path, work: str) -> tuple[float, float]:
-    """Seconds and GB of reading or loading, in a process of its own."""
+    """Return seconds and GB of reading or loading, in a process of its own."""
     command = (sys.executable, __file__, str(path), work)
     seconds, held = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.split()
     return float(seconds), float(held)

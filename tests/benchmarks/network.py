@@ -1,4 +1,4 @@
-"""Times the full-size network, alone or against the original: `make bench ORIGINAL=checkout`.
+"""Time the full-size network, alone or against the original: `make bench ORIGINAL=checkout`.
 
     python tests/benchmarks/network.py --original CHECKOUT --size 256 --threads 2
     python tests/benchmarks/network.py --device cuda --size 512
@@ -44,7 +44,7 @@ Forward = Callable[[], Tensor]  # gives the centers of all Gaussians, [view * he
 
 
 class Placeholders(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Stands in for packages: the original imports many that its forward pass does not use."""
+    """Importer of stand-ins: the original imports packages that its forward pass does not use."""
 
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
@@ -71,7 +71,7 @@ def make_checkpoint(path: Path) -> None:
 
 
 def open_original(checkout: Path, weights: Path, views: Views) -> Forward:
-    """The authors' own encoder, with the settings of their released models."""
+    """Build the authors' own encoder, with the settings of their released models."""
     sys.path.insert(0, str(checkout))
     sys.meta_path.insert(0, Placeholders("torchvision"))  # the one here may not fit this torch
     sys.meta_path.append(Placeholders(""))  # whatever is not here
@@ -112,7 +112,7 @@ def open_original(checkout: Path, weights: Path, views: Views) -> Forward:
 
 
 def open_ours(name: str, weights: Path, views: Views) -> Forward:
-    """Our network, as `nps` runs it in this precision."""
+    """Build our network, as `nps` runs it in this precision."""
     keep_freed_memory()
     network, _ = load_network(weights, "not read")
     network.to(views.images.device)
@@ -125,7 +125,7 @@ def open_ours(name: str, weights: Path, views: Views) -> Forward:
 
 
 def captured(forward: Forward) -> Forward:
-    """The forward pass as one CUDA graph: launching its kernels costs nothing any more."""
+    """Capture the forward pass as one CUDA graph: launching its kernels costs nothing any more."""
     stream = torch.cuda.Stream()
     with torch.no_grad(), torch.cuda.stream(stream):
         for _ in range(3):
@@ -143,7 +143,7 @@ def captured(forward: Forward) -> Forward:
 
 
 def work(connection: Connection, name: str, options: argparse.Namespace) -> None:
-    """A contestant's process: runs once whenever asked, and tells what it took."""
+    """Run once at every request, in a contestant's own process, and send time and memory."""
     torch.set_num_threads(options.threads)
     views = recipe_views(options.views, (options.size, options.size))
     views = views.to(torch.device(options.device))
@@ -163,7 +163,7 @@ def work(connection: Connection, name: str, options: argparse.Namespace) -> None
 
 
 def timed(forward: Forward, device: str) -> tuple[float, Tensor]:
-    """Seconds on the clock, or on the GPU's own; and the result."""
+    """Return the seconds of a forward pass, on a GPU by its own clock, and its result."""
     if device == "cpu":
         began = time.perf_counter()
         means = forward()
@@ -178,7 +178,7 @@ def timed(forward: Forward, device: str) -> tuple[float, Tensor]:
 
 
 def peak_bytes(device: str) -> int:
-    """The most memory so far: of the process, or what was allocated on the GPU."""
+    """Return the peak memory: of the process, or what was allocated on the GPU."""
     if device == "cuda":
         return torch.cuda.max_memory_allocated()
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -30,7 +30,7 @@ PARAMETERS = Path(__file__).parent.parent / "network" / "published_parameters.tx
 
 
 def published_shapes() -> dict[str, tuple[int, ...]]:
-    """Names and shapes of every parameter in a published checkpoint."""
+    """Return names and shapes of every parameter in a published checkpoint."""
     lines = [line.split() for line in PARAMETERS.read_text().splitlines() if line[0] != "#"]
     return {
         key: tuple(int(n) for n in shape.split("x"))
@@ -50,7 +50,7 @@ def expand(text: str) -> list[str]:
 
 
 def recipe_weight(key: str, shape: tuple[int, ...]) -> Tensor:
-    """The weights of one published parameter: uniform noise seeded by its name, sensibly scaled."""
+    """Make the weights of a published parameter: uniform noise seeded by its name, and scaled."""
     key = re.sub(r"layer_rn\.(\d)", lambda match: f"layer{int(match[1]) + 1}_rn", key)
     uniform = np.random.RandomState(zlib.crc32(key.encode())).random_sample(int(np.prod(shape)))
     noise = (2 * uniform - 1).reshape(shape) * np.sqrt(3)
@@ -69,7 +69,7 @@ def recipe_weight(key: str, shape: tuple[int, ...]) -> Tensor:
 
 
 def recipe_views(count: int, size: tuple[int, int]) -> Views:
-    """Striped, noisy 8-bit pictures; a different, off-center camera for each."""
+    """Make striped, noisy 8-bit images with a different, off-center camera for each."""
     height, width = size
     t, u = (np.mgrid[:height, :width] + 0.5) / np.array([height, width])[:, None, None]
     values = np.empty((count, 3, height, width))
@@ -88,7 +88,7 @@ def recipe_views(count: int, size: tuple[int, int]) -> Views:
 
 
 def recorded_modules(network: NoPoSplat) -> dict[str, list[str]]:
-    """Names of arrays, and the modules (first view, others) whose outputs they are samples of."""
+    """Return names of arrays, and the modules (first view, others) whose outputs they sample."""
     modules = {
         "intrinsic_token": ["backbone.intrinsics_embed"],
         "patch_embed": ["backbone.patch_embed"],
@@ -113,7 +113,7 @@ def recorded_modules(network: NoPoSplat) -> dict[str, list[str]]:
 def run(
     network: NoPoSplat, views: Views, tokens: Tensor
 ) -> tuple[dict[str, Tensor], Prediction, float]:
-    """The recorded samples with the view axis first, the prediction, and its CPU seconds."""
+    """Return the recorded samples with the view axis first, the prediction, and its CPU seconds."""
     samples: dict[str, list[Tensor]] = defaultdict(list)
 
     def remember(name: str) -> Callable[..., None]:
@@ -134,7 +134,7 @@ def run(
 
 
 def sampled(name: str, x: Tensor, tokens: Tensor) -> Tensor:
-    """The part of an output that was recorded."""
+    """Return the part of an output that was recorded."""
     if name == "intrinsic_token":
         return x.reshape(-1, 1, x.shape[-1])[..., ::4]
     if name == "patch_embed":
@@ -149,7 +149,7 @@ def sampled(name: str, x: Tensor, tokens: Tensor) -> Tensor:
 
 
 def gaussian_arrays(scene: Gaussians) -> dict[str, Tensor]:
-    """What was recorded of the Gaussians; quaternions are xyzw there."""
+    """Return the Gaussians' arrays as recorded, with xyzw quaternions."""
     w, x, y, z = scene.rotations.unbind(-1)
     rows = [
         [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
@@ -168,7 +168,7 @@ def gaussian_arrays(scene: Gaussians) -> dict[str, Tensor]:
 
 
 def compare(network: NoPoSplat, path: Path) -> tuple[dict[str, float], float]:
-    """The largest difference of every array, relative to its largest magnitude; and CPU seconds."""
+    """Return every array's largest difference over its largest magnitude, and CPU seconds."""
     recorded = np.load(path)
     rows, columns = recorded["pos"].max(axis=0) + 1
     grid = int(rows), int(columns)

@@ -81,10 +81,10 @@ def test_a_package_that_hides_our_models_is_found_out(nps, embedded: Path, monke
 
 
 def test_a_broken_renderer_is_told_not_thrown(nps, embedded: Path, monkeypatch):
-    def fail(*arguments: object) -> None:
+    def raise_error(*arguments: object) -> None:
         raise RuntimeError("no locator available\nfor a function")
 
-    monkeypatch.setattr("models.render.render", fail)
+    monkeypatch.setattr("models.render.render", raise_error)
     ran = nps("doctor")
     assert ran.code == 1
     assert "RuntimeError: no locator available" in ran.out

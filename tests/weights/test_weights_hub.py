@@ -86,18 +86,18 @@ def test_what_was_fetched_is_known_by_path_hash_and_licence_and_not_fetched_agai
     fake.requests.clear()
     assert nps("weights", "fetch", NAME).out == ran.out
     assert nps("weights", "path", NAME).out == ran.out
-    assert nps("weights", "verify", NAME).out.split() == [fake.told_sha256, NAME]
+    assert nps("weights", "verify", NAME).out.split() == [fake.stated_sha256, NAME]
     network, info = open_network(NAME, CPU)
     assert not fake.requests
 
-    assert (info.name, info.sha256) == (NAME, fake.told_sha256)
+    assert (info.name, info.sha256) == (NAME, fake.stated_sha256)
     assert "MASt3R" in info.license and info.metadata["image_size"] == "256"
     assert network.config == TINY
 
 
 def test_a_network_that_is_not_here_is_fetched_when_it_is_asked_for(fake: FakeHub, capsys):
     _, info = open_network(NAME, CPU)
-    assert info.sha256 == fake.told_sha256
+    assert info.sha256 == fake.stated_sha256
     assert f"fetching {NAME}" in capsys.readouterr().err
 
 
@@ -123,7 +123,7 @@ def test_half_a_file_is_nothing(fake: FakeHub, checkpoint, place: Path, monkeypa
 def test_a_file_other_than_the_hub_says_is_refused_and_removed(
     fake: FakeHub, checkpoint, place: Path
 ):
-    true, fake.told_sha256 = fake.told_sha256, "0" * 64
+    true, fake.stated_sha256 = fake.stated_sha256, "0" * 64
     with pytest.raises(NpsError, match=f"has sha256 {true}, but expected {'0' * 64}"):
         hub.fetch(checkpoint)
     assert hub.find_cached(checkpoint) is None
@@ -140,7 +140,7 @@ def test_a_file_that_changed_on_this_machine_is_noticed_and_can_be_fetched_again
 
     ran = nps("weights", "verify")
     assert ran.code == 1
-    assert f"expected {fake.told_sha256}" in ran.err and f"fetch --force {NAME}" in ran.err
+    assert f"expected {fake.stated_sha256}" in ran.err and f"fetch --force {NAME}" in ran.err
     with pytest.raises(NpsError, match="expected"):
         open_network(NAME, CPU)
 
@@ -151,7 +151,7 @@ def test_a_file_that_changed_on_this_machine_is_noticed_and_can_be_fetched_again
 def test_a_file_that_another_program_fetched_is_used_after_a_check(fake: FakeHub, checkpoint):
     path = hub.fetch(checkpoint)
     checksums.record_path().unlink(missing_ok=True)
-    assert hub.obtain(checkpoint) == (path, fake.told_sha256)
+    assert hub.obtain(checkpoint) == (path, fake.stated_sha256)
 
     path.resolve().write_bytes(fake.body[:-1])
     with pytest.raises(NpsError, match="according to the hub"):
@@ -163,7 +163,7 @@ def test_large_files_are_read_again_only_when_they_changed(fake: FakeHub, checkp
     path = hub.fetch(checkpoint)
     with monkeypatch.context() as patch:
         patch.setattr("models.weights.digest_of", lambda path: pytest.fail("read again"))
-        assert hub.obtain(checkpoint)[1] == fake.told_sha256
+        assert hub.obtain(checkpoint)[1] == fake.stated_sha256
 
     status = path.stat()
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
