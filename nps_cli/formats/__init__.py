@@ -28,12 +28,12 @@ WRITABLE = (*READABLE, ".glb", ".html")
 
 
 def is_scene(path: Path) -> bool:
-    """Whether a name is that of a scene that can be read."""
+    """Return True if a path names a scene that can be read."""
     return str(path) == STREAM or path.suffix.lower() in READABLE
 
 
 def check_format(path: Path) -> None:
-    """Refuse a scene's name whose suffix is none that can be written."""
+    """Raise NpsError if no scene can be written under this name."""
     if str(path) != STREAM and path.suffix.lower() not in WRITABLE:
         raise NpsError(
             f"{path}: scenes of this kind are not known.",
@@ -83,7 +83,10 @@ def save_scene(
 
 
 def load_scene(path: Path) -> "tuple[Gaussians, list[str]]":
-    """Read a scene and its comments, for `read_cameras`; only a .ply has any."""
+    """Return a scene and its comments, for `read_cameras`; only a .ply has any.
+
+    Raises NpsError if the file cannot be read.
+    """
     from nps_cli.formats.ply import load_ply
     from nps_cli.formats.splat import load_splat
     from nps_cli.formats.spz import load_spz

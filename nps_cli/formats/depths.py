@@ -1,4 +1,4 @@
-"""Depth maps to files: the numbers, and a picture to look at."""
+"""Depth maps as files: the numbers, and a picture to look at."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ def write_depths(depths: "Sequence[Tensor]", folder: Path, *, force: bool) -> No
 
     maps = [depth.detach().float().cpu() for depth in depths]
     near, far = depth_range(torch.cat([depth.flatten() for depth in maps]))
-    with whole_folder(folder, force=force) as unfinished:
+    with whole_folder(folder, force=force) as temporary:
         for index, depth in enumerate(maps):
-            np.save(unfinished / f"{index:05d}.npy", depth.numpy())
-            write_png(color_depth(depth, near, far), unfinished / f"{index:05d}.png")
+            np.save(temporary / f"{index:05d}.npy", depth.numpy())
+            write_png(color_depth(depth, near, far), temporary / f"{index:05d}.png")

@@ -4,26 +4,26 @@ import os
 from pathlib import Path
 from typing import Any
 
-CAMERA = "PINHOLE"
+CAMERA_MODEL = "PINHOLE"
 
 
 def file_paths(photos: list[Path], document: Path | None) -> list[str]:
-    """The photos as a document may name them: a relative path is made relative to the document.
+    """Return the photos as a document names them: relative paths become relative to the document.
 
     Where there is none (stdout), or where no path leads from one to the other, they stay as given.
     """
-    return [_from(document, photo) if document else photo.as_posix() for photo in photos]
+    return [_relative_to(document, photo) if document else photo.as_posix() for photo in photos]
 
 
 def transforms(document: dict[str, Any], files: list[str]) -> dict[str, Any]:
-    """A pose document's views as transforms.json has them, ready for JSON.
+    """Return a pose document's views as transforms.json has them, ready for JSON.
 
     `transform_matrix` goes from the camera to the world; the camera has OpenGL's axes: +x right,
     +y up, and it looks along -z. The world stays that of the pose document, the first photo's
     camera in OpenCV's axes. Pixels are counted from the outer corner of the first.
     """
     return {
-        "camera_model": CAMERA,
+        "camera_model": CAMERA_MODEL,
         "frames": [_frame(view, file) for view, file in zip(document["views"], files, strict=True)],
     }
 
@@ -43,12 +43,12 @@ def _frame(view: dict[str, Any], file: str) -> dict[str, Any]:
     }
 
 
-def _from(document: Path, photo: Path) -> str:
+def _relative_to(document: Path, photo: Path) -> str:
     if photo.is_absolute():
         return photo.as_posix()
-    whole = photo.parent.resolve() / photo.name
+    absolute = photo.parent.resolve() / photo.name
     try:
-        relative = os.path.relpath(whole, document.parent.resolve())
+        relative = os.path.relpath(absolute, document.parent.resolve())
     except ValueError:  # on another drive
-        return whole.as_posix()
+        return absolute.as_posix()
     return Path(relative).as_posix()

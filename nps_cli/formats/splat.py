@@ -1,7 +1,6 @@
-""".splat: 32 bytes a Gaussian, what the first viewers for web pages read, both ways.
+""".splat: 32 bytes a Gaussian, read by antimatter15/splat and other web viewers; both ways.
 
-Colors, opacities and rotations are bytes and there are no harmonics but the constant one, so a
-scene that is read back is only nearly what was written.
+Lossy: colors, opacities and rotations are bytes, and spherical harmonics are cut to degree 0.
 """
 
 from pathlib import Path
@@ -15,15 +14,18 @@ from nps_cli.errors import NpsError
 RECORD = np.dtype(
     [("mean", "<f4", 3), ("scale", "<f4", 3), ("color", "u1", 4), ("rotation", "u1", 4)]
 )
-MIDDLE = 128  # the byte that stands for a zero of a quaternion; 1 is as far away
+QUATERNION_ZERO = 128  # byte of a component 0; -1 is at 0, +1 at 256, clipped to 255
 
 
 def save_splat(gaussians: Gaussians, path: Path) -> None:
-    """Write a scene, the Gaussians that show most first: viewers draw while they load."""
-    extent = gaussians.scales.clamp(min=1e-12).log().sum(dim=1)
-    order = (extent + gaussians.opacities.clamp(min=1e-12).log()).argsort(descending=True)
+    """Write a scene by decreasing volume times opacity: viewers draw while they load."""
+    log_volume = gaussians.scales.clamp(min=1e-12).log().sum(dim=1)
+    order = (log_volume + gaussians.opacities.clamp(min=1e-12).log()).argsort(descending=True)
     color = 0.5 + SH_DEGREE_0 * gaussians.harmonics[:, :, 0]
-    rotation = torch.nn.functional.normalize(gaussians.rotations, dim=-1) * MIDDLE + MIDDLE
+    rotation = (
+        torch.nn.functional.normalize(gaussians.rotations, dim=-1) * QUATERNION_ZERO
+        + QUATERNION_ZERO
+    )
     records = np.empty(len(gaussians), RECORD)
     for name, values in (
         ("mean", gaussians.means),
@@ -32,13 +34,13 @@ def save_splat(gaussians: Gaussians, path: Path) -> None:
         ("rotation", rotation),
     ):
         values = values[order].detach().float().cpu()
-        whole = RECORD[name].base == np.uint8
-        records[name] = (values.round().clamp(0, 255) if whole else values).numpy()
+        is_byte = RECORD[name].base == np.uint8
+        records[name] = (values.round().clamp(0, 255) if is_byte else values).numpy()
     path.write_bytes(records.tobytes())
 
 
 def load_splat(path: Path) -> Gaussians:
-    """Read a scene."""
+    """Read a scene; raise NpsError if the file is not a whole number of Gaussians."""
     content = path.read_bytes()
     if not content or len(content) % RECORD.itemsize:
         raise NpsError(
@@ -48,7 +50,7 @@ def load_splat(path: Path) -> Gaussians:
         )
     records = np.frombuffer(content, RECORD)
     color = torch.from_numpy(records["color"].astype(np.float32) / 255)
-    rotation = torch.from_numpy(records["rotation"].astype(np.float32) - MIDDLE)
+    rotation = torch.from_numpy(records["rotation"].astype(np.float32) - QUATERNION_ZERO)
     rotation[(rotation == 0).all(dim=1), 0] = 1
     return Gaussians(
         means=torch.from_numpy(records["mean"].astype(np.float32)),

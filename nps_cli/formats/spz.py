@@ -1,7 +1,7 @@
 """.spz, Niantic's compressed scenes, about a tenth of a .ply, both ways.
 
-Version 3, which every reader knows: gzip around a header and one stream after another for each
-kind of value. Its axes are OpenGL's: ours, turned by half a circle about x.
+Written as version 3: gzip around a header and one stream per attribute, as in `load-spz.cc` of
+nianticlabs/spz. Its axes are OpenGL's: ours, rotated by half a turn about x.
 """
 
 import gzip
@@ -20,40 +20,42 @@ from models.geometry.spherical_harmonics import turning_matrix
 from nps_cli.errors import NpsError
 
 MAGIC, VERSION = 0x5053474E, 3  # "NGSP"
-HEADER = struct.Struct("<IIIBBBx")  # magic, version, count, degree, fractional bits, flags
-MOST_DEGREE = 3
+HEADER = struct.Struct("<IIIBBBx")  # magic, version, count, SH degree, fractional bits, flags
+MAX_SH_DEGREE = 3
 POSITION_BITS = 24
-MOST_FRACTION = 20  # bits behind the point; fewer where the scene is large
-COLOR_SCALE = 0.15  # of the constant harmonic's coefficient: leaves room for colors beyond [0, 1]
-SCALE_STEPS, LEAST_LOG_SCALE = 16, -10  # per natural logarithm
-ROTATION_STEPS = 511  # between zero and the most that a second largest component can be
-SH_BITS = 5, 4, 4  # of the harmonics of degree 1, 2, 3
-TURN = torch.tensor([1.0, -1.0, -1.0])  # half a circle about x
+MAX_FRACTIONAL_BITS = 20  # of a position; fewer where the scene is large
+COLOR_SCALE = 0.15  # of the degree 0 coefficient: leaves room for colors beyond [0, 1]
+LOG_SCALE_STEPS, MIN_LOG_SCALE = 16, -10  # steps per unit of the natural logarithm
+ROTATION_STEPS = 511  # from 0 to 1 / sqrt(2), the largest second-largest component
+SH_BITS = 5, 4, 4  # kept of coefficients of degree 1, 2, 3
+FLIP_YZ = torch.tensor([1.0, -1.0, -1.0])  # half a turn about x
 
 
 def save_spz(gaussians: Gaussians, path: Path) -> None:
-    """Write a scene: see `pack_spz`."""
+    """Write a scene; raise NpsError if a Gaussian is too far away."""
     path.write_bytes(pack_spz(gaussians))
 
 
-def pack_spz(gaussians: Gaussians, sh_degree: int = MOST_DEGREE) -> bytes:
-    """A scene as a file's content: values rounded to 20 bytes, or with harmonics more.
+def pack_spz(gaussians: Gaussians, sh_degree: int = MAX_SH_DEGREE) -> bytes:
+    """Return a scene as a file's content, harmonics cut to `sh_degree`.
 
-    Harmonics are cut to `sh_degree`. Raises NpsError where a Gaussian is too far away.
+    Raises NpsError if a Gaussian is too far away.
     """
-    degree = min(gaussians.sh_degree, sh_degree, MOST_DEGREE)
+    degree = min(gaussians.sh_degree, sh_degree, MAX_SH_DEGREE)
     fraction = _fraction_bits(gaussians.means)
-    fixed = (gaussians.means * TURN.to(gaussians.means) * 2**fraction).round().int().contiguous()
+    fixed_point = (
+        (gaussians.means * FLIP_YZ.to(gaussians.means) * 2**fraction).round().int().contiguous()
+    )
     log_scales = gaussians.scales.clamp(min=1e-12).log()
     rest = gaussians.harmonics[:, :, 1 : (degree + 1) ** 2].mT  # coefficient by coefficient
-    rest = rest * _turned_signs(degree).to(rest)
+    rest = rest * _flip_signs(degree).to(rest)
     streams = (
-        fixed.cpu().numpy().astype("<i4").view(np.uint8).reshape(-1, 4)[:, :3],
+        fixed_point.cpu().numpy().astype("<i4").view(np.uint8).reshape(-1, 4)[:, :3],
         _to_bytes(gaussians.opacities * 255),
         _to_bytes((COLOR_SCALE * gaussians.harmonics[:, :, 0] + 0.5) * 255),
-        _to_bytes((log_scales - LEAST_LOG_SCALE) * SCALE_STEPS),
+        _to_bytes((log_scales - MIN_LOG_SCALE) * LOG_SCALE_STEPS),
         _pack_rotations(gaussians.rotations),
-        *([_round_harmonics(rest)] if degree else []),
+        *([_pack_harmonics(rest)] if degree else []),
     )
     header = HEADER.pack(MAGIC, VERSION, len(gaussians), degree, fraction, 0)
     content = header + b"".join(np.ascontiguousarray(stream).tobytes() for stream in streams)
@@ -61,8 +63,8 @@ def pack_spz(gaussians: Gaussians, sh_degree: int = MOST_DEGREE) -> bytes:
 
 
 def load_spz(path: Path) -> Gaussians:
-    """Read a scene of version 2 or 3."""
-    header, body = _open(path)
+    """Return a scene of version 2 or 3; raise NpsError for other or damaged files."""
+    header, body = _read_header(path)
     version, count, degree, fraction = header
     coefficients = (degree + 1) ** 2 - 1
     widths = (9, 1, 3, 3, 4 if version == VERSION else 3, 3 * coefficients)
@@ -77,25 +79,25 @@ def load_spz(path: Path) -> Gaussians:
         part = np.frombuffer(body, np.uint8, count * width, start).reshape(count, width)
         streams.append(part)
         start += count * width
-    position, opacity, color, scale, rotation, rest = streams
+    position, opacity, color, scale, rotation, harmonics = streams
     padded = np.zeros((count, 3, 4), np.uint8)
     padded[:, :, 1:] = position.reshape(count, 3, 3)
-    fixed = torch.from_numpy(padded.view("<i4")[:, :, 0].astype(np.float32)) / 2**8
-    constant = (_to_floats(color) / 255 - 0.5) / COLOR_SCALE
-    further = (_to_floats(rest) / 128 - 1).unflatten(1, (coefficients, 3))
-    further = further * _turned_signs(degree)
-    unpack = _unpack_rotations if version == VERSION else _unpack_short_rotations
+    fixed_point = torch.from_numpy(padded.view("<i4")[:, :, 0].astype(np.float32)) / 2**8
+    degree_0 = (_to_floats(color) / 255 - 0.5) / COLOR_SCALE
+    rest = (_to_floats(harmonics) / 128 - 1).unflatten(1, (coefficients, 3))
+    rest = rest * _flip_signs(degree)
+    unpack = _unpack_rotations if version == VERSION else _unpack_rotations_v2
     return Gaussians(
-        means=fixed / 2**fraction * TURN,
-        scales=(_to_floats(scale) / SCALE_STEPS + LEAST_LOG_SCALE).exp(),
+        means=fixed_point / 2**fraction * FLIP_YZ,
+        scales=(_to_floats(scale) / LOG_SCALE_STEPS + MIN_LOG_SCALE).exp(),
         rotations=unpack(rotation),
-        harmonics=torch.cat([constant[:, :, None], further.mT], dim=2),
+        harmonics=torch.cat([degree_0[:, :, None], rest.mT], dim=2),
         opacities=_to_floats(opacity)[:, 0] / 255,
     )
 
 
-def _open(path: Path) -> tuple[tuple[int, int, int, int], bytes]:
-    """Version, count, degree and bits behind the point, and what follows."""
+def _read_header(path: Path) -> tuple[tuple[int, int, int, int], bytes]:
+    """Return version, count, SH degree and fractional bits; and the streams."""
     content = path.read_bytes()
     try:
         content = gzip.decompress(content)
@@ -110,7 +112,7 @@ def _open(path: Path) -> tuple[tuple[int, int, int, int], bytes]:
     if len(content) < HEADER.size:
         raise NpsError(f"{path} is cut short.", hint="Copy it again, or make it again.")
     magic, version, count, degree, fraction, _ = HEADER.unpack_from(content)
-    if magic != MAGIC or version not in (2, VERSION) or degree > MOST_DEGREE or not count:
+    if magic != MAGIC or version not in (2, VERSION) or degree > MAX_SH_DEGREE or not count:
         raise NpsError(
             f"{path} is an .spz that nps cannot read: version {version}, {count} Gaussians, "
             f"harmonics of degree {degree}.",
@@ -120,7 +122,7 @@ def _open(path: Path) -> tuple[tuple[int, int, int, int], bytes]:
 
 
 def _fraction_bits(means: Float[Tensor, "gaussian 3"]) -> int:
-    """As many as leave room for the farthest Gaussian."""
+    """Return the most fractional bits that leave room for the farthest Gaussian."""
     farthest = max(float(means.abs().max()) if len(means) else 0.0, 1e-3)
     fraction = POSITION_BITS - 1 - math.ceil(math.log2(farthest * (1 + 1e-6)))
     if fraction < 0:
@@ -129,12 +131,12 @@ def _fraction_bits(means: Float[Tensor, "gaussian 3"]) -> int:
             f"scene has Gaussians at {farthest:.3g}.",
             hint="Write a .ply instead.",
         )
-    return min(fraction, MOST_FRACTION)
+    return min(fraction, MAX_FRACTIONAL_BITS)
 
 
-def _turned_signs(degree: int) -> Float[Tensor, "coefficient 1"]:
-    """Signs that the turn of the axes gives to all harmonics but the constant one."""
-    return turning_matrix(torch.diag(TURN), degree).diagonal()[1:, None].round()
+def _flip_signs(degree: int) -> Float[Tensor, "coefficient 1"]:
+    """Return the signs that the flip of axes gives to the harmonics of degree 1 and more."""
+    return turning_matrix(torch.diag(FLIP_YZ), degree).diagonal()[1:, None].round()
 
 
 def _to_bytes(values: Tensor) -> np.ndarray:
@@ -145,17 +147,17 @@ def _to_floats(values: np.ndarray) -> Tensor:
     return torch.from_numpy(values.astype(np.float32))
 
 
-def _round_harmonics(rest: Float[Tensor, "gaussian coefficient 3"]) -> np.ndarray:
-    """Bytes of which only the first few bits count: the rest compresses to nothing."""
+def _pack_harmonics(rest: Float[Tensor, "gaussian coefficient 3"]) -> np.ndarray:
+    """Return bytes with only their leading `SH_BITS` set, so that gzip removes the others."""
     bits = [bits for degree, bits in enumerate(SH_BITS, start=1) for _ in range(2 * degree + 1)]
     step = 2.0 ** (8 - torch.tensor(bits[: rest.shape[1]], device=rest.device))[:, None]
     return _to_bytes(((rest * 128 + 128) / step).round() * step)
 
 
 def _pack_rotations(rotations: Float[Tensor, "gaussian 4"]) -> np.ndarray:
-    """Two bits for which component is the largest, and ten for each of the others, xyzw."""
+    """Pack quaternions "smallest three": 2 bits for the largest component, 10 for each other."""
     wxyz = torch.nn.functional.normalize(rotations.detach().cpu().double(), dim=-1)
-    xyzw = wxyz[:, [1, 2, 3, 0]] * torch.cat([TURN, torch.ones(1)]).double()
+    xyzw = wxyz[:, [1, 2, 3, 0]] * torch.cat([FLIP_YZ, torch.ones(1)]).double()
     largest = xyzw.abs().argmax(dim=1)
     xyzw = xyzw * xyzw.gather(1, largest[:, None]).sign()
     steps = (xyzw.abs() * math.sqrt(2) * ROTATION_STEPS).round().long()
@@ -178,17 +180,17 @@ def _unpack_rotations(packed: np.ndarray) -> Float[Tensor, "gaussian 4"]:
         xyzw[:, component] = torch.where(here, signed, xyzw[:, component])
         bits = torch.where(here, bits >> 10, bits)
     rest = (1 - xyzw.square().sum(dim=1)).clamp(min=0).sqrt()
-    return _to_wxyz(xyzw.scatter(1, largest[:, None], rest[:, None]))
+    return _from_opengl_xyzw(xyzw.scatter(1, largest[:, None], rest[:, None]))
 
 
-def _unpack_short_rotations(packed: np.ndarray) -> Float[Tensor, "gaussian 4"]:
-    """Version 2: a byte for x, y and z each; w is not negative."""
+def _unpack_rotations_v2(packed: np.ndarray) -> Float[Tensor, "gaussian 4"]:
+    """Unpack version 2: a byte for x, y and z each; w is not negative."""
     xyz = _to_floats(packed) / 127.5 - 1
     rest = (1 - xyz.square().sum(dim=1, keepdim=True)).clamp(min=0).sqrt()
-    return _to_wxyz(torch.cat([xyz, rest], dim=1))
+    return _from_opengl_xyzw(torch.cat([xyz, rest], dim=1))
 
 
-def _to_wxyz(xyzw: Float[Tensor, "gaussian 4"]) -> Float[Tensor, "gaussian 4"]:
-    """In our axes and our order."""
-    xyzw = torch.cat([xyzw[:, :3] * TURN, xyzw[:, 3:]], dim=1)
+def _from_opengl_xyzw(xyzw: Float[Tensor, "gaussian 4"]) -> Float[Tensor, "gaussian 4"]:
+    """Return unit quaternions in our axes, wxyz."""
+    xyzw = torch.cat([xyzw[:, :3] * FLIP_YZ, xyzw[:, 3:]], dim=1)
     return torch.nn.functional.normalize(xyzw[:, [3, 0, 1, 2]], dim=-1)
