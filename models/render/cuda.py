@@ -12,7 +12,7 @@ import torch
 from models.geometry.camera import Camera
 from models.geometry.gaussians import Gaussians
 from models.render import Rendering
-from models.render.constants import DILATION, HIGHEST_DEGREE, NEAR
+from models.render.constants import DILATION_PX2, MAX_SH_DEGREE, MIN_DEPTH
 
 
 def render_cuda(
@@ -24,7 +24,7 @@ def render_cuda(
     from gsplat import rasterization
 
     height, width = camera.size
-    device, degree = gaussians.means.device, min(gaussians.sh_degree, HIGHEST_DEGREE)
+    device, degree = gaussians.means.device, min(gaussians.sh_degree, MAX_SH_DEGREE)
     harmonics = gaussians.harmonics[..., : (degree + 1) ** 2]
     color_depth, alpha, _ = rasterization(
         means=gaussians.means.float(),
@@ -36,8 +36,8 @@ def render_cuda(
         Ks=camera.intrinsics_px.to(device, torch.float32)[None],
         width=width,
         height=height,
-        near_plane=NEAR,
-        eps2d=DILATION,
+        near_plane=MIN_DEPTH,
+        eps2d=DILATION_PX2,
         sh_degree=degree,
         packed=False,
         backgrounds=torch.tensor([background], device=device, dtype=torch.float32),

@@ -18,7 +18,7 @@ from models.metrics.lpips import Lpips
 from models.metrics.ssim import ssim, structure_loss, window_statistics
 from models.network.noposplat import NoPoSplat, NoPoSplatConfig, Prediction
 from models.render import render
-from models.render.constants import NEAR
+from models.render.constants import MIN_DEPTH
 from models.training.batches import Lesson, Unit, lesson_from_worlds
 from models.training.checkpointing import recompute_blocks
 from models.training.config import TrainConfig
@@ -185,7 +185,7 @@ class RenderTraining(TrainConfig[NoPoSplat]):
     ) -> Float[Tensor, "batch target 3 height width"]:
         """Draw every target, with nothing nearer than the original renderer draws."""
         examples = batch.examples
-        factors = NEAR / nearest(examples.scale, self.scale_invariant)
+        factors = MIN_DEPTH / nearest(examples.scale, self.scale_invariant)
         world2cam = examples.target_cameras.world2cam.clone()
         world2cam[..., :3, 3] *= factors[:, None, None]
         cameras = replace(examples.target_cameras, world2cam=world2cam)

@@ -12,7 +12,7 @@ from models.geometry.camera import Camera, stack_cameras
 from models.geometry.gaussians import Gaussians
 from models.geometry.rigid import transform_points
 from models.geometry.trajectory import guess_camera, mean_camera, orbit_amplitude_deg, scene_center
-from models.render.constants import NEAR
+from models.render.constants import MIN_DEPTH
 from nps_cli.formats.provenance import SceneCamera
 from nps_cli.formats.spz import pack_spz
 
@@ -43,7 +43,7 @@ def _facts(gaussians: Gaussians, cameras: list[Camera]) -> dict[str, Any]:
     batch = stack_cameras([camera.framed(known[0].size) for camera in known])
     center = scene_center(gaussians, batch)
     return {
-        "near": NEAR,
+        "near": MIN_DEPTH,
         "center": center.tolist(),
         "reach": float(transform_points(center[None], known[0].world2cam).norm()),
         "amplitude": math.radians(orbit_amplitude_deg(batch, center)),

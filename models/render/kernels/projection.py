@@ -1,4 +1,4 @@
-"""From Gaussians in the world to ellipses in the picture, and back."""
+"""EWA splatting (Zwicker et al., 2001): from Gaussians in the world to ellipses on the image."""
 
 import math
 from typing import no_type_check
@@ -7,12 +7,13 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int32
 from numba import njit
 
-from models.render.constants import DILATION, MARGIN, NEAR, SMALLEST_ALPHA
+from models.render.constants import DILATION_PX2, FRUSTUM_MARGIN, MIN_ALPHA, MIN_DEPTH
 from models.render.kernels import layout as at
-from models.render.kernels.vectors import apply, combine, dot, mix, times, triple
+from models.render.kernels.quaternions import quaternion_gradient, rotation_columns, unit_quaternion
+from models.render.kernels.vectors import dot, load_vector, matvec, multiply, vecmat, weighted_sum
 
-ROUNDING = 1e-3  # pixels by which a box is larger than it must be
-NOTHING = (0.0, 0.0, 0.0), (0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.0)
+ROUNDING_PX = 1e-3  # pixels by which a box is larger than it must be
+NO_GRADIENT = (0.0, 0.0, 0.0), (0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.0)
 PER_SIGMA = math.sqrt(0.5 / math.log(2))  # exp(-d^2 / 2) = 2^-(PER_SIGMA d)^2
 
 
@@ -24,45 +25,25 @@ def clip(value, low, high):
 
 @njit(error_model="numpy")
 @no_type_check
-def unit_quaternion(row):
-    """A quaternion scaled to length 1, and one over its length; NaN if that is zero."""
-    w, x, y, z = np.float64(row[0]), np.float64(row[1]), np.float64(row[2]), np.float64(row[3])
-    inverse = 1 / math.sqrt(w * w + x * x + y * y + z * z)
-    return (w * inverse, x * inverse, y * inverse, z * inverse), inverse
-
-
-@njit
-@no_type_check
-def axes_of(quaternion):
-    """A Gaussian's axes in the world: the columns of its rotation matrix."""
-    w, x, y, z = quaternion
-    return (
-        (1 - 2 * (y * y + z * z), 2 * (x * y + w * z), 2 * (x * z - w * y)),
-        (2 * (x * y - w * z), 1 - 2 * (x * x + z * z), 2 * (y * z + w * x)),
-        (2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y)),
-    )
-
-
-@njit(error_model="numpy")
-@no_type_check
-def perspective(lens, width, height, x, y, z):
-    """Pixel coordinates of a point in the camera, and the slopes used there.
+def perspective(pinhole, width, height, x, y, z):
+    """Project a point in camera axes to pixels.
 
     Returns:
-        Pixel x and y, d(pixel x) / d(camera x, z) and d(pixel y) / d(camera y, z).
+        Pixel x and y, and of the clamped Jacobian d(pixel x) / d(camera x, z) and
+        d(pixel y) / d(camera y, z).
     """
     inverse_z = 1 / z
-    xx, yy, cx, cy = lens[0] * inverse_z, lens[1] * inverse_z, lens[2], lens[3]
+    xx, yy, cx, cy = pinhole[0] * inverse_z, pinhole[1] * inverse_z, pinhole[2], pinhole[3]
     pixel_x, pixel_y = xx * x + cx, yy * y + cy
-    near_x = clip(pixel_x, -MARGIN * width, (1 + MARGIN) * width)
-    near_y = clip(pixel_y, -MARGIN * height, (1 + MARGIN) * height)
+    near_x = clip(pixel_x, -FRUSTUM_MARGIN * width, (1 + FRUSTUM_MARGIN) * width)
+    near_y = clip(pixel_y, -FRUSTUM_MARGIN * height, (1 + FRUSTUM_MARGIN) * height)
     return pixel_x, pixel_y, xx, (cx - near_x) * inverse_z, yy, (cy - near_y) * inverse_z
 
 
 @njit
 @no_type_check
-def covariance_of(across, down):
-    """The 2D covariance (xx, xy, yy) of axes given in pixels, and its determinant.
+def dilated_covariance(across, down):
+    """Return the dilated 2D covariance (xx, xy, yy) of axes in pixels, and its determinant.
 
     The determinant is built from positive terms: xx * yy - xy * xy would lose all its digits for
     long thin splats.
@@ -72,14 +53,14 @@ def covariance_of(across, down):
     area_y = across[2] * down[0] - across[0] * down[2]
     area_z = across[0] * down[1] - across[1] * down[0]
     area = area_x * area_x + area_y * area_y + area_z * area_z
-    determinant = area + DILATION * (xx + yy) + DILATION * DILATION
-    return xx + DILATION, dot(across, down), yy + DILATION, determinant
+    determinant = area + DILATION_PX2 * (xx + yy) + DILATION_PX2 * DILATION_PX2
+    return xx + DILATION_PX2, dot(across, down), yy + DILATION_PX2, determinant
 
 
 @njit(error_model="numpy", inline="always")
 @no_type_check
-def set_box(box, x, y, reach_x, reach_y, width, height):
-    """The pixels whose centers lie within reach, cut to the picture; empty if there are none."""
+def fill_box(box, x, y, reach_x, reach_y, width, height):
+    """Fill in the range of pixels whose centers lie within reach; empty if there are none."""
     box[at.LEFT] = math.ceil(clip(x - reach_x - 0.5, 0.0, width))
     box[at.RIGHT] = math.floor(clip(x + reach_x - 0.5, -1.0, width - 1.0))
     box[at.TOP] = math.ceil(clip(y - reach_y - 0.5, 0.0, height))
@@ -90,18 +71,22 @@ def set_box(box, x, y, reach_x, reach_y, width, height):
 
 @njit(error_model="numpy", inline="always")
 @no_type_check
-def project_one(mean, scale, rotation, opacity, pose, lens, width, height, splat, box):
-    """Fill in all of a splat but its color, and its box; return its depth."""
+def project_gaussian(mean, scale, rotation, opacity, pose, pinhole, width, height, splat, box):
+    """Fill in a splat, all but its color, and its box; return its depth."""
     box[at.LEFT], box[at.RIGHT], box[at.TOP], box[at.BOTTOM] = 0, -1, 0, -1
-    in_camera = apply(pose, triple(mean))
-    x, y, z = in_camera[0] + pose[0][3], in_camera[1] + pose[1][3], in_camera[2] + pose[2][3]
-    if not (z >= NEAR and opacity >= SMALLEST_ALPHA):
+    in_camera = matvec(pose, load_vector(mean))
+    x, y, z = (
+        in_camera[0] + pose[0][3],
+        in_camera[1] + pose[1][3],
+        in_camera[2] + pose[2][3],
+    )
+    if not (z >= MIN_DEPTH and opacity >= MIN_ALPHA):
         return z
-    pixel_x, pixel_y, xx, xz, yy, yz = perspective(lens, width, height, x, y, z)
-    axes = axes_of(unit_quaternion(rotation)[0])
-    across = times(apply(axes, mix(xx, pose[0], xz, pose[2])), triple(scale))
-    down = times(apply(axes, mix(yy, pose[1], yz, pose[2])), triple(scale))
-    variance_x, covariance, variance_y, determinant = covariance_of(across, down)
+    pixel_x, pixel_y, xx, xz, yy, yz = perspective(pinhole, width, height, x, y, z)
+    axes = rotation_columns(unit_quaternion(rotation)[0])
+    across = multiply(matvec(axes, weighted_sum(xx, pose[0], xz, pose[2])), load_vector(scale))
+    down = multiply(matvec(axes, weighted_sum(yy, pose[1], yz, pose[2])), load_vector(scale))
+    variance_x, covariance, variance_y, determinant = dilated_covariance(across, down)
     splat[at.X], splat[at.Y], splat[at.DEPTH], splat[at.OPACITY] = pixel_x, pixel_y, z, opacity
     factor_x = PER_SIGMA * math.sqrt(variance_y / determinant)
     splat[at.FACTOR_X], splat[at.FACTOR_XY] = factor_x, -factor_x * covariance / variance_y
@@ -109,20 +94,21 @@ def project_one(mean, scale, rotation, opacity, pose, lens, width, height, splat
     total = splat[at.X] + splat[at.Y] + splat[at.DEPTH] + splat[at.OPACITY]
     total += splat[at.FACTOR_X] + splat[at.FACTOR_XY] + splat[at.FACTOR_Y]
     if math.isfinite(total):
-        reach = math.sqrt(2 * math.log(max(opacity / SMALLEST_ALPHA, 1.0)))
-        reach_x = reach * math.sqrt(variance_x) + ROUNDING
-        reach_y = reach * math.sqrt(variance_y) + ROUNDING
-        set_box(box, pixel_x, pixel_y, reach_x, reach_y, width, height)
+        tile_boxes = math.sqrt(2 * math.log(max(opacity / MIN_ALPHA, 1.0)))
+        reach_x = tile_boxes * math.sqrt(variance_x) + ROUNDING_PX
+        reach_y = tile_boxes * math.sqrt(variance_y) + ROUNDING_PX
+        fill_box(box, pixel_x, pixel_y, reach_x, reach_y, width, height)
     return z
 
 
 @njit
 @no_type_check
-def rows_of(pose):
+def pose_rows(world2cam):
+    """Return the first three rows as tuples."""
     return (
-        (pose[0, 0], pose[0, 1], pose[0, 2], pose[0, 3]),
-        (pose[1, 0], pose[1, 1], pose[1, 2], pose[1, 3]),
-        (pose[2, 0], pose[2, 1], pose[2, 2], pose[2, 3]),
+        (world2cam[0, 0], world2cam[0, 1], world2cam[0, 2], world2cam[0, 3]),
+        (world2cam[1, 0], world2cam[1, 1], world2cam[1, 2], world2cam[1, 3]),
+        (world2cam[2, 0], world2cam[2, 1], world2cam[2, 2], world2cam[2, 3]),
     )
 
 
@@ -133,40 +119,39 @@ def project(
     scales: Float32[np.ndarray, "gaussian 3"],
     rotations: Float32[np.ndarray, "gaussian 4"],
     opacities: Float32[np.ndarray, " gaussian"],
-    pose: Float64[np.ndarray, "4 4"],
-    lens: Float64[np.ndarray, "4"],
+    world2cam: Float64[np.ndarray, "4 4"],
+    pinhole: Float64[np.ndarray, "4"],
     width: int,
     height: int,
     splats: Float32[np.ndarray, "gaussian 10"],
     boxes: Int32[np.ndarray, "gaussian 4"],
     depths: Float64[np.ndarray, " gaussian"],
-    part: int,
-    parts: int,
+    chunk: int,
+    chunks: int,
 ) -> None:
     """Fill in `splats`, all but their color, and `boxes`, in double precision inside.
 
     - `means`, `scales`, `rotations`, `opacities`: The scene.
-    - `pose`: `world2cam`.
-    - `lens`: (fx, fy, cx, cy) in pixels.
-    - `width`, `height`: Of the picture.
-    - `splats`, `boxes`: What is filled in; see `layout`. Boxes of what is not drawn are empty:
-      behind the camera, too faint, outside the picture or not finite.
+        - `pinhole`: (fx, fy, cx, cy) in pixels.
+    - `width`, `height`: Of the image.
+    - `splats`, `boxes`: Filled in; see `layout`. Boxes are empty where nothing is to be seen:
+      behind the camera, too faint, outside the image or not finite.
     - `depths`: Filled in with z, in double precision, to sort by.
-    - `part`, `parts`: Which part of the work to do, of how many.
+    - `chunk`, `chunks`: Which chunk of the work to do, of how many.
     """
-    count, view = len(means), rows_of(pose)
-    for i in range(part * count // parts, (part + 1) * count // parts):
+    count, pose = len(means), pose_rows(world2cam)
+    for i in range(chunk * count // chunks, (chunk + 1) * count // chunks):
         mean, scale, rotation = means[i], scales[i], rotations[i]
         opacity, splat, box = np.float64(opacities[i]), splats[i], boxes[i]
-        depths[i] = project_one(
-            mean, scale, rotation, opacity, view, lens, width, height, splat, box
+        depths[i] = project_gaussian(
+            mean, scale, rotation, opacity, pose, pinhole, width, height, splat, box
         )
 
 
 @njit(error_model="numpy")
 @no_type_check
-def through_inverse(moments, variance_x, covariance, variance_y, determinant):
-    """From moments to derivatives: by the center (x, y), and by the covariance (xx, xy, yy)."""
+def ellipse_gradient(moments, variance_x, covariance, variance_y, determinant):
+    """Return the gradients of the center (x, y) and of the covariance (xx, xy, yy)."""
     inverse = 1 / determinant
     a, b, c = variance_y * inverse, -covariance * inverse, variance_x * inverse
     dx, dy = np.float64(moments[at.DX]), np.float64(moments[at.DY])
@@ -184,79 +169,67 @@ def through_inverse(moments, variance_x, covariance, variance_y, determinant):
     )
 
 
-@njit
-@no_type_check
-def quaternion_gradient(quaternion, inverse_length, g):
-    """By a quaternion of any length, from derivatives by the axes that `axes_of` gives."""
-    w, x, y, z = quaternion
-    by_w = 2 * (x * (g[1][2] - g[2][1]) + y * (g[2][0] - g[0][2]) + z * (g[0][1] - g[1][0]))
-    by_x = 2 * (y * (g[0][1] + g[1][0]) + z * (g[0][2] + g[2][0]) + w * (g[1][2] - g[2][1]))
-    by_x -= 4 * x * (g[1][1] + g[2][2])
-    by_y = 2 * (x * (g[0][1] + g[1][0]) + z * (g[1][2] + g[2][1]) + w * (g[2][0] - g[0][2]))
-    by_y -= 4 * y * (g[0][0] + g[2][2])
-    by_z = 2 * (x * (g[0][2] + g[2][0]) + y * (g[1][2] + g[2][1]) + w * (g[0][1] - g[1][0]))
-    by_z -= 4 * z * (g[0][0] + g[1][1])
-    along = w * by_w + x * by_x + y * by_y + z * by_z
-    return (
-        (by_w - w * along) * inverse_length,
-        (by_x - x * along) * inverse_length,
-        (by_y - y * along) * inverse_length,
-        (by_z - z * along) * inverse_length,
-    )
-
-
 @njit(error_model="numpy", inline="always")
 @no_type_check
-def project_one_backward(mean, scale, rotation, pose, lens, width, height, moments, whole, sums):
-    """Add to the camera's `sums`; return derivatives by mean, scale and rotation if `whole`."""
-    mean, scale = triple(mean), triple(scale)
-    in_camera = apply(pose, mean)
-    x, y, z = in_camera[0] + pose[0][3], in_camera[1] + pose[1][3], in_camera[2] + pose[2][3]
-    pixel_x, pixel_y, xx, xz, yy, yz = perspective(lens, width, height, x, y, z)
+def project_gaussian_backward(
+    mean, scale, rotation, pose, pinhole, width, height, moments, wanted, sums
+):
+    """Add to the camera's `sums`; return gradients of mean, scale and rotation if `wanted`."""
+    mean, scale = load_vector(mean), load_vector(scale)
+    in_camera = matvec(pose, mean)
+    x, y, z = (
+        in_camera[0] + pose[0][3],
+        in_camera[1] + pose[1][3],
+        in_camera[2] + pose[2][3],
+    )
+    pixel_x, pixel_y, xx, xz, yy, yz = perspective(pinhole, width, height, x, y, z)
     quaternion, inverse_length = unit_quaternion(rotation)
-    axes = axes_of(quaternion)
-    slope_x, slope_y = mix(xx, pose[0], xz, pose[2]), mix(yy, pose[1], yz, pose[2])
-    unit_across, unit_down = apply(axes, slope_x), apply(axes, slope_y)
-    across, down = times(unit_across, scale), times(unit_down, scale)
-    by_center, by_covariance = through_inverse(moments, *covariance_of(across, down))
+    axes = rotation_columns(quaternion)
+    jacobian_x = weighted_sum(xx, pose[0], xz, pose[2])
+    jacobian_y = weighted_sum(yy, pose[1], yz, pose[2])
+    unit_across, unit_down = matvec(axes, jacobian_x), matvec(axes, jacobian_y)
+    across, down = multiply(unit_across, scale), multiply(unit_down, scale)
+    grad_center, grad_covariance = ellipse_gradient(moments, *dilated_covariance(across, down))
 
-    by_across = mix(2 * by_covariance[0], across, by_covariance[1], down)
-    by_down = mix(2 * by_covariance[2], down, by_covariance[1], across)
-    by_unit_across, by_unit_down = by_across, by_down
-    by_across, by_down = times(by_across, scale), times(by_down, scale)
-    by_slope_x, by_slope_y = combine(by_across, axes), combine(by_down, axes)
+    grad_across = weighted_sum(2 * grad_covariance[0], across, grad_covariance[1], down)
+    grad_down = weighted_sum(2 * grad_covariance[2], down, grad_covariance[1], across)
+    grad_unit_across, grad_unit_down = grad_across, grad_down
+    grad_across, grad_down = multiply(grad_across, scale), multiply(grad_down, scale)
+    grad_slope_x, grad_slope_y = vecmat(grad_across, axes), vecmat(grad_down, axes)
 
-    by_xz, by_yz = dot(by_slope_x, pose[2]), dot(by_slope_y, pose[2])
-    by_xx, by_yy = dot(by_slope_x, pose[0]), dot(by_slope_y, pose[1])
-    beyond_x = pixel_x < -MARGIN * width or pixel_x > (1 + MARGIN) * width
-    beyond_y = pixel_y < -MARGIN * height or pixel_y > (1 + MARGIN) * height
+    grad_xz, grad_yz = dot(grad_slope_x, pose[2]), dot(grad_slope_y, pose[2])
+    grad_xx, grad_yy = dot(grad_slope_x, pose[0]), dot(grad_slope_y, pose[1])
+    beyond_x = pixel_x < -FRUSTUM_MARGIN * width or pixel_x > (1 + FRUSTUM_MARGIN) * width
+    beyond_y = pixel_y < -FRUSTUM_MARGIN * height or pixel_y > (1 + FRUSTUM_MARGIN) * height
     inverse_z = 1 / z
-    by_pixel_x = by_center[0] - (0.0 if beyond_x else by_xz * inverse_z)
-    by_pixel_y = by_center[1] - (0.0 if beyond_y else by_yz * inverse_z)
-    by_z = -(xx * by_xx + xz * by_xz + yy * by_yy + yz * by_yz) * inverse_z
-    by_z -= (xx * x * by_pixel_x + yy * y * by_pixel_y) * inverse_z
-    by_point = (xx * by_pixel_x, yy * by_pixel_y, by_z + moments[at.DEPTH])
+    grad_pixel_x = grad_center[0] - (0.0 if beyond_x else grad_xz * inverse_z)
+    grad_pixel_y = grad_center[1] - (0.0 if beyond_y else grad_yz * inverse_z)
+    grad_z = -(xx * grad_xx + xz * grad_xz + yy * grad_yy + yz * grad_yz) * inverse_z
+    grad_z -= (xx * x * grad_pixel_x + yy * y * grad_pixel_y) * inverse_z
+    grad_point = (xx * grad_pixel_x, yy * grad_pixel_y, grad_z + moments[at.DEPTH])
 
     for column in range(3):
-        sums[0, column] += by_point[0] * mean[column] + xx * by_slope_x[column]
-        sums[1, column] += by_point[1] * mean[column] + yy * by_slope_y[column]
-        sums[2, column] += by_point[2] * mean[column]
-        sums[2, column] += xz * by_slope_x[column] + yz * by_slope_y[column]
-        sums[column, 3] += by_point[column]
-    sums[3, 0] += (by_xx + x * by_pixel_x) * inverse_z
-    sums[3, 1] += (by_yy + y * by_pixel_y) * inverse_z
-    sums[3, 2] += by_pixel_x + by_xz * inverse_z
-    sums[3, 3] += by_pixel_y + by_yz * inverse_z
-    if not whole:
-        return NOTHING
-    by_scale = mix(1.0, times(by_unit_across, unit_across), 1.0, times(by_unit_down, unit_down))
-    by_axes = (
-        mix(by_across[0], slope_x, by_down[0], slope_y),
-        mix(by_across[1], slope_x, by_down[1], slope_y),
-        mix(by_across[2], slope_x, by_down[2], slope_y),
+        sums[0, column] += grad_point[0] * mean[column] + xx * grad_slope_x[column]
+        sums[1, column] += grad_point[1] * mean[column] + yy * grad_slope_y[column]
+        sums[2, column] += grad_point[2] * mean[column]
+        sums[2, column] += xz * grad_slope_x[column] + yz * grad_slope_y[column]
+        sums[column, 3] += grad_point[column]
+    sums[3, 0] += (grad_xx + x * grad_pixel_x) * inverse_z
+    sums[3, 1] += (grad_yy + y * grad_pixel_y) * inverse_z
+    sums[3, 2] += grad_pixel_x + grad_xz * inverse_z
+    sums[3, 3] += grad_pixel_y + grad_yz * inverse_z
+    if not wanted:
+        return NO_GRADIENT
+    grad_scale = weighted_sum(
+        1.0, multiply(grad_unit_across, unit_across), 1.0, multiply(grad_unit_down, unit_down)
     )
-    by_quaternion = quaternion_gradient(quaternion, inverse_length, by_axes)
-    return combine(by_point, pose), by_scale, by_quaternion
+    grad_axes = (
+        weighted_sum(grad_across[0], jacobian_x, grad_down[0], jacobian_y),
+        weighted_sum(grad_across[1], jacobian_x, grad_down[1], jacobian_y),
+        weighted_sum(grad_across[2], jacobian_x, grad_down[2], jacobian_y),
+    )
+    grad_quaternion = quaternion_gradient(quaternion, inverse_length, grad_axes)
+    return vecmat(grad_point, pose), grad_scale, grad_quaternion
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -265,45 +238,45 @@ def project_backward(
     means: Float32[np.ndarray, "gaussian 3"],
     scales: Float32[np.ndarray, "gaussian 3"],
     rotations: Float32[np.ndarray, "gaussian 4"],
-    pose: Float64[np.ndarray, "4 4"],
-    lens: Float64[np.ndarray, "4"],
+    world2cam: Float64[np.ndarray, "4 4"],
+    pinhole: Float64[np.ndarray, "4"],
     width: int,
     height: int,
     splats: Float32[np.ndarray, "gaussian 10"],
     boxes: Int32[np.ndarray, "gaussian 4"],
     moments: Float32[np.ndarray, "gaussian 10"],
     sums: Float64[np.ndarray, "4 4"],
-    whole: bool,
-    by_means: Float32[np.ndarray, "gaussian 3"],
-    by_scales: Float32[np.ndarray, "gaussian 3"],
-    by_rotations: Float32[np.ndarray, "gaussian 4"],
-    by_opacities: Float32[np.ndarray, " gaussian"],
-    part: int,
-    parts: int,
+    wanted: bool,
+    grad_means: Float32[np.ndarray, "gaussian 3"],
+    grad_scales: Float32[np.ndarray, "gaussian 3"],
+    grad_rotations: Float32[np.ndarray, "gaussian 4"],
+    grad_opacities: Float32[np.ndarray, " gaussian"],
+    chunk: int,
+    chunks: int,
 ) -> None:
-    """Turn `moments` into derivatives by the camera and, if `whole`, by the Gaussians.
+    """Turn `moments` into gradients of the camera and, if `wanted`, of the Gaussians.
 
-    - `means` to `boxes`: As in `project`, after it.
+    - `means` to `boxes`: As `project` takes and leaves them.
     - `moments`: See `layout`.
-    - `sums`: Zeros, to be filled in with this part's share: above by the pose, last row by the
-      lens.
-    - `whole`: Whether the rest is wanted.
-    - `by_means`: Added to.
-    - `by_scales`, `by_rotations`, `by_opacities`: Zeros, to be filled in.
-    - `part`, `parts`: Which part of the work to do, of how many.
+    - `sums`: Zeros, to be filled in with this chunk's sums: above those of the pose, in the last
+      row those of the pinhole parameters.
+    - `wanted`: Whether the rest is.
+    - `grad_means`: Added to.
+    - `grad_scales`, `grad_rotations`, `grad_opacities`: Zeros, to be filled in.
+    - `chunk`, `chunks`: Which chunk of the work to do, of how many.
     """
-    count, view = len(means), rows_of(pose)
-    for i in range(part * count // parts, (part + 1) * count // parts):
+    count, pose = len(means), pose_rows(world2cam)
+    for i in range(chunk * count // chunks, (chunk + 1) * count // chunks):
         if boxes[i, at.LEFT] > boxes[i, at.RIGHT]:
             continue
         mean, scale, rotation, of_splat = means[i], scales[i], rotations[i], moments[i]
-        by_mean, by_scale, by_rotation = project_one_backward(
-            mean, scale, rotation, view, lens, width, height, of_splat, whole, sums
+        grad_mean, grad_scale, grad_rotation = project_gaussian_backward(
+            mean, scale, rotation, pose, pinhole, width, height, of_splat, wanted, sums
         )
-        if whole:
-            by_opacities[i] = -moments[i, at.ONE] / splats[i, at.OPACITY]
+        if wanted:
+            grad_opacities[i] = -moments[i, at.ONE] / splats[i, at.OPACITY]
             for k in range(3):
-                by_means[i, k] += by_mean[k]
-                by_scales[i, k] = by_scale[k]
+                grad_means[i, k] += grad_mean[k]
+                grad_scales[i, k] = grad_scale[k]
             for k in range(4):
-                by_rotations[i, k] = by_rotation[k]
+                grad_rotations[i, k] = grad_rotation[k]

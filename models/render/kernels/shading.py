@@ -7,10 +7,10 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int32
 from numba import njit
 
-from models.render.constants import HIGHEST_DEGREE
+from models.render.constants import MAX_SH_DEGREE
 from models.render.kernels import layout as at
 
-MOST_TERMS = (HIGHEST_DEGREE + 1) ** 2
+MAX_SH_TERMS = (MAX_SH_DEGREE + 1) ** 2
 
 # Real spherical harmonics: constants of the polynomials below, with the signs of 3DGS.
 C0 = np.float32(math.sqrt(1 / (4 * math.pi)))
@@ -30,7 +30,7 @@ FIVE, SIX, TEN, FIFTEEN = np.float32(5), np.float32(6), np.float32(10), np.float
 @njit(error_model="numpy")
 @no_type_check
 def fill_basis(x, y, z, terms, basis):
-    """The first `terms` harmonics along a unit vector."""
+    """Fill in the first `terms` harmonics along a unit vector."""
     basis[0] = C0
     if terms > 1:
         basis[1] = -C1 * y
@@ -54,9 +54,9 @@ def fill_basis(x, y, z, terms, basis):
 
 @njit(error_model="numpy")
 @no_type_check
-def unit_offset(mean, eye):
-    """The direction from the eye to a mean, and one over the distance."""
-    x, y, z = mean[0] - eye[0], mean[1] - eye[1], mean[2] - eye[2]
+def view_direction(mean, camera_center):
+    """Return the direction from the camera to a mean, and one over the distance."""
+    x, y, z = mean[0] - camera_center[0], mean[1] - camera_center[1], mean[2] - camera_center[2]
     inverse = 1 / math.sqrt(x * x + y * y + z * z)
     return np.float32(x * inverse), np.float32(y * inverse), np.float32(z * inverse), inverse
 
@@ -66,28 +66,28 @@ def unit_offset(mean, eye):
 def shade(
     means: Float32[np.ndarray, "gaussian 3"],
     harmonics: Float32[np.ndarray, "gaussian 3 sh"],
-    eye: Float64[np.ndarray, "3"],
+    camera_center: Float64[np.ndarray, "3"],
     terms: int,
     splats: Float32[np.ndarray, "gaussian 10"],
     boxes: Int32[np.ndarray, "gaussian 4"],
-    part: int,
-    parts: int,
+    chunk: int,
+    chunks: int,
 ) -> None:
-    """Fill in the colors of the splats that are drawn.
+    """Fill in the colors of the splats whose boxes are not empty.
 
     - `means`, `harmonics`: The scene.
-    - `eye`: The camera's center in the world.
+    - `camera_center`: In the world.
     - `terms`: How many harmonics count: 1, 4, 9 or 16.
-    - `splats`: What is filled in; see `layout`.
+    - `splats`: Filled in; see `layout`.
     - `boxes`: Emptied where the color is not finite.
-    - `part`, `parts`: Which part of the work to do, of how many.
+    - `chunk`, `chunks`: Which chunk of the work to do, of how many.
     """
     count = len(means)
-    basis = np.zeros(MOST_TERMS, np.float32)
-    for i in range(part * count // parts, (part + 1) * count // parts):
+    basis = np.zeros(MAX_SH_TERMS, np.float32)
+    for i in range(chunk * count // chunks, (chunk + 1) * count // chunks):
         if boxes[i, at.LEFT] > boxes[i, at.RIGHT]:
             continue
-        x, y, z, _ = unit_offset(means[i], eye)
+        x, y, z, _ = view_direction(means[i], camera_center)
         fill_basis(x, y, z, terms, basis)
         for channel in range(3):
             color = HALF
@@ -101,29 +101,29 @@ def shade(
 @njit(error_model="numpy")
 @no_type_check
 def basis_gradient(x, y, z, terms, weights):
-    """The gradient of the weighted sum of the first `terms` harmonics, by x, y and z."""
-    by_x = by_y = by_z = np.float32(0)
+    """Return the gradient of the weighted sum of the first `terms` harmonics by x, y and z."""
+    grad_x = grad_y = grad_z = np.float32(0)
     if terms > 1:
-        by_x -= C1 * weights[3]
-        by_y -= C1 * weights[1]
-        by_z += C1 * weights[2]
+        grad_x -= C1 * weights[3]
+        grad_y -= C1 * weights[1]
+        grad_z += C1 * weights[2]
     if terms > 4:
         xy, yz, zz = C2_XY * weights[4], C2_XY * weights[5], C2_ZZ * weights[6]
         xz, xx = C2_XY * weights[7], C2_XX * weights[8]
-        by_x += xy * y - xz * z + TWO * xx * x
-        by_y += xy * x - yz * z - TWO * xx * y
-        by_z += SIX * zz * z - yz * y - xz * x
+        grad_x += xy * y - xz * z + TWO * xx * x
+        grad_y += xy * x - yz * z - TWO * xx * y
+        grad_z += SIX * zz * z - yz * y - xz * x
     if terms > 9:
         yxx, xyz, yzz = C3_XXX * weights[9], C3_XYZ * weights[10], C3_XZZ * weights[11]
         zzz, xzz = C3_ZZZ * weights[12], C3_XZZ * weights[13]
         xxz, xxx = C3_XXZ * weights[14], C3_XXX * weights[15]
-        by_x += xyz * y * z - SIX * yxx * x * y - xzz * (FIVE * z * z - ONE)
-        by_x += TWO * xxz * x * z - THREE * xxx * (x * x - y * y)
-        by_y += xyz * x * z - THREE * yxx * (x * x - y * y) - yzz * (FIVE * z * z - ONE)
-        by_y += SIX * xxx * x * y - TWO * xxz * y * z
-        by_z += xyz * x * y - TEN * z * (yzz * y + xzz * x) + zzz * (FIFTEEN * z * z - THREE)
-        by_z += xxz * (x * x - y * y)
-    return by_x, by_y, by_z
+        grad_x += xyz * y * z - SIX * yxx * x * y - xzz * (FIVE * z * z - ONE)
+        grad_x += TWO * xxz * x * z - THREE * xxx * (x * x - y * y)
+        grad_y += xyz * x * z - THREE * yxx * (x * x - y * y) - yzz * (FIVE * z * z - ONE)
+        grad_y += SIX * xxx * x * y - TWO * xxz * y * z
+        grad_z += xyz * x * y - TEN * z * (yzz * y + xzz * x) + zzz * (FIFTEEN * z * z - THREE)
+        grad_z += xxz * (x * x - y * y)
+    return grad_x, grad_y, grad_z
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
@@ -131,48 +131,48 @@ def basis_gradient(x, y, z, terms, weights):
 def shade_backward(
     means: Float32[np.ndarray, "gaussian 3"],
     harmonics: Float32[np.ndarray, "gaussian 3 sh"],
-    eye: Float64[np.ndarray, "3"],
+    camera_center: Float64[np.ndarray, "3"],
     terms: int,
     splats: Float32[np.ndarray, "gaussian 10"],
     boxes: Int32[np.ndarray, "gaussian 4"],
     moments: Float32[np.ndarray, "gaussian 10"],
-    by_eye: Float64[np.ndarray, "3"],
+    grad_center: Float64[np.ndarray, "3"],
     wants_means: bool,
-    by_means: Float32[np.ndarray, "gaussian 3"],
+    grad_means: Float32[np.ndarray, "gaussian 3"],
     wants_harmonics: bool,
-    by_harmonics: Float32[np.ndarray, "gaussian 3 sh"],
-    part: int,
-    parts: int,
+    grad_harmonics: Float32[np.ndarray, "gaussian 3 sh"],
+    chunk: int,
+    chunks: int,
 ) -> None:
-    """Turn derivatives by color into derivatives by harmonics and by the line of sight.
+    """Turn gradients of colors into gradients of harmonics and of the viewing direction.
 
-    - `means`, `harmonics`, `eye`, `terms`, `splats`, `boxes`: As in `shade`, after it.
+    - `means` to `boxes`: As `shade` takes and leaves them.
     - `moments`: See `layout`.
-    - `by_eye`: Zeros, to be filled in with this part's share.
-    - `wants_means`, `by_means`: Zeros, to be filled in if wanted.
-    - `wants_harmonics`, `by_harmonics`: Likewise.
-    - `part`, `parts`: Which part of the work to do, of how many.
+    - `grad_center`: Zeros, to be filled in with this chunk's sums.
+    - `wants_means`, `grad_means`: Zeros, to be filled in if wanted.
+    - `wants_harmonics`, `grad_harmonics`: Likewise.
+    - `chunk`, `chunks`: Which chunk of the work to do, of how many.
     """
     count = len(means)
-    basis, weights = np.zeros(MOST_TERMS, np.float32), np.zeros(MOST_TERMS, np.float32)
-    for i in range(part * count // parts, (part + 1) * count // parts):
+    basis, weights = np.zeros(MAX_SH_TERMS, np.float32), np.zeros(MAX_SH_TERMS, np.float32)
+    for i in range(chunk * count // chunks, (chunk + 1) * count // chunks):
         if boxes[i, at.LEFT] > boxes[i, at.RIGHT]:
             continue
-        x, y, z, inverse = unit_offset(means[i], eye)
+        x, y, z, inverse = view_direction(means[i], camera_center)
         fill_basis(x, y, z, terms, basis)
         weights[:] = 0
         for channel in range(3):
             if splats[i, at.RED + channel] > 0:
-                by_color = moments[i, at.RED + channel]
+                grad_color = moments[i, at.RED + channel]
                 for k in range(terms):
-                    weights[k] += by_color * harmonics[i, channel, k]
+                    weights[k] += grad_color * harmonics[i, channel, k]
                 if wants_harmonics:
                     for k in range(terms):
-                        by_harmonics[i, channel, k] = by_color * basis[k]
-        by_x, by_y, by_z = basis_gradient(x, y, z, terms, weights)
-        along = by_x * x + by_y * y + by_z * z
-        offset = (by_x - x * along, by_y - y * along, by_z - z * along)
+                        grad_harmonics[i, channel, k] = grad_color * basis[k]
+        grad_x, grad_y, grad_z = basis_gradient(x, y, z, terms, weights)
+        along = grad_x * x + grad_y * y + grad_z * z
+        offset = (grad_x - x * along, grad_y - y * along, grad_z - z * along)
         for k in range(3):
-            by_eye[k] -= offset[k] * inverse
+            grad_center[k] -= offset[k] * inverse
             if wants_means:
-                by_means[i, k] = offset[k] * inverse
+                grad_means[i, k] = offset[k] * inverse

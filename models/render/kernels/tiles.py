@@ -1,4 +1,4 @@
-"""Which Gaussians touch which tile of the picture, nearest first."""
+"""Lists of the Gaussians that touch each tile of the image, nearest first."""
 
 from typing import no_type_check
 
@@ -17,8 +17,8 @@ DIGITS = 1 << DIGIT_BITS
 @no_type_check
 def depth_order(
     depths: Float64[np.ndarray, " gaussian"], boxes: Int32[np.ndarray, "gaussian 4"]
-) -> Int32[np.ndarray, " drawn"]:
-    """Indices of the Gaussians that are drawn, nearest first; ties in the order of the scene.
+) -> Int32[np.ndarray, " visible"]:
+    """Return the Gaussians with a box, nearest first; ties in the order of the scene.
 
     Those whose boxes are emptied meanwhile may be among them.
 
@@ -54,24 +54,24 @@ def depth_order(
     return order
 
 
-# The lists of all tiles come from a counting sort that keeps the order. It goes in three steps:
-# every part of the work counts what it will put into each tile, the counts become places, and
-# every part puts its Gaussians there.
+# The lists of all tiles come from a stable counting sort, in three steps: every chunk of the work
+# counts what it will put into each tile, the counts become offsets, and every chunk puts its
+# Gaussians there.
 
 
 @njit(cache=True, nogil=True)
 @no_type_check
 def count_tiles(
-    order: Int32[np.ndarray, " drawn"],
+    order: Int32[np.ndarray, " visible"],
     boxes: Int32[np.ndarray, "gaussian 4"],
     tiles_x: int,
     counts: Int64[np.ndarray, " tiles"],
-    part: int,
-    parts: int,
+    chunk: int,
+    chunks: int,
 ) -> None:
-    """Add to `counts` how many Gaussians of this part touch each tile."""
+    """Add to `counts` how many Gaussians of this chunk touch each tile."""
     count = len(order)
-    for j in range(part * count // parts, (part + 1) * count // parts):
+    for j in range(chunk * count // chunks, (chunk + 1) * count // chunks):
         box = boxes[order[j]]
         if box[LEFT] > box[RIGHT]:
             continue
@@ -82,16 +82,16 @@ def count_tiles(
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def place_tiles(counts: Int64[np.ndarray, "parts tiles"]) -> Int64[np.ndarray, " bounds"]:
-    """Turn counts into places, in place; return where each tile's list starts, and the end."""
-    parts, tiles = counts.shape
+def counts_to_offsets(counts: Int64[np.ndarray, "chunks tiles"]) -> Int64[np.ndarray, " bounds"]:
+    """Turn counts into offsets, in place; return where each tile's list starts, and the end."""
+    chunks, tiles = counts.shape
     starts = np.empty(tiles + 1, np.int64)
     total = 0
     for tile in range(tiles):
         starts[tile] = total
-        for part in range(parts):
-            here = counts[part, tile]
-            counts[part, tile] = total
+        for chunk in range(chunks):
+            here = counts[chunk, tile]
+            counts[chunk, tile] = total
             total += here
     starts[tiles] = total
     return starts
@@ -100,22 +100,22 @@ def place_tiles(counts: Int64[np.ndarray, "parts tiles"]) -> Int64[np.ndarray, "
 @njit(cache=True, nogil=True)
 @no_type_check
 def fill_tiles(
-    order: Int32[np.ndarray, " drawn"],
+    order: Int32[np.ndarray, " visible"],
     boxes: Int32[np.ndarray, "gaussian 4"],
     tiles_x: int,
-    places: Int64[np.ndarray, " tiles"],
+    offsets: Int64[np.ndarray, " tiles"],
     entries: Int32[np.ndarray, " entries"],
-    part: int,
-    parts: int,
+    chunk: int,
+    chunks: int,
 ) -> None:
-    """Put the Gaussians of this part into the lists of their tiles; uses up `places`."""
+    """Put the Gaussians of this chunk into the lists of their tiles; uses up `offsets`."""
     count = len(order)
-    for j in range(part * count // parts, (part + 1) * count // parts):
+    for j in range(chunk * count // chunks, (chunk + 1) * count // chunks):
         box = boxes[order[j]]
         if box[LEFT] > box[RIGHT]:
             continue
         for tile_y in range(box[TOP] >> TILE_BITS, (box[BOTTOM] >> TILE_BITS) + 1):
             for tile_x in range(box[LEFT] >> TILE_BITS, (box[RIGHT] >> TILE_BITS) + 1):
                 tile = tile_y * tiles_x + tile_x
-                entries[places[tile]] = order[j]
-                places[tile] += 1
+                entries[offsets[tile]] = order[j]
+                offsets[tile] += 1

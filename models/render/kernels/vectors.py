@@ -8,34 +8,36 @@ from numba import njit
 
 @njit
 @no_type_check
-def triple(row):
+def load_vector(row):
+    """Read three numbers in float64."""
     return np.float64(row[0]), np.float64(row[1]), np.float64(row[2])
 
 
 @njit
 @no_type_check
 def dot(a, b):
+    """Return the scalar product."""
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
 @njit
 @no_type_check
-def mix(s, a, t, b):
-    """S a + t b."""
+def weighted_sum(s, a, t, b):
+    """Return s a + t b."""
     return s * a[0] + t * b[0], s * a[1] + t * b[1], s * a[2] + t * b[2]
 
 
 @njit
 @no_type_check
-def times(a, b):
-    """Element by element."""
+def multiply(a, b):
+    """Multiply element by element."""
     return a[0] * b[0], a[1] * b[1], a[2] * b[2]
 
 
 @njit
 @no_type_check
-def combine(s, m):
-    """The rows of m, each times a number, summed."""
+def vecmat(s, m):
+    """Multiply a row vector by a matrix of three rows."""
     return (
         s[0] * m[0][0] + s[1] * m[1][0] + s[2] * m[2][0],
         s[0] * m[0][1] + s[1] * m[1][1] + s[2] * m[2][1],
@@ -45,6 +47,6 @@ def combine(s, m):
 
 @njit
 @no_type_check
-def apply(m, a):
-    """M a; m is three rows."""
+def matvec(m, a):
+    """Multiply a matrix of three rows by a vector."""
     return dot(m[0], a), dot(m[1], a), dot(m[2], a)
