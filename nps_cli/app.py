@@ -46,9 +46,10 @@ def _nps(
     """
 
 
-for command in (reconstruct, pose, render, view, inspect, evaluate, train, doctor):
+for command in (reconstruct, pose, render, view, inspect, train, doctor):
     app.command()(command)
 app.add_typer(data, name="data")
+app.add_typer(evaluate, name="evaluate")
 app.add_typer(weights, name="weights")
 
 

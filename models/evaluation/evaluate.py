@@ -1,4 +1,4 @@
-"""Runs a reconstruction over pairs of photos whose cameras are known, and scores it."""
+"""Evaluate a reconstruction on pairs of photos whose cameras are known."""
 
 import math
 import pickle
@@ -14,37 +14,48 @@ from jaxtyping import Float
 from torch import Tensor
 
 from models.data.pairs import PhotoPair
-from models.evaluation.novel_views import Square, load_square, score_views
-from models.evaluation.scores import PairScores, PartSeconds
+from models.evaluation.novel_views import load_square, score_views
+from models.evaluation.scores import PairScores, PartSeconds, TargetScore
 from models.evaluation.workers import map_on_processes, map_on_ray
 from models.geometry.gaussians import Gaussians, rescale
+from models.geometry.views import View
 from models.metrics.errors import FAILED_POSE, PoseError, pose_error
 from models.metrics.lpips import Lpips
 from models.reconstruction import Reconstruction
 
-ReconstructFn = Callable[[list[Tensor], Tensor], Reconstruction]  # of photos and intrinsics
+ReconstructFn = Callable[[list[View]], Reconstruction]
 Engine = Literal["processes", "ray"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
-    """What is measured beside the poses. The defaults are the published protocol's."""
+    """Options of an evaluation; the defaults are the published protocol's.
 
-    views: bool = True  # render the first view and the targets
-    align: bool = True  # and the targets once more after pose alignment
-    size: int = 256  # of these pictures: the center square of the photo
-    align_by: float | None = None  # Gaussians for a pixel that are enough for it; None is all
-    pictures: bool = False  # keep photos and renderings side by side
-    published_crop: bool = False  # show and compare squares made as the published evaluation does
-    own_unit: bool = False  # take the scene's unit for the baseline, whatever its poses say
+    Attributes:
+        views: Score renderings of the first view and the targets, not only poses.
+        align: Score the targets once more after pose alignment.
+        size: Pixels along a side of the renderings: the center square of the photo.
+        gaussians_per_pixel: How many are enough for the alignment; None is all.
+        side_by_side: Keep photos and renderings.
+        published_crop: Show and compare squares cropped as the published evaluation does.
+        keep_scale: Take the scene's unit for the baseline, whatever its poses say.
+    """
+
+    views: bool = True
+    align: bool = True
+    size: int = 256
+    gaussians_per_pixel: float | None = None
+    side_by_side: bool = False
+    published_crop: bool = False
+    keep_scale: bool = False
 
 
 @dataclass(frozen=True)
 class PairResult:
-    """The numbers of a pair, and a picture to look at."""
+    """The scores of a pair and, if asked for, its photos and renderings."""
 
     scores: PairScores
-    picture: Float[Tensor, "3 height width"] | None  # a row for each view; photos on the left
+    side_by_side: Float[Tensor, "3 height width"] | None
 
 
 @dataclass(frozen=True)
@@ -57,20 +68,31 @@ class Unusable:
 
 @dataclass(frozen=True)
 class _Loaded:
-    """A pair with everything read that is needed to score it."""
+    """A pair with its input views, whose poses are unknown, and the views to compare with.
+
+    The latter are squares of the first view and the targets, with lengths in baselines; there are
+    none if only poses are scored.
+    """
 
     pair: PhotoPair
-    photos: list[Float[Tensor, "3 _height _width"]]
-    intrinsics: Float[Tensor, "view 3 3"]
-    squares: list[Square]  # the first view, then the targets; none if no views are drawn
+    inputs: list[View]
+    squares: list[View]
 
 
 @dataclass(frozen=True)
-class _Attempt:
-    """What came of reconstructing a pair; of a failure, the worst."""
+class _Outcome:
+    """The reconstruction of a pair; of a failure, the worst.
 
-    gaussians: Gaussians | None  # in units of the true baseline
-    pixels: int  # along the short side of what the Gaussians were made from
+    Attributes:
+        gaussians: In baselines.
+        side_px: Short side of the images that the Gaussians were made from.
+        poses: Errors of the further views.
+        failure: Error message.
+        problems: Of the reconstruction.
+    """
+
+    gaussians: Gaussians | None
+    side_px: int
     poses: tuple[PoseError, ...]
     failure: str | None
     problems: tuple[str, ...]
@@ -84,16 +106,16 @@ def evaluate_pair(
 ) -> PairResult:
     """Reconstruct one pair and compare the result with the truth.
 
-    Targets are drawn at their true pose relative to the first view. No reconstruction knows the
-    world's unit, so true poses and the scene are both measured in baselines (see `_attempt`).
+    Targets are rendered at their true pose relative to the first view. No reconstruction knows the
+    world's unit, so true poses and the scene are both measured in baselines (see `_reconstruct`).
     A reconstruction that fails, by raising or by numbers that are not finite, does not drop out:
-    its poses count as wrong by 180 degrees, its views as black pictures.
+    its poses count as wrong by 180 degrees, its views as black images.
 
     Args:
-        pair: What to evaluate.
+        pair: Photos and true cameras.
         reconstruct: What is evaluated. If it has `parts`, these are the `PartSeconds` of its last
             run.
-        config: What is measured.
+        config: See `EvaluationConfig`.
         lpips: The perceptual distance, on the device of the reconstruction; None leaves it out.
 
     Raises:
@@ -114,10 +136,10 @@ def evaluate_pairs(
     """Evaluate pairs, in their order; those whose photos cannot be read are named instead.
 
     Args:
-        pairs: What to evaluate.
+        pairs: Photos and true cameras.
         open_reconstruct: Makes the function that is evaluated, once per process. With several
             jobs it must survive pickling: a function of a module, or a partial of one.
-        config: What is measured.
+        config: See `EvaluationConfig`.
         jobs: How many processes work, each with one thread: on two cores this is about twice as
             fast as one process with two threads. None leaves it to Ray.
         open_lpips: Makes the perceptual distance, likewise.
@@ -128,11 +150,11 @@ def evaluate_pairs(
     if engine == "processes" and jobs == 1:
         yield from map(open_worker(), pairs)
         return
-    open_work, parcels = partial(_open_work, open_worker), map(pickle.dumps, pairs)
+    open_pickled, items = partial(_open_pickled, open_worker), map(pickle.dumps, pairs)
     if engine == "ray":
-        results = map_on_ray(open_work, parcels, jobs, gpus)
+        results = map_on_ray(open_pickled, items, jobs, gpus)
     else:
-        results = map_on_processes(open_work, parcels, jobs or 1)
+        results = map_on_processes(open_pickled, items, jobs or 1)
     yield from map(pickle.loads, results)
 
 
@@ -156,38 +178,37 @@ def _open_worker(
     return work
 
 
-def _open_work(open_worker: Callable[[], Worker]) -> Callable[[bytes], bytes]:
+def _open_pickled(open_worker: Callable[[], Worker]) -> Callable[[bytes], bytes]:
     worker = open_worker()
-    return lambda parcel: pickle.dumps(worker(pickle.loads(parcel)))
+    return lambda item: pickle.dumps(worker(pickle.loads(item)))
 
 
 def _load(pair: PhotoPair, config: EvaluationConfig) -> _Loaded:
     load = partial(load_square, size=config.size, published=config.published_crop)
-    drawn = [load(view) for view in (pair.views[0], *pair.targets)] if config.views else []
-    if config.published_crop:
-        shown = [load(view) for view in pair.views]
-        photos, intrinsics = [each.photo for each in shown], [each.intrinsics for each in shown]
-    else:
-        photos = [view.load().image for view in pair.views]
-        intrinsics = [view.camera.intrinsics for view in pair.views]
-    return _Loaded(pair, photos, torch.stack(intrinsics), drawn)
+    squares = [load(photo) for photo in (pair.views[0], *pair.targets)] if config.views else []
+    inputs = [load(photo) if config.published_crop else photo.load() for photo in pair.views]
+    baseline = _baseline(pair.views[-1].camera.world2cam)
+    return _Loaded(
+        pair,
+        [_moved(view, torch.eye(4)) for view in inputs],
+        [_moved(view, _in_baselines(view.camera.world2cam, baseline)) for view in squares],
+    )
 
 
 def _score_pair(
     loaded: _Loaded, reconstruct: ReconstructFn, config: EvaluationConfig, lpips: Lpips | None
 ) -> PairResult:
-    pair = loaded.pair
-    began = time.perf_counter()
-    attempt = _attempt(loaded, reconstruct, config.own_unit)
+    pair, start = loaded.pair, time.perf_counter()
+    outcome = _reconstruct(loaded, reconstruct, config.keep_scale)
     scores = PairScores(
         id=pair.id,
         scene=pair.scene,
         difficulty=pair.difficulty,
         low_parallax=pair.low_parallax,
-        failure=attempt.failure,
-        problems=attempt.problems,
-        seconds=time.perf_counter() - began,
-        poses=attempt.poses,
+        failure=outcome.failure,
+        problems=outcome.problems,
+        seconds=time.perf_counter() - start,
+        poses=outcome.poses,
         first_view=None,
         targets=(),
         overlap=pair.overlap,
@@ -195,46 +216,62 @@ def _score_pair(
     )
     if not loaded.squares:
         return PairResult(scores, None)
-    unit = _baseline(pair.views[-1].camera.world2cam)
-    detail = 1 if config.published_crop else math.ceil(attempt.pixels / config.size)
+    factor = 1 if config.published_crop else math.ceil(outcome.side_px / config.size)
     views = score_views(
-        attempt.gaussians, loaded.squares, unit, config.align, lpips, config.align_by, detail
+        outcome.gaussians, loaded.squares, config.align, lpips, config.gaussians_per_pixel, factor
     )
-    parts = replace(scores.parts, render=views.render_seconds, alignment=views.align_seconds)
-    scores = replace(scores, first_view=views.first_view, targets=views.targets, parts=parts)
-    return PairResult(scores, views.picture if config.pictures else None)
+    scores = replace(
+        scores,
+        first_view=views.posed[0],
+        targets=tuple(
+            TargetScore(photo.name, posed, aligned)
+            for photo, posed, aligned in zip(
+                pair.targets, views.posed[1:], views.aligned, strict=True
+            )
+        ),
+        parts=replace(scores.parts, render=views.render_seconds, alignment=views.align_seconds),
+    )
+    return PairResult(scores, views.side_by_side if config.side_by_side else None)
 
 
-def _attempt(loaded: _Loaded, reconstruct: ReconstructFn, own_unit: bool) -> _Attempt:
+def _reconstruct(loaded: _Loaded, reconstruct: ReconstructFn, keep_scale: bool) -> _Outcome:
     """Reconstruct, compare the poses, and measure the scene in baselines.
 
     One unit becomes the true distance from the first camera to the last: the scene is divided by
     as much of its own, which is that distance times the median, over the further views, of
-    predicted to true distance from the first camera. With `own_unit` it is left as it is: the
+    predicted to true distance from the first camera. With `keep_scale` it is left as it is: the
     published networks are trained to make that distance one.
     """
-    truth = [view.camera.world2cam for view in loaded.pair.views]
+    true_poses = [photo.camera.world2cam for photo in loaded.pair.views]
     try:
-        result = reconstruct(loaded.photos, loaded.intrinsics)
-        predicted = [camera.world2cam.detach().cpu() for camera in result.cameras]
-        if not (
-            torch.stack(predicted).isfinite().all() and result.gaussians.means.isfinite().all()
-        ):
+        result = reconstruct(loaded.inputs)
+        poses = torch.stack([camera.world2cam.detach().cpu() for camera in result.cameras])
+        if not (poses.isfinite().all() and result.gaussians.means.isfinite().all()):
             raise ValueError("the reconstruction is not finite")
-        further = list(zip(predicted[1:], truth[1:], strict=True))
-        ratios = [_baseline(mine) / _baseline(true) for mine, true in further]
+        further = list(zip(poses[1:], true_poses[1:], strict=True))
+        ratios = [_baseline(pose) / _baseline(true) for pose, true in further]
         if not any(ratios):
             raise ValueError("the reconstruction has all cameras on one point")
-        length = statistics.median(filter(None, ratios)) * _baseline(truth[-1])
-        gaussians = rescale(result.gaussians, 1.0 if own_unit else 1 / length)
-        poses = tuple(pose_error(mine, true) for mine, true in further)
-        pixels = min((min(depth.shape) for depth in result.depths), default=1)
+        length = statistics.median(filter(None, ratios)) * _baseline(true_poses[-1])
+        gaussians = rescale(result.gaussians, 1.0 if keep_scale else 1 / length)
+        errors = tuple(pose_error(pose, true) for pose, true in further)
+        side_px = min((min(depth.shape) for depth in result.depths), default=1)
     except Exception as error:  # whatever the cause, the pair counts, and the report names it
         failure = f"{type(error).__name__}: {error}"
-        return _Attempt(None, 1, (FAILED_POSE,) * (len(truth) - 1), failure, ())
-    return _Attempt(gaussians, pixels, poses, None, result.problems)
+        return _Outcome(None, 1, (FAILED_POSE,) * (len(true_poses) - 1), failure, ())
+    return _Outcome(gaussians, side_px, errors, None, result.problems)
+
+
+def _moved(view: View, world2cam: Float[Tensor, "4 4"]) -> View:
+    return replace(view, camera=replace(view.camera, world2cam=world2cam))
 
 
 def _baseline(world2cam: Float[Tensor, "4 4"]) -> float:
-    """How far a camera stands from the first one."""
+    """Return the distance of a camera from the first one."""
     return float(world2cam[:3, 3].norm())
+
+
+def _in_baselines(world2cam: Float[Tensor, "4 4"], baseline: float) -> Float[Tensor, "4 4"]:
+    scaled = world2cam.clone()
+    scaled[:3, 3] /= baseline
+    return scaled

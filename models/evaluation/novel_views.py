@@ -1,4 +1,4 @@
-"""Renderings of a scene where photos were taken, compared with the photos."""
+"""Render a scene where photos were taken, and compare the renderings with the photos."""
 
 import time
 from dataclasses import dataclass
@@ -9,10 +9,10 @@ from torch import Tensor
 
 from models.data.pairs import PosedPhoto
 from models.evaluation.pose_alignment import align_cameras
-from models.evaluation.scores import ImageScore, TargetScore
+from models.evaluation.scores import ImageScore
 from models.geometry.camera import Camera
 from models.geometry.gaussians import Gaussians
-from models.geometry.views import crop_to_aspect, resize
+from models.geometry.views import View, crop_to_aspect
 from models.metrics.errors import psnr
 from models.metrics.lpips import Lpips
 from models.metrics.ssim import ssim
@@ -20,31 +20,29 @@ from models.render.supersampling import render_supersampled
 
 
 @dataclass(frozen=True)
-class Square:
-    """The center of a photo, as it is compared, and its camera."""
-
-    name: str
-    photo: Float[Tensor, "3 size size"]
-    intrinsics: Float[Tensor, "3 3"]
-    world2cam: Float[Tensor, "4 4"]
-
-
-@dataclass(frozen=True)
 class ViewScores:
-    """How the views of one scene came out."""
+    """Scores of the renderings of one scene.
 
-    first_view: ImageScore
-    targets: tuple[TargetScore, ...]
-    picture: Float[Tensor, "3 height width"]  # a row for each view; the photos on the left
-    render_seconds: float  # of one picture
-    align_seconds: float | None  # of all targets; None if none were aligned
+    Attributes:
+        posed: Of all views, rendered at their true poses.
+        aligned: Of the targets, rendered at their aligned poses; None if none were aligned.
+        side_by_side: A row for each view: photo, rendering and, if there is one, the aligned one.
+        render_seconds: Of one rendering.
+        align_seconds: Of the alignment of all targets; None if none were aligned.
+    """
+
+    posed: tuple[ImageScore, ...]
+    aligned: tuple[ImageScore | None, ...]
+    side_by_side: Float[Tensor, "3 height width"]
+    render_seconds: float
+    align_seconds: float | None
 
 
-def load_square(view: PosedPhoto, size: int, published: bool = False) -> Square:
+def load_square(photo: PosedPhoto, size: int, published: bool = False) -> View:
     """Read a photo's center square.
 
     Args:
-        view: The photo.
+        photo: The photo.
         size: Pixels along a side of the result.
         published: Shrink and crop by the published evaluation's rules; `load_cropped` has them.
 
@@ -52,99 +50,78 @@ def load_square(view: PosedPhoto, size: int, published: bool = False) -> Square:
         ValueError: If it cannot be read or, by those rules, is too small.
     """
     if published:
-        cropped = view.load_cropped((size, size))
-        photo, intrinsics = cropped.image, cropped.camera.intrinsics
-    else:
-        photo, intrinsics = crop_to_aspect(view.load().image, view.camera.intrinsics, 1.0)
-        photo = resize(photo, (size, size))
-    return Square(view.name, photo, intrinsics, view.camera.world2cam)
+        return photo.load_cropped((size, size))
+    return crop_to_aspect(photo.load(), 1.0).resized((size, size))
 
 
 def score_views(
     gaussians: Gaussians | None,
-    squares: list[Square],
-    unit: float,
+    views: list[View],
     align: bool,
     lpips: Lpips | None,
-    per_pixel: float | None = None,
-    detail: int = 1,
+    gaussians_per_pixel: float | None = None,
+    factor: int = 1,
 ) -> ViewScores:
-    """Draw a scene at the true poses and, if asked, the targets at those that fit it best.
+    """Render a scene at true poses and, if asked, the targets at those that fit it best.
 
     Args:
-        gaussians: The scene; None counts as black pictures.
-        squares: The first view, then the targets.
-        unit: The length, in that of the true poses, that is one in the scene.
-        align: Whether to draw the targets at aligned poses too.
+        gaussians: The scene; None counts as black renderings.
+        views: The first view, then the targets, all of one size; lengths are the scene's.
+        align: Whether to render the targets at aligned poses too.
         lpips: The perceptual distance, on the scene's device; None leaves it out.
-        per_pixel: How many Gaussians for a pixel are enough to align by; None takes all.
-        detail: So many times larger, along each side, the scene is drawn and then averaged. Of a
-            scene finer than the picture a pixel would otherwise show one Gaussian of many, whereas
-            the photo's pixel is the average of all that fell on it.
+        gaussians_per_pixel: How many are enough to align by; None takes all.
+        factor: Of supersampling, along each side. Of a scene finer than the image a pixel would
+            otherwise show one Gaussian of many, whereas the photo's pixel is the average of all
+            that fell on it.
     """
-    photos = torch.stack([square.photo for square in squares])
-    drawn, render_seconds, align_seconds = torch.zeros_like(photos), 0.0, None
-    aligned = torch.zeros_like(photos[1:]) if align else None
+    images = torch.stack([view.image for view in views])
+    renderings, render_seconds, align_seconds = torch.zeros_like(images), 0.0, None
+    aligned = torch.zeros_like(images[1:]) if align else None
     if gaussians is not None:
         device = gaussians.means.device
-        world2cam = torch.stack([square.world2cam for square in squares]).to(device)
-        world2cam[:, :3, 3] /= unit
-        intrinsics = torch.stack([square.intrinsics for square in squares]).to(device)
-        began = time.perf_counter()
-        drawn = _draw(gaussians, world2cam, intrinsics, photos, detail)
-        render_seconds = (time.perf_counter() - began) / len(squares)
-        if align and len(squares) > 1:
-            began = time.perf_counter()
-            size = (photos.shape[-2], photos.shape[-1])
-            cameras = Camera(intrinsics[1:], world2cam[1:], size)
-            found = align_cameras(gaussians, cameras, photos[1:].to(device), lpips, per_pixel)
-            aligned = _draw(gaussians, found.world2cam, intrinsics[1:], photos[1:], detail)
-            align_seconds = time.perf_counter() - began
-    scores = [_score(*both, lpips) for both in zip(drawn, photos, strict=True)]
-    best: list[ImageScore | None] = [None] * len(squares[1:])
-    if aligned is not None:
-        best = [_score(*both, lpips) for both in zip(aligned, photos[1:], strict=True)]
-    targets = tuple(
-        TargetScore(square.name, posed, at_best)
-        for square, posed, at_best in zip(squares[1:], scores[1:], best, strict=True)
+        cameras = Camera(
+            torch.stack([view.camera.intrinsics for view in views]),
+            torch.stack([view.camera.world2cam for view in views]),
+            views[0].camera.size,
+        ).to(device)
+        start = time.perf_counter()
+        renderings = _render_all(gaussians, cameras, factor)
+        render_seconds = (time.perf_counter() - start) / len(views)
+        if align and len(views) > 1:
+            start = time.perf_counter()
+            targets = images[1:].to(device)
+            found = align_cameras(gaussians, cameras[1:], targets, lpips, gaussians_per_pixel)
+            aligned = _render_all(gaussians, found, factor)
+            align_seconds = time.perf_counter() - start
+    columns = [images, renderings]
+    aligned_scores: list[ImageScore | None] = [None] * len(images[1:])
+    if aligned is not None and len(aligned):
+        columns.append(torch.cat([torch.ones_like(images[:1]), aligned]))
+        aligned_scores = [_score(*pair, lpips) for pair in zip(aligned, images[1:], strict=True)]
+    return ViewScores(
+        posed=tuple(_score(*pair, lpips) for pair in zip(renderings, images, strict=True)),
+        aligned=tuple(aligned_scores),
+        side_by_side=torch.cat([torch.cat(list(c), dim=1) for c in columns], dim=2).clamp(0, 1),
+        render_seconds=render_seconds,
+        align_seconds=align_seconds,
     )
-    picture = _side_by_side(photos, drawn, aligned)
-    return ViewScores(scores[0], targets, picture, render_seconds, align_seconds)
 
 
 @torch.no_grad()
-def _draw(
-    gaussians: Gaussians,
-    world2cam: Float[Tensor, "view 4 4"],
-    intrinsics: Float[Tensor, "view 3 3"],
-    photos: Float[Tensor, "view 3 size size"],
-    detail: int,
+def _render_all(
+    gaussians: Gaussians, cameras: Camera, factor: int
 ) -> Float[Tensor, "view 3 size size"]:
-    size = (photos.shape[-2], photos.shape[-1])
-    cameras = Camera(intrinsics, world2cam, size)
-    drawn = [render_supersampled(gaussians, camera, detail).cpu() for camera in cameras]
-    return torch.stack(drawn)
+    return torch.stack([render_supersampled(gaussians, each, factor).cpu() for each in cameras])
 
 
 @torch.no_grad()
 def _score(
-    drawing: Float[Tensor, "3 size size"],
-    photo: Float[Tensor, "3 size size"],
+    rendering: Float[Tensor, "3 size size"],
+    image: Float[Tensor, "3 size size"],
     lpips: Lpips | None,
 ) -> ImageScore:
     distance = None
     if lpips is not None:
         device = next(lpips.parameters()).device
-        distance = float(lpips(drawing[None].to(device), photo[None].to(device)))
-    return ImageScore(psnr(drawing, photo), ssim(drawing, photo), distance)
-
-
-def _side_by_side(
-    photos: Float[Tensor, "view 3 size size"],
-    drawn: Float[Tensor, "view 3 size size"],
-    aligned: Float[Tensor, "target 3 size size"] | None,
-) -> Float[Tensor, "3 height width"]:
-    columns = [photos, drawn]
-    if aligned is not None and len(aligned):
-        columns.append(torch.cat([torch.ones_like(photos[:1]), aligned]))
-    return torch.cat([torch.cat(list(column), dim=1) for column in columns], dim=2).clamp(0, 1)
+        distance = float(lpips(rendering[None].to(device), image[None].to(device)))
+    return ImageScore(psnr(rendering, image), ssim(rendering, image), distance)

@@ -59,22 +59,17 @@ def resize(
     return resized.reshape(*images.shape[:-2], *size)
 
 
-def crop_to_aspect(
-    image: Float[Tensor, "3 height width"],
-    intrinsics: Float[Tensor, "3 3"],
-    aspect: float,
-) -> tuple[Float[Tensor, "3 new_height new_width"], Float[Tensor, "3 3"]]:
-    """Cut the central part with this width / height, and move the intrinsics along.
-
-    The crop's borders fall on whole pixels; the intrinsics are exact for the pixels kept.
-    """
-    height, width = image.shape[-2:]
+def crop_to_aspect(view: View, aspect: float) -> View:
+    """Cut the largest central part with this width / height; borders fall on whole pixels."""
+    height, width = view.camera.size
     new_height = min(height, max(1, round(width / aspect)))
     new_width = min(width, max(1, round(height * aspect)))
+    return center_crop(view, (new_height, new_width))
+
+
+def center_crop(view: View, size: tuple[int, int]) -> View:
+    """Cut the central (height, width) pixels out of an image."""
+    (height, width), (new_height, new_width) = view.camera.size, size
     top, left = (height - new_height) // 2, (width - new_width) // 2
-    moved = intrinsics.clone()
-    moved[0] *= width / new_width
-    moved[1] *= height / new_height
-    moved[0, 2] -= left / new_width
-    moved[1, 2] -= top / new_height
-    return image[:, top : top + new_height, left : left + new_width], moved
+    image = view.image[:, top : top + new_height, left : left + new_width]
+    return View(image, view.camera.cropped(top, left, size))

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 import torch
 
-from models.geometry.views import View, Views
+from models.geometry.views import View, Views, center_crop, crop_to_aspect
 from models.network.layers import PATCH_SIZE
 
 
@@ -70,19 +70,3 @@ def equal_focal_squares(views: list[View]) -> list[View]:
         smaller = min(side, max(1, round(side * (focal / max(focals)))))
         cropped.append(center_crop(square, (smaller, smaller)))
     return cropped
-
-
-def crop_to_aspect(view: View, aspect: float) -> View:
-    """Cut the largest central part with this width / height; borders fall on whole pixels."""
-    height, width = view.camera.size
-    new_height = min(height, max(1, round(width / aspect)))
-    new_width = min(width, max(1, round(height * aspect)))
-    return center_crop(view, (new_height, new_width))
-
-
-def center_crop(view: View, size: tuple[int, int]) -> View:
-    """Cut the central (height, width) pixels out of an image."""
-    (height, width), (new_height, new_width) = view.camera.size, size
-    top, left = (height - new_height) // 2, (width - new_width) // 2
-    image = view.image[:, top : top + new_height, left : left + new_width]
-    return View(image, view.camera.cropped(top, left, size))

@@ -1,32 +1,49 @@
-"""`nps evaluate`: poses and novel views on photos whose cameras are known."""
+"""`nps evaluate`: score poses and novel views on photos whose cameras are known."""
 
 import re
 import shutil
 from enum import StrEnum
 from functools import partial
-from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from nps_cli import console, options
 from nps_cli.errors import EXIT_UNTRUSTED
 
 if TYPE_CHECKING:
     from models.evaluation.evaluate import ReconstructFn
-    from nps_cli.formats.evaluation import Evaluation
     from nps_cli.weights.networks import NetworkChoice
 
 SUFFIXES = (".json", ".csv", ".md")
-ENOUGH = 0.7  # Gaussians for a pixel to align by: 0.4 of the time, and 0.03 dB off on average
+GAUSSIANS_PER_PIXEL = 0.7  # to align by: 0.4 of the time, and 0.03 dB off on average
+MERGE = "merge"
 
 
 class EngineChoice(StrEnum):
-    """What starts the processes."""
+    """The library that starts the processes."""
 
     processes = "processes"
     ray = "ray"
+
+
+class _DataByDefault(TyperGroup):
+    """A group whose command `data` is not named: `nps evaluate DATA`, `nps evaluate merge`."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any
+    ) -> Any:
+        """Parse the arguments as those of `merge` or of `data`."""
+        if args[:1] == [MERGE]:
+            return super().make_context(info_name, args, parent, **extra)
+        return self.commands["data"].make_context(info_name, args, parent, **extra)
+
+
+evaluate = typer.Typer(
+    cls=_DataByDefault, help="Score poses and novel views on photos whose cameras are known."
+)
 
 
 def _shard(value: str) -> str:
@@ -42,28 +59,38 @@ def _report(value: Path | None) -> Path | None:
     return value
 
 
-def evaluate(
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        *("--out", "-o"),
+        metavar="FILE",
+        callback=_report,
+        show_default=False,
+        help="The report: .json, .csv or .md. If the run is interrupted, the same command "
+        "goes on where it stopped.",
+    ),
+]
+Pose = Annotated[bool, typer.Option("--pose", help="Score relative poses.")]
+Views = Annotated[
+    bool, typer.Option("--views", help="Score novel views. Without either flag: both.")
+]
+Details = Annotated[
+    bool, typer.Option("--details", help="Print distributions, the worst pairs and times too.")
+]
+
+
+@evaluate.command("data")
+def evaluate_data(
     data: Annotated[
-        list[Path],
+        Path,
         typer.Argument(
             metavar="DATA",
             exists=True,
             show_default=False,
-            help="A list of pairs (.json), or the root of a data set in a published layout; "
-            "or reports (.json) of all shards of an evaluation, which are merged.",
+            help="A list of pairs (.json), or the root of a data set in a published layout.",
         ),
     ],
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            *("--out", "-o"),
-            metavar="FILE",
-            callback=_report,
-            show_default=False,
-            help="The report: .json, .csv or .md. If the run is interrupted, the same command "
-            "goes on where it stopped.",
-        ),
-    ] = None,
+    out: Out = None,
     index: Annotated[
         Path | None,
         typer.Option(
@@ -81,10 +108,8 @@ def evaluate(
     context: Annotated[
         int, typer.Option(min=2, max=3, help="Photos shown of every scene of a data set.")
     ] = 2,
-    pose: Annotated[bool, typer.Option("--pose", help="Score relative poses.")] = False,
-    views: Annotated[
-        bool, typer.Option("--views", help="Score novel views. Without either flag: both.")
-    ] = False,
+    pose: Pose = False,
+    views: Views = False,
     align: Annotated[
         bool, typer.Option(help="Score targets also at the pose where the scene fits them best.")
     ] = True,
@@ -102,9 +127,7 @@ def evaluate(
     compare: Annotated[
         bool, typer.Option("--compare", help="Evaluate also without refinement, and compare.")
     ] = False,
-    details: Annotated[
-        bool, typer.Option("--details", help="Print distributions, the worst pairs and times too.")
-    ] = False,
+    details: Details = False,
     triples: Annotated[
         bool, typer.Option("--triples", help="Take entries with three photos too.")
     ] = False,
@@ -145,67 +168,95 @@ def evaluate(
     verbose: options.Verbose = False,
     json: options.Json = False,
 ) -> None:
-    """Measure poses and novel views on photos whose cameras are known."""
+    """Measure poses and novel views on photos whose cameras are known.
+
+    Reports of shards become one with: nps evaluate merge 1.json 2.json -o all.json
+    """
     console.set_verbosity(quiet=quiet, verbose=verbose)
-    from nps_cli.formats.evaluation import is_report, merge, read_report
+    from models.evaluation.evaluate import EvaluationConfig
+    from nps_cli.evaluation.inputs import DataChoice, load_data
+    from nps_cli.evaluation.report import ReportChoice, report
+    from nps_cli.evaluation.runner import ALONE, USUAL, Request, run
     from nps_cli.output import check_outputs
     from nps_cli.weights.networks import NetworkChoice
 
     check_outputs(out, folder=save, force=force)
     refine = refine and not paper
-    show = partial(_show, out, pose or not views, views or not pose, details, json, force)
-    if all(map(is_report, data)):
-        reports = [(path, read_report(path)) for path in data]
-        return show(merge(reports) if len(reports) > 1 else reports[0][1])
-    if len(data) > 1:
-        raise typer.BadParameter("takes one list or data set, or several reports to merge.")
     if compare and not refine:
         raise typer.BadParameter("--compare needs refinement to compare with.")
-    from models.evaluation.evaluate import EvaluationConfig
-    from nps_cli.evaluation.inputs import load_data
-    from nps_cli.evaluation.runner import ALONE, USUAL, Request, carry_out
-
-    published = paper or (data[0].is_dir() and not (data[0] / "pairs.json").is_file())
+    which, count = map(int, shard.split("/"))
+    published_crop = paper or (data.is_dir() and not (data / "pairs.json").is_file())
     config = EvaluationConfig(
         views=views or not pose,
         align=align,
-        align_by=None if paper else ENOUGH,
+        gaussians_per_pixel=None if paper else GAUSSIANS_PER_PIXEL,
         size=size,
-        pictures=save is not None,
-        published_crop=published,
-        own_unit=paper,
+        side_by_side=save is not None,
+        published_crop=published_crop,
+        keep_scale=paper,
     )
-    facts = {"refine": refine, "resolution": resolution, "views": config.views, "align": align}
-    facts |= {"size": size, "paper": paper, "published_crop": published}
-    choice = NetworkChoice(weights, device, precision, crop)
-    opened = partial(_open_reconstruct, choice, resolution, paper)
-    ways = {USUAL: partial(opened, refine)} | ({ALONE: partial(opened, False)} if compare else {})
-    which, of = map(int, shard.split("/"))
-    unfinished = None if out is None else out.with_name(f".{out.name}.unfinished")
-    evaluation = carry_out(
+    recorded = {"refine": refine, "resolution": resolution, "views": config.views, "align": align}
+    recorded |= {"size": size, "paper": paper, "published_crop": published_crop}
+    network = NetworkChoice(weights, device, precision, crop)
+    opened = partial(_open_reconstruct, network, resolution, paper)
+    methods = {USUAL: partial(opened, refine)}
+    if compare:
+        methods[ALONE] = partial(opened, False)
+    progress = None if out is None else out.with_name(f".{out.name}.unfinished")
+    evaluation = run(
         Request(
-            data=str(data[0]),
-            loaded=load_data(data[0].resolve(), index, kind, context, triples, limit),
-            shard=(which, of),
-            config=config,
-            options=facts,
-            ways=ways,
-            choice=choice,
-            views=context,
-            jobs=jobs,
-            engine=engine.value,
-            unfinished=unfinished,
-            save=save,
-            force=force,
+            load_data(DataChoice(data, index, kind, context, triples, limit, (which, count))),
+            config,
+            recorded,
+            methods,
+            network,
+            context,
+            jobs,
+            engine.value,
+            progress,
+            save,
+            force,
         )
     )
-    show(evaluation)
-    if unfinished is not None:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    report(evaluation, ReportChoice(out, pose, views, details, json, force))
+    if progress is not None:
+        shutil.rmtree(progress, ignore_errors=True)
     if save is not None:
         console.info(f"wrote {save}")
     if all(score.failure is not None for score in evaluation.scores):
         raise typer.Exit(EXIT_UNTRUSTED)
+
+
+@evaluate.command(MERGE)
+def merge_reports(
+    reports: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="REPORT",
+            exists=True,
+            dir_okay=False,
+            show_default=False,
+            help="Reports (.json) of all shards of an evaluation.",
+        ),
+    ],
+    out: Out = None,
+    pose: Pose = False,
+    views: Views = False,
+    details: Details = False,
+    force: options.Force = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    json: options.Json = False,
+) -> None:
+    """Merge the reports of an evaluation's shards into the one that a single run would write."""
+    console.set_verbosity(quiet=quiet, verbose=verbose)
+    from nps_cli.evaluation.report import ReportChoice, report
+    from nps_cli.formats.evaluation import merge, read_report
+    from nps_cli.output import check_outputs
+
+    check_outputs(out, force=force)
+    merged = merge([(path, read_report(path)) for path in reports])
+    report(merged, ReportChoice(out, pose, views, details, json, force))
 
 
 def _open_reconstruct(
@@ -223,38 +274,3 @@ def _open_reconstruct(
     return TimedReconstruct(
         networks, Options(PoseMethod.matches if refine else unrefined, resolution)
     )
-
-
-def _show(
-    out: Path | None,
-    pose: bool,
-    views: bool,
-    details: bool,
-    json: bool,
-    force: bool,
-    evaluation: "Evaluation",
-) -> None:
-    """Write the report, and print it."""
-    from models.evaluation.summary import summarize
-    from nps_cli.formats import tables
-    from nps_cli.formats.evaluation import write_document
-    from nps_cli.output import whole_file
-
-    if out is not None:
-        if out.suffix == ".json":
-            text = dumps(write_document(evaluation), indent=1, allow_nan=False)
-        elif out.suffix == ".csv":
-            text = tables.as_csv(evaluation)
-        else:
-            text = tables.as_markdown(evaluation, pose=pose, views=views)
-        with whole_file(out, force=force) as path:
-            path.write_text(text, encoding="utf-8")
-    if json:
-        console.print_json(write_document(evaluation))
-    else:
-        shown = [tables.overview(summarize(evaluation.scores), pose=pose, views=views)]
-        for table in shown + (tables.details(evaluation) if details else []):
-            console.print_table(table.title, table.columns, table.rows)
-    console.info(tables.count_used(evaluation))
-    if out is not None:
-        console.info(f"wrote {out}")

@@ -1,4 +1,4 @@
-"""What an evaluation needs: data, and a reconstruction that takes the time of its parts."""
+"""The inputs of an evaluation: pairs of photos, and a reconstruction that is timed."""
 
 import time
 from dataclasses import dataclass
@@ -11,42 +11,59 @@ from nps_cli import console
 from nps_cli.errors import NpsError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from models.data.pairs import PhotoPair
     from models.evaluation.evaluate import Unusable
     from models.evaluation.scores import PartSeconds
+    from models.geometry.views import View
     from models.metrics.lpips import Lpips
     from models.options import Options
     from models.reconstruct import Networks
     from models.reconstruction import Reconstruction
 
 IGNORED = "ignore"  # a bin of overlap
-NAMED = 20  # bad entries that are named on stderr; the report has all of them
+MAX_NAMED = 20  # bad entries that are named on stderr; the report has all of them
 INDEX, PAIRS, SCANNET = "evaluation.json", "pairs.json", "test.npz"  # lists in a root
 
 
 @dataclass(frozen=True)
-class Data:
-    """What is evaluated on."""
+class DataChoice:
+    """Which pairs to evaluate on; the values are those of the command line's options.
 
-    pairs: "list[PhotoPair]"
-    skipped: "tuple[Unusable, ...]"
-    sha256: str  # of the list
-
-
-def load_data(
-    data: Path, index: Path | None, kind: str, context: int, triples: bool, limit: int | None
-) -> Data:
-    """Read a list of pairs, or what an index names in a data set's root; nothing is decoded yet.
-
-    Args:
-        data: A JSON list of pairs, or the root of a data set.
+    Attributes:
+        path: A JSON list of pairs, or the root of a data set.
         index: The evaluation index of a data set; default: the list in its root.
         kind: Whose filters hold: a key of `models.data.settings.SETTINGS`.
         context: How many photos of a scene of the index are shown.
-        triples: Whether to take entries with three photos from a list of pairs.
+        triples: Take entries with three photos from a list of pairs.
         limit: Take at most so many.
+        shard: Take the first number's share of these, of as many shares as the second.
+    """
+
+    path: Path
+    index: Path | None
+    kind: str
+    context: int
+    triples: bool
+    limit: int | None
+    shard: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Data:
+    """The pairs of a shard, those skipped in the whole list, and the list's name and hash."""
+
+    name: str
+    pairs: "list[PhotoPair]"
+    skipped: "tuple[Unusable, ...]"
+    sha256: str
+    shard: tuple[int, int]
+
+
+def load_data(choice: DataChoice) -> Data:
+    """Read a list of pairs, or what an index names in a data set's root; decode nothing yet.
+
+    Raises:
+        NpsError: If there is no such list, or no pair in it that can be used.
     """
     from models.data.benchmark import load_benchmark
     from models.data.pairs import load_pairs, spread_over_scenes
@@ -55,38 +72,52 @@ def load_data(
     from models.data.settings import SETTINGS
     from models.evaluation.evaluate import Unusable
 
-    if kind not in SETTINGS:
-        raise NpsError(f"There is no kind of data {kind}.", hint=f"One of: {', '.join(SETTINGS)}.")
-    listed, report = _find_list(data, index), Report()
+    data, limit = choice.path.resolve(), choice.limit
+    if choice.kind not in SETTINGS:
+        kinds = ", ".join(SETTINGS)
+        raise NpsError(f"There is no kind of data {choice.kind}.", hint=f"One of: {kinds}.")
+    listed, report = _find_list(data, choice.index), Report()
     try:
         digest = sha256(listed.read_bytes()).hexdigest()
         if listed.name == SCANNET:
             pairs = load_scannet(data, report, limit)
         elif data.is_dir() and listed.name != PAIRS:
-            pairs = load_benchmark(data, listed, SETTINGS[kind], report, context, limit)
+            settings = SETTINGS[choice.kind]
+            pairs = load_benchmark(data, listed, settings, report, choice.context, limit)
             for pair in (each for each in pairs if each.difficulty == IGNORED):
-                why = f"its overlap is {pair.overlap:.2f}; the published tables leave it out"
-                report.skip("pair", pair.id, why)
+                reason = f"its overlap is {pair.overlap:.2f}; the published tables leave it out"
+                report.skip("pair", pair.id, reason)
             pairs = [pair for pair in pairs if pair.difficulty != IGNORED]
         else:
-            every = load_pairs(listed, report)
-            pairs = [pair for pair in every if triples or len(pair.views) == 2]
+            loaded = load_pairs(listed, report)
+            pairs = [pair for pair in loaded if choice.triples or len(pair.views) == 2]
             pairs = spread_over_scenes(pairs, limit or len(pairs))
     except (OSError, ValueError) as error:
         raise NpsError(str(error), hint="`nps evaluate --help` says what it takes.") from error
     wrong = sorted(each for each in report.skipped if each.kind == "pair")
     if report.skipped:
-        console.warning("\n".join(report.lines(NAMED)))
+        console.warning("\n".join(report.lines(MAX_NAMED)))
     if not pairs and not wrong:
         raise NpsError(f"{data} holds only triples.", hint="Take them too with --triples.")
     if not pairs:
-        why = f"{wrong[0].where}: {wrong[0].why}"
-        raise NpsError(f"No pair of {data} can be used. {why}", hint="Try: nps data check")
-    return Data(pairs, tuple(Unusable(each.where, each.why) for each in wrong), digest)
+        reason = f"{wrong[0].where}: {wrong[0].why}"
+        raise NpsError(f"No pair of {data} can be used. {reason}", hint="Try: nps data check")
+    number, count = choice.shard
+    if number > len(pairs):
+        raise NpsError(
+            f"There are only {len(pairs)} pairs.", hint=f"Use fewer than {count} shards."
+        )
+    skipped = tuple(Unusable(each.where, each.why) for each in wrong)
+    return Data(str(choice.path), pairs[number - 1 :: count], skipped, digest, choice.shard)
 
 
 def _find_list(data: Path, index: Path | None) -> Path:
     if index is not None or not data.is_dir():
+        from nps_cli.formats.evaluation import is_report
+
+        if is_report(index or data):
+            hint = "Merge reports with: nps evaluate merge REPORT..."
+            raise NpsError(f"{data} is a report, not a list of pairs.", hint=hint)
         return index or data
     found = [data / name for name in (INDEX, PAIRS, SCANNET) if (data / name).is_file()]
     if not found:
@@ -98,42 +129,34 @@ def _find_list(data: Path, index: Path | None) -> Path:
 
 
 class TimedReconstruct:
-    """What is evaluated; `parts` says how long its last run's parts took."""
+    """A reconstruction with the seconds of its last run's parts in `parts`."""
 
     parts: "PartSeconds"
 
     def __init__(self, networks: "Networks", options: "Options") -> None:
-        """Take what `models.reconstruct.reconstruct` wants."""
+        """Take the networks and options of `models.reconstruct.reconstruct`."""
         self._networks, self._options = networks, options
         self._marks: list[float] = []
         networks.noposplat.register_forward_pre_hook(lambda *call: self._mark())
         networks.noposplat.register_forward_hook(lambda *call: self._mark())
 
-    def __call__(self, photos: "list[Tensor]", intrinsics: "Tensor") -> "Reconstruction":
-        """Reconstruct, and take the time."""
-        import torch
-
+    def __call__(self, views: "list[View]") -> "Reconstruction":
+        """Reconstruct, and set `parts`."""
         from models.evaluation.scores import PartSeconds
-        from models.geometry.camera import Camera
-        from models.geometry.views import View
         from models.reconstruct import reconstruct
 
         self._marks.clear()
         stages: list[float] = []
-        views = [
-            View(photo, Camera(matrix, torch.eye(4), (photo.shape[-2], photo.shape[-1])))
-            for photo, matrix in zip(photos, intrinsics, strict=True)
-        ]
         result = reconstruct(
             views, self._networks, self._options, lambda stage: stages.append(self._now())
         )
         stages.append(self._now())
-        began, ended = self._marks
+        start, end = self._marks
         predicting = next(
-            later - earlier for earlier, later in pairwise(stages) if earlier <= began < later
+            later - earlier for earlier, later in pairwise(stages) if earlier <= start < later
         )
         refining = stages[-1] - stages[0] - predicting if self._networks.stereo else None
-        self.parts = PartSeconds(forward=ended - began, refinement=refining)
+        self.parts = PartSeconds(forward=end - start, refinement=refining)
         return result
 
     def _mark(self) -> None:
@@ -148,7 +171,7 @@ class TimedReconstruct:
 
 
 def open_lpips(device: str) -> "Lpips | None":
-    """The perceptual distance where it is needed, or None without its weights."""
+    """Load LPIPS onto a device; return None without its weights."""
     from nps_cli.device import pick_device
     from nps_cli.weights.lpips import find_lpips
 

@@ -1,4 +1,4 @@
-"""What an interrupted evaluation had finished: kept beside its report until that is written."""
+"""Keep the finished results of an evaluation beside its report until that is written."""
 
 import json
 import shutil
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from models.data.pairs import PhotoPair
     from models.evaluation.scores import PairScores
 
-LINES, PICTURES = "finished.jsonl", "pictures"
+LINES, IMAGES = "finished.jsonl", "pictures"
 
 
-class Unfinished:
-    """A folder with the results that are there already; entering and leaving it, see `open_at`."""
+class Progress:
+    """A folder with the results, and the images, of the pairs that are finished."""
 
     def __init__(self, folder: Path, conditions: dict[str, Any]) -> None:
-        """Open what an earlier run under the same conditions left, or begin anew, saying why."""
+        """Open the folder of a run under the same conditions, or warn and begin anew."""
         self.folder = folder
-        self.pictures = folder / PICTURES
+        self.images = folder / IMAGES
         self._finished: dict[str, dict[str, Any]] = {}
         try:
             self._open(json.loads(json.dumps(conditions)))
@@ -33,22 +33,22 @@ class Unfinished:
                 hint="It holds what an interrupted run had finished; remove it, or make room.",
             ) from error
 
-    def find(self, key: str, picture: str | None) -> "PairScores | None":
-        """The scores of a pair, if they are here, and with them its picture if that is wanted."""
+    def find(self, key: str, image: str | None) -> "PairScores | None":
+        """Return the scores of a pair, if they and its image, where one is wanted, are here."""
         from nps_cli.formats.evaluation import read_scores
 
-        if key not in self._finished or (picture and not (self.pictures / picture).is_file()):
+        if key not in self._finished or (image and not (self.images / image).is_file()):
             return None
         return read_scores(self._finished[key])
 
     def keep(self, key: str, scores: "PairScores") -> None:
-        """Write down what is finished, at once."""
+        """Write the scores of a finished pair at once."""
         line = json.dumps({"key": key, "scores": asdict(scores)}, allow_nan=False)
         with (self.folder / LINES).open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
     def discard(self) -> None:
-        """Remove all of it: the report is written."""
+        """Remove the folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _open(self, conditions: dict[str, Any]) -> None:
@@ -64,12 +64,12 @@ class Unfinished:
                 f"{', '.join(changed)} changed since"
             )
             self.discard()
-        self.pictures.mkdir(parents=True, exist_ok=True)
+        self.images.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(conditions) + "\n", encoding="utf-8")
 
 
-def key_of(pair: "PhotoPair", kind: str) -> str:
-    """A digest of everything that a pair's scores depend on, beside the conditions of the run."""
+def key_of(pair: "PhotoPair", method: str) -> str:
+    """Digest all that a pair's scores depend on, beside the conditions of the run."""
     cameras: list[tuple[Any, ...]] = []
     for photo in (*pair.views, *pair.targets):
         try:
@@ -79,12 +79,12 @@ def key_of(pair: "PhotoPair", kind: str) -> str:
             cameras.append((0, 0))
         camera = photo.camera
         cameras.append((str(photo.path), camera.intrinsics.tolist(), camera.world2cam.tolist()))
-    facts = (kind, pair.id, pair.scene, pair.difficulty, pair.low_parallax, cameras)
+    facts = (method, pair.id, pair.scene, pair.difficulty, pair.low_parallax, cameras)
     return sha256(repr(facts).encode()).hexdigest()
 
 
 def digest_of_code() -> str:
-    """A digest of our own source: what other code computed is not continued."""
+    """Digest our own source: what other code computed is not continued."""
     root = Path(__file__).parent.parent.parent
     whole = sha256()
     for package in ("models", "nps_cli"):
@@ -94,7 +94,7 @@ def digest_of_code() -> str:
 
 
 def _parse(line: str) -> dict[str, Any]:
-    """A line; nothing if the run ended in the middle of it."""
+    """Parse a line; return nothing if the run ended in the middle of it."""
     try:
         return dict(json.loads(line))
     except (json.JSONDecodeError, ValueError):

@@ -1,4 +1,4 @@
-"""The evaluation report as JSON, both ways, and reports of shards made one."""
+"""Write, read and merge evaluation reports (JSON)."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -18,7 +18,7 @@ REFINED, ALONE = "pairs", "network_alone"  # where in the file the scores of eit
 
 @dataclass(frozen=True)
 class Subject:
-    """What was evaluated on what: equal in reports that may be merged."""
+    """Data, weights and options of an evaluation: equal in reports that may be merged."""
 
     data: str
     data_sha256: str  # of the list
@@ -29,7 +29,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Everything that a report says."""
+    """The contents of a report."""
 
     subject: Subject
     shard: tuple[int, int]  # which of how many; (1, 1) is all
@@ -43,7 +43,7 @@ class Evaluation:
 
 
 def write_document(evaluation: Evaluation) -> dict[str, Any]:
-    """The report, ready for JSON."""
+    """Return the report as JSON values."""
     subject, left_out = evaluation.subject, (*evaluation.skipped, *evaluation.unusable)
     document = {
         "format": FORMAT,
@@ -70,7 +70,7 @@ def write_document(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def is_report(path: Path) -> bool:
-    """Whether a file is an evaluation report, of whatever version."""
+    """Tell if a file is an evaluation report, of whatever version."""
     if path.suffix != ".json" or not path.is_file():
         return False
     try:
@@ -81,7 +81,13 @@ def is_report(path: Path) -> bool:
 
 
 def read_report(path: Path) -> Evaluation:
-    """Read a report that `write_document` made."""
+    """Read a report that `write_document` made.
+
+    Raises:
+        NpsError: If it is none, or of another version, or not whole.
+    """
+    if not is_report(path):
+        raise NpsError(f"{path} is no report of an evaluation.", hint="Evaluate with -o FILE.json.")
     document = loads(path.read_text(encoding="utf-8"))
     if document.get("version") != VERSION:
         raise NpsError(
@@ -114,7 +120,7 @@ def read_report(path: Path) -> Evaluation:
 
 
 def read_scores(values: dict[str, Any]) -> PairScores:
-    """The scores of a pair, from what `asdict` and JSON made of them."""
+    """Return the scores of a pair from their JSON values."""
     return PairScores(
         **values
         | {

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,6 @@ import torch
 from chunk_factory import make_root
 from PIL import Image
 
-from models.geometry.camera import Camera
 from models.geometry.rigid import se3_exponential
 from models.reconstruction import Reconstruction
 from models.weights import WeightsInfo
@@ -40,11 +40,11 @@ def data(tmp_path: Path) -> Path:
 def oracle(monkeypatch, tiny_scene):
     """Reconstruction is instant and right about the cameras; no weights are needed."""
 
-    def reconstruct(photos, intrinsics):
-        nothing = torch.zeros(0, 3), torch.zeros(len(photos), 0, 2)
+    def reconstruct(views):
+        nothing = torch.zeros(0, 3), torch.zeros(len(views), 0, 2)
         cameras = tuple(
-            Camera(matrix, pose, (photo.shape[1], photo.shape[2]))
-            for photo, matrix, pose in zip(photos, intrinsics, WORLD2CAM, strict=False)
+            replace(view.camera, world2cam=pose)
+            for view, pose in zip(views, WORLD2CAM, strict=False)
         )
         return Reconstruction(tiny_scene, cameras, (), *nothing, (), ())
 
@@ -102,7 +102,7 @@ def test_a_limit_takes_so_many_pairs(nps, data):
 def test_failures_are_named_and_counted_and_nothing_but_failures_is_not_to_be_trusted(
     nps, data, monkeypatch
 ):
-    def broken(photos, intrinsics):
+    def broken(views):
         raise RuntimeError("nothing matches")
 
     monkeypatch.setattr(command, "_open_reconstruct", lambda *options: broken)
@@ -134,11 +134,11 @@ class Counting:
     def __init__(self, reconstruct, interrupted_at: int | None = None):
         self.reconstruct, self.interrupted_at, self.calls = reconstruct, interrupted_at, 0
 
-    def __call__(self, photos, intrinsics):
+    def __call__(self, views):
         if self.calls == self.interrupted_at:
             raise KeyboardInterrupt
         self.calls += 1
-        return self.reconstruct(photos, intrinsics)
+        return self.reconstruct(views)
 
 
 @pytest.fixture
@@ -216,11 +216,11 @@ def test_shards_merge_to_the_report_of_one_run(nps, data, tmp_path):
         shard = f"{part.stem}/2"
         ran = nps("evaluate", data, *QUICK, "--triples", "--shard", shard, "-o", part)
         assert ran.code == 0
-    ran = nps("evaluate", *parts, "-o", merged)
+    ran = nps("evaluate", "merge", *parts, "-o", merged)
     assert ran.code == 0
     assert ran.out.splitlines()[1].split()[:2] == ["all", "2"]
     assert numbers_in(merged) == numbers_in(whole)
-    ran = nps("evaluate", parts[0], parts[0])
+    ran = nps("evaluate", "merge", parts[0], parts[0])
     assert ran.code == 1
     assert "2/2 missing" in ran.err
 
@@ -267,7 +267,7 @@ def test_a_report_of_no_known_kind_is_a_wrong_usage(nps, data, tmp_path):
 def test_with_and_without_refinement_are_compared(nps, data, monkeypatch, tmp_path):
     usual = command._open_reconstruct()
 
-    def broken(photos, intrinsics):
+    def broken(views):
         raise RuntimeError("nothing matches")
 
     monkeypatch.setattr(
@@ -317,3 +317,27 @@ def test_a_folder_without_a_list_is_one_sentence(nps, tmp_path):
     ran = nps("evaluate", tmp_path / "empty")
     assert ran.code == 1
     assert "no list of what to evaluate" in ran.err
+
+
+def test_merge_takes_reports_only(nps, data):
+    ran = nps("evaluate", "merge", data)
+    assert ran.code == 1
+    assert "pairs.json is no report" in ran.err
+
+
+def test_a_report_is_merged_not_evaluated(nps, data, tmp_path):
+    report = tmp_path / "report.json"
+    assert nps("evaluate", data, *QUICK, "-o", report).code == 0
+    ran = nps("evaluate", report)
+    assert ran.code == 1
+    assert "nps evaluate merge" in ran.err
+
+
+def test_options_may_come_before_the_data(nps, data):
+    assert nps("evaluate", "--pose", "--jobs", 1, data).code == 0
+
+
+def test_help_explains_both_commands(nps):
+    ran = nps("evaluate", "--help")
+    assert "nps evaluate [OPTIONS]" in ran.out and "nps evaluate merge" in ran.out
+    assert "nps evaluate merge [OPTIONS]" in nps("evaluate", "merge", "--help").out

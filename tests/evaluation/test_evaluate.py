@@ -15,9 +15,10 @@ from models.data.pairs import PhotoPair, load_pairs
 from models.evaluation.evaluate import EvaluationConfig, Unusable, evaluate_pair, evaluate_pairs
 from models.evaluation.scores import ImageScore, PairScores, TargetScore
 from models.evaluation.summary import compare, summarize
-from models.geometry.camera import Camera, camera_rays, to_pixels
+from models.geometry.camera import camera_rays, to_pixels
 from models.geometry.gaussians import SH_DEGREE_0, Gaussians, rescale
 from models.geometry.rigid import invert, se3_exponential, transform_points
+from models.geometry.views import View
 from models.metrics.errors import FAILED_DEG, PoseError, psnr
 from models.reconstruction import Reconstruction
 
@@ -78,7 +79,7 @@ def pair(data: Path) -> PhotoPair:
     return load_pairs(data)[0]
 
 
-def oracle(photos: list[torch.Tensor], intrinsics: torch.Tensor) -> Reconstruction:
+def oracle(views: list[View]) -> Reconstruction:
     count = 160
     x, y = torch.meshgrid(
         torch.linspace(-2.4, 3.0, count), torch.linspace(-2.2, 2.2, count), indexing="ij"
@@ -92,45 +93,45 @@ def oracle(photos: list[torch.Tensor], intrinsics: torch.Tensor) -> Reconstructi
         opacities=torch.full((count**2,), 0.95),
     )
     cameras = tuple(
-        Camera(matrix, pose, SIZE)
-        for matrix, pose in zip(intrinsics, WORLD2CAM.values(), strict=False)
+        replace(view.camera, world2cam=world2cam)
+        for view, world2cam in zip(views, WORLD2CAM.values(), strict=False)
     )
-    nothing = torch.zeros(0, 3), torch.zeros(len(photos), 0, 2)
+    nothing = torch.zeros(0, 3), torch.zeros(len(views), 0, 2)
     return Reconstruction(gaussians, cameras, (), *nothing, (), ())
 
 
-def scaled(photos: list[torch.Tensor], intrinsics: torch.Tensor, factor: float) -> Reconstruction:
-    right = oracle(photos, intrinsics)
+def scaled(views: list[View], factor: float) -> Reconstruction:
+    right = oracle(views)
     scale = torch.ones(4, 4)
     scale[:3, 3] = factor
     cameras = tuple(replace(c, world2cam=c.world2cam * scale) for c in right.cameras)
     return replace(right, gaussians=rescale(right.gaussians, factor), cameras=cameras)
 
 
-def too_close(photos: list[torch.Tensor], intrinsics: torch.Tensor) -> Reconstruction:
-    right = oracle(photos, intrinsics)
+def too_close(views: list[View]) -> Reconstruction:
+    right = oracle(views)
     return replace(right, gaussians=rescale(right.gaussians, 0.7))
 
 
-def tilted(photos: list[torch.Tensor], intrinsics: torch.Tensor) -> Reconstruction:
-    right = oracle(photos, intrinsics)
+def tilted(views: list[View]) -> Reconstruction:
+    right = oracle(views)
     turn = se3_exponential(torch.tensor([0.0, 0, 0, 0.04, -0.04, 0.04]))
     means = transform_points(right.gaussians.means, turn)
     return replace(right, gaussians=replace(right.gaussians, means=means))
 
 
-def broken(photos: list[torch.Tensor], intrinsics: torch.Tensor) -> Reconstruction:
+def broken(views: list[View]) -> Reconstruction:
     raise RuntimeError("the photos show nothing")
 
 
-def not_finite(photos: list[torch.Tensor], intrinsics: torch.Tensor) -> Reconstruction:
-    right = oracle(photos, intrinsics)
+def not_finite(views: list[View]) -> Reconstruction:
+    right = oracle(views)
     cameras = tuple(replace(c, world2cam=c.world2cam * math.nan) for c in right.cameras)
     return replace(right, cameras=cameras)
 
 
-def on_one_point(photos: list[torch.Tensor], intrinsics: torch.Tensor) -> Reconstruction:
-    right = oracle(photos, intrinsics)
+def on_one_point(views: list[View]) -> Reconstruction:
+    right = oracle(views)
     cameras = tuple(replace(camera, world2cam=torch.eye(4)) for camera in right.cameras)
     return replace(right, cameras=cameras)
 
@@ -201,7 +202,7 @@ def test_a_photo_that_is_not_there_is_an_error_not_a_failure(pair, tmp_path):
 
 
 def test_the_picture_has_a_row_for_each_view_and_the_photos_on_the_left(pair):
-    picture = evaluate_pair(pair, oracle, replace(QUICK, pictures=True)).picture
+    picture = evaluate_pair(pair, oracle, replace(QUICK, side_by_side=True)).side_by_side
     assert picture.shape == (3, 2 * 128, 2 * 128)
     assert psnr(picture[:, :, :128], picture[:, :, 128:]) > 26
 
@@ -302,7 +303,7 @@ def test_photos_that_cannot_be_read_do_not_end_an_evaluation(data, tmp_path):
 def test_the_scenes_own_unit_is_taken_as_it_is_where_that_is_asked(pair):
     """The published networks are trained to make the baseline one."""
     baseline = float(pair.views[1].camera.world2cam[:3, 3].norm())
-    own = replace(QUICK, own_unit=True)
+    own = replace(QUICK, keep_scale=True)
     right = evaluate_pair(pair, partial(scaled, factor=1 / baseline), own).scores
     wrong = evaluate_pair(pair, partial(scaled, factor=2 / baseline), own).scores
     assert right.targets[0].posed.psnr > 26
