@@ -1,4 +1,4 @@
-"""Reads what `torch.save` wrote: no code runs, and tensors stay on disk until they are wanted.
+"""A reader of `torch.save` files: no code runs, and tensors stay on disk until they are read.
 
 `torch.load(weights_only=True, mmap=True)` is as safe, but builds every tensor in Python: it takes
 five times as long for a chunk of 3,000 images, of which training wants a few at a time.
@@ -17,18 +17,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_TYPES = {
+_DTYPES = {
     "ByteStorage": torch.uint8,
     "IntStorage": torch.int32,
     "LongStorage": torch.int64,
     "FloatStorage": torch.float32,
     "DoubleStorage": torch.float64,
 }
-_HEADER = 30  # bytes before a zip record's name; the lengths of name and padding are at 26
+_HEADER_BYTES = 30  # bytes before a zip record's name; the lengths of name and padding are at 26
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredTensor:
     """A tensor on disk."""
 
     archive: "Archive"
@@ -40,7 +40,7 @@ class Stored:
     stride: tuple[int, ...]
 
     def read(self) -> Tensor:
-        """Map it into memory.
+        """Map the tensor into memory.
 
         Raises:
             ValueError: If it is not all there.
@@ -65,11 +65,11 @@ class Archive:
             entries = {entry.filename.partition("/")[2]: entry for entry in file.infolist()}
             if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries.values()):
                 raise ValueError("its records are compressed")
-            self._places = {name: entry.header_offset for name, entry in entries.items()}
+            self._offsets = {name: entry.header_offset for name, entry in entries.items()}
             self.pickled = file.read(entries["data.pkl"]) if "data.pkl" in entries else b""
 
     def load(self) -> Any:
-        """What was saved: plain values, with a `Stored` for every tensor.
+        """Unpickle the content: plain values, with a `StoredTensor` for every tensor.
 
         Raises:
             pickle.UnpicklingError: If that would run code; other exceptions if it is broken.
@@ -77,14 +77,14 @@ class Archive:
         return _Unpickler(self).load()
 
     def find(self, record: str) -> int:
-        """Where a tensor's bytes begin."""
-        at = self._places[f"data/{record}"]
-        name, padding = struct.unpack_from("<HH", self.content, at + _HEADER - 4)
-        return at + _HEADER + int(name) + int(padding)
+        """Return the offset of a tensor's bytes."""
+        at = self._offsets[f"data/{record}"]
+        name, padding = struct.unpack_from("<HH", self.content, at + _HEADER_BYTES - 4)
+        return at + _HEADER_BYTES + int(name) + int(padding)
 
 
 class _Unpickler(pickle.Unpickler):
-    """Knows the names that a pickle of tensors needs, and refuses all others."""
+    """An unpickler that allows the names that a pickle of tensors needs, and no others."""
 
     def __init__(self, archive: Archive) -> None:
         super().__init__(io.BytesIO(archive.pickled))
@@ -95,16 +95,16 @@ class _Unpickler(pickle.Unpickler):
             return _rebuild
         if (module, name) == ("collections", "OrderedDict"):
             return dict
-        if module == "torch" and name in _TYPES:
+        if module == "torch" and name in _DTYPES:
             return name
         raise pickle.UnpicklingError(f"it wants to run code ({module}.{name}): refused")
 
     def persistent_load(self, pid: Any) -> tuple[Archive, str, torch.dtype, int]:
         _, kind, record, _, count = pid
-        return self._archive, str(record), _TYPES[kind], int(count)
+        return self._archive, str(record), _DTYPES[kind], int(count)
 
 
 def _rebuild(
     storage: tuple[Archive, str, torch.dtype, int], offset: int, shape: Any, stride: Any, *_: Any
-) -> Stored:
-    return Stored(*storage, offset, shape, stride)
+) -> StoredTensor:
+    return StoredTensor(*storage, offset, shape, stride)

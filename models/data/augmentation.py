@@ -10,8 +10,8 @@ from torch import Tensor
 from models.data.procedural import WorldBatch
 from models.geometry.camera import Camera
 
-_BLOCK = 8  # pixels along each side of a compressed block
-_LEFT_RIGHT, _UP_DOWN, _COLORS = 0.5, 0.3, 0.5  # how often each happens
+_DCT_PX = 8  # along each side of a compressed block
+_MIRROR_X, _MIRROR_Y, _PERMUTE_COLORS = 0.5, 0.3, 0.5  # probabilities
 
 
 def degrade(
@@ -19,7 +19,9 @@ def degrade(
     generator: torch.Generator,
     strength: float = 1.0,
 ) -> Float[Tensor, "batch view 3 height width"]:
-    """Vignetting, exposure, white balance, gamma, blur, noise and compression, in this order.
+    """Add vignetting, exposure, white balance, gamma, blur, noise and compression, in this order.
+
+    Only colors change, differently in every view.
 
     Args:
         images: RGB in [0, 1].
@@ -29,39 +31,39 @@ def degrade(
     flat = images.flatten(0, 1)
     count, device = len(flat), flat.device
 
-    def draw(low: float, high: float, *shape: int) -> Tensor:
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
         value = torch.rand(count, *shape, generator=generator, device=generator.device)
         return (low + (high - low) * value).to(device)
 
-    flat = flat * _vignette(flat, draw(0.0, 0.4 * strength, 1, 1, 1))
-    stops = draw(-0.5, 0.5, 1, 1, 1) + draw(-0.12, 0.12, 3, 1, 1)  # the second: white balance
+    flat = flat * _vignette(flat, uniform(0.0, 0.4 * strength, 1, 1, 1))
+    stops = uniform(-0.5, 0.5, 1, 1, 1) + uniform(-0.12, 0.12, 3, 1, 1)  # the second: white balance
     flat = (flat * 2 ** (strength * stops)).clamp(0, 1)
-    gamma = 2 ** (strength * draw(-0.3, 0.3, 1, 1, 1))
+    gamma = 2 ** (strength * uniform(-0.3, 0.3, 1, 1, 1))
     flat = flat.clamp_min(1e-4) ** gamma
-    flat = _blur(flat, draw(0.05, 0.15 + 0.55 * strength))
+    flat = _blur(flat, uniform(0.05, 0.15 + 0.55 * strength))
     noise = torch.randn(flat.shape, generator=generator, device=generator.device).to(device)
-    flat = flat + noise * draw(0.0, 0.025 * strength, 1, 1, 1) * (0.5 + flat).sqrt()
-    flat = _compress(flat, draw(0.002, 0.002 + 0.04 * strength, 1, 1, 1, 1, 1))
+    flat = flat + noise * uniform(0.0, 0.025 * strength, 1, 1, 1) * (0.5 + flat).sqrt()
+    flat = _compress(flat, uniform(0.002, 0.002 + 0.04 * strength, 1, 1, 1, 1, 1))
     return flat.clamp(0, 1).unflatten(0, images.shape[:2])
 
 
-def vary(worlds: WorldBatch, generator: torch.Generator) -> WorldBatch:
+def augment(worlds: WorldBatch, generator: torch.Generator) -> WorldBatch:
     """Mirror a batch and permute its color channels, or not, at random."""
-    left_right, up_down, colors = torch.rand(
+    mirror_x, mirror_y, permute = torch.rand(
         3, generator=generator, device=generator.device
     ).tolist()
     order = torch.randperm(3, generator=generator, device=generator.device)
-    if left_right < _LEFT_RIGHT:
+    if mirror_x < _MIRROR_X:
         worlds = mirror(worlds, axis=0)
-    if up_down < _UP_DOWN:
+    if mirror_y < _MIRROR_Y:
         worlds = mirror(worlds, axis=1)
-    if colors < _COLORS:
+    if permute < _PERMUTE_COLORS:
         worlds = replace(worlds, images=worlds.images[:, :, order.to(worlds.images.device)])
     return worlds
 
 
 def mirror(worlds: WorldBatch, axis: int) -> WorldBatch:
-    """The world in a mirror: everything negated along x (axis 0) or y (axis 1) of all cameras."""
+    """Mirror worlds along x (axis 0) or y (axis 1) of their axes."""
     flipped = -1 - axis  # images are ... height, width
     cameras = mirror_cameras(worlds.cameras, axis)
     return WorldBatch(worlds.images.flip(flipped), cameras, worlds.depth.flip(flipped))
@@ -88,7 +90,7 @@ def _vignette(images: Tensor, amount: Tensor) -> Tensor:
 
 
 def _blur(images: Tensor, sigma: Tensor) -> Tensor:
-    """Gaussian blur, its width in pixels different for every image."""
+    """Apply a Gaussian blur, whose sigma in pixels differs by image."""
     offsets = torch.arange(-2, 3, device=images.device)
     kernel = torch.exp(-offsets.square() / (2 * sigma[:, None].square()))
     kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(3, dim=0)
@@ -101,15 +103,15 @@ def _blur(images: Tensor, sigma: Tensor) -> Tensor:
 
 
 def _compress(images: Tensor, step: Tensor) -> Tensor:
-    """Round the cosine coefficients of 8x8 blocks, fine detail more coarsely."""
+    """Quantize the DCT coefficients of 8x8 blocks as JPEG does, high frequencies more coarsely."""
     height, width = images.shape[-2:]
-    padding = (0, -width % _BLOCK, 0, -height % _BLOCK)
+    padding = (0, -width % _DCT_PX, 0, -height % _DCT_PX)
     padded = torch.nn.functional.pad(images, padding, mode="replicate")
-    blocks = padded.unflatten(-1, (-1, _BLOCK)).unflatten(-3, (-1, _BLOCK)).transpose(-3, -2)
-    index = torch.arange(_BLOCK, device=images.device)
-    cosine = torch.cos(math.pi / _BLOCK * (index + 0.5) * index[:, None]) * (2 / _BLOCK) ** 0.5
+    tiles = padded.unflatten(-1, (-1, _DCT_PX)).unflatten(-3, (-1, _DCT_PX)).transpose(-3, -2)
+    index = torch.arange(_DCT_PX, device=images.device)
+    cosine = torch.cos(math.pi / _DCT_PX * (index + 0.5) * index[:, None]) * (2 / _DCT_PX) ** 0.5
     cosine[0] *= 0.5**0.5
     quantum = step * (1 + index + index[:, None]).to(images.dtype)
-    kept = ((cosine @ blocks @ cosine.mT) / quantum).round() * quantum
-    back = (cosine.mT @ kept @ cosine).transpose(-3, -2).flatten(-4, -3).flatten(-2, -1)
-    return back[..., :height, :width]
+    quantized = ((cosine @ tiles @ cosine.mT) / quantum).round() * quantum
+    decoded = (cosine.mT @ quantized @ cosine).transpose(-3, -2).flatten(-4, -3).flatten(-2, -1)
+    return decoded[..., :height, :width]

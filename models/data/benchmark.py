@@ -19,7 +19,7 @@ from models.geometry.rigid import invert
 
 
 def overlap_bin(overlap: float) -> str:
-    """The published group of an overlap, compared in float32; below 0.05 it is "medium" too."""
+    """Return the published bin of an overlap, compared in float32; "medium" below 0.05 too."""
     value = np.float32(overlap)
     if np.float32(0.05) <= value <= np.float32(0.3):
         return "small"
@@ -74,7 +74,9 @@ def load_benchmark(
             try:
                 if key not in chunk.scenes:
                     raise ValueError(f"its scene is not in {name}, or cannot be read there")
-                pairs[key] = _pair(entries[key], chunk.scenes[key], chunk.path, settings, views)
+                pairs[key] = _parse_pair(
+                    entries[key], chunk.scenes[key], chunk.path, settings, views
+                )
             except ValueError as error:
                 report.skip("pair", key, str(error))
     report.use("pair", len(pairs))
@@ -82,12 +84,12 @@ def load_benchmark(
 
 
 def spread_views(first: int, last: int, views: int) -> tuple[int, ...]:
-    """Frames evenly spaced from first to last: computed in float32, and truncated."""
+    """Space frames evenly from first to last, in float32 and truncated."""
     return tuple(torch.linspace(first, last, views).long().tolist())
 
 
 def _load_entries(path: Path) -> dict[str, dict[str, Any]]:
-    """The scenes of an index that are to be evaluated."""
+    """Read the scenes of an index that are to be evaluated."""
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -100,10 +102,10 @@ def _load_entries(path: Path) -> dict[str, dict[str, Any]]:
     return {key: entry for key, entry in index.items() if entry is not None}
 
 
-def _pair(
+def _parse_pair(
     entry: dict[str, Any], scene: Scene, chunk: Path, settings: DataSettings, views: int
 ) -> PhotoPair:
-    context, targets = _frames(entry["context"]), _frames(entry["target"])
+    context, targets = _parse_frames(entry["context"]), _parse_frames(entry["target"])
     if len(context) != 2 and len(context) != views:
         raise ValueError(f"its index names {len(context)} context frames")
     if views > len(context):
@@ -118,8 +120,8 @@ def _pair(
         raise ValueError(f"frame {frames[place]}: {why}")
     check_fov(scene.intrinsics[frames], settings.max_fov_deg)
     normalize_poses(scene.world2cam[frames], len(context), settings.baselines)
-    photos = [_photo(scene, frame, frames[0], chunk, settings) for frame in frames]
-    overlap = _stated_overlap(entry.get("overlap"))
+    photos = [_find_photo(scene, frame, frames[0], chunk, settings) for frame in frames]
+    overlap = _parse_overlap(entry.get("overlap"))
     return PhotoPair(
         id=scene.key,
         scene=scene.key,
@@ -131,7 +133,9 @@ def _pair(
     )
 
 
-def _photo(scene: Scene, frame: int, first: int, chunk: Path, settings: DataSettings) -> PosedPhoto:
+def _find_photo(
+    scene: Scene, frame: int, first: int, chunk: Path, settings: DataSettings
+) -> PosedPhoto:
     try:
         size = read_size(scene.images[frame])
     except ValueError as error:
@@ -146,14 +150,14 @@ def _photo(scene: Scene, frame: int, first: int, chunk: Path, settings: DataSett
     )
 
 
-def _frames(numbers: Any) -> list[int]:
+def _parse_frames(numbers: Any) -> list[int]:
     if not isinstance(numbers, list) or not all(type(number) is int for number in numbers):
         raise ValueError(f"its index names frames {numbers!r}")
     return numbers
 
 
-def _stated_overlap(overlap: Any) -> float:
-    """As the published code reads it: what is no number stands for one."""
+def _parse_overlap(overlap: Any) -> float:
+    """Return an overlap as the published code reads it: words stand for numbers."""
     if isinstance(overlap, float):
         return overlap
     return 0.75 if overlap == "large" else 0.25

@@ -1,17 +1,50 @@
-"""Looking through a whole data set for what is bad in it."""
+"""Checks of a whole data set."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
+from models.data.benchmark import load_benchmark
 from models.data.chunks import INDEX, STAGES, open_chunk, read_index
-from models.data.pairs import PhotoPair
+from models.data.pairs import PhotoPair, load_pairs
 from models.data.report import Report
+from models.data.scannet import LIST, load_scannet
 from models.data.scenes import Scene, decode, find_bad_frames, read_size
+from models.data.settings import find_settings
+
+_PAIRS = "pairs.json"
 
 
-def find_stages(root: Path) -> list[Path]:
-    """The folders of a data set that hold chunks."""
-    return [root / stage for stage in STAGES if any((root / stage).glob("*.torch"))]
+def check_dataset(
+    path: Path, index: Path | None, dataset: str, report: Report, *, whole: bool
+) -> Iterator[str]:
+    """Read a data set of any layout as training and evaluation do, one part at a step.
+
+    Args:
+        path: A data set of chunks, a folder like ScanNet-1500's, or a list of pairs or its folder.
+        index: Check only the pairs that this evaluation index names.
+        dataset: Name of the settings that hold for the index.
+        report: Grows by what was used and skipped.
+        whole: Decode all images of chunks, rather than their headers.
+
+    Yields:
+        The name of the part that comes next.
+
+    Raises:
+        ValueError: If there is no data set, or a list or an index cannot be read.
+    """
+    if path.is_file() or (path / _PAIRS).exists():
+        yield from check_photos(load_pairs(path if path.is_file() else path / _PAIRS), report)
+    elif (path / LIST).exists():
+        yield from check_photos(load_scannet(path, report), report)
+    elif index is not None:
+        pairs = load_benchmark(path, index, find_settings(dataset), report)
+        yield from check_photos(pairs, report)
+    else:
+        stages = [path / stage for stage in STAGES if any((path / stage).glob("*.torch"))]
+        if not stages:
+            raise ValueError(f"{path} holds no chunks in train or test, and no {LIST}")
+        for folder in stages:
+            yield from check_chunks(folder, report, whole=whole)
 
 
 def check_chunks(folder: Path, report: Report, *, whole: bool) -> Iterator[str]:

@@ -16,26 +16,26 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.data.archive import Archive, Stored
+from models.data.archive import Archive, StoredTensor
 from models.data.report import Report, Skipped
 from models.data.scenes import Scene
 
 INDEX = "index.json"
 STAGES = ("train", "test")
-_CAMERA = 18  # numbers per frame
-_OPEN_CHUNKS = 8  # kept per process; images stay on disk until they are decoded
+_NUMBERS_PER_CAMERA = 18
+_MAX_OPEN_CHUNKS = 8  # per process; images stay on disk until they are decoded
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """What could be read of a chunk, by key, and what could not."""
+    """The scenes of a chunk, by key, and what could not be read."""
 
     path: Path
     scenes: dict[str, Scene]
     skipped: tuple[Skipped, ...]
 
 
-@lru_cache(maxsize=_OPEN_CHUNKS)
+@lru_cache(maxsize=_MAX_OPEN_CHUNKS)
 def open_chunk(path: Path) -> Chunk:
     """Read the cameras of a chunk; images are mapped into memory and read when they are needed.
 
@@ -64,7 +64,7 @@ def open_chunk(path: Path) -> Chunk:
 
 
 def read_index(folder: Path, report: Report) -> dict[str, list[str]]:
-    """The keys of every chunk in a folder, by the chunk's file name; chunks in order of names.
+    """Read the keys of every chunk in a folder, by the chunk's file name, in order of names.
 
     Without an `index.json` every chunk is opened. What the index names but is not there is skipped.
 
@@ -89,21 +89,24 @@ def read_index(folder: Path, report: Report) -> dict[str, list[str]]:
     return keys
 
 
-def write_chunks(scenes: Iterable[Scene], folder: Path, chunk_bytes: int = 100_000_000) -> int:
+def write_chunks(
+    scenes: Iterable[Scene], folder: Path, chunk_bytes: int = 100_000_000
+) -> dict[str, int]:
     """Write scenes as chunks of about this size, and their index.
 
     Args:
-        scenes: Drawn one by one; no more than a chunk of them is held in memory.
+        scenes: Taken one by one; no more than a chunk of them is held in memory.
         folder: Must exist, such as `root/train`; files of the same names are replaced.
         chunk_bytes: A chunk ends with the scene that reaches this size.
 
     Returns:
-        How many scenes were written.
+        The number of frames of each scene, by its key.
 
     Raises:
         ValueError: If two scenes have one key.
     """
     index: dict[str, str] = {}
+    frames: dict[str, int] = {}
     waiting: list[dict[str, Any]] = []
     size = written = 0
 
@@ -116,15 +119,15 @@ def write_chunks(scenes: Iterable[Scene], folder: Path, chunk_bytes: int = 100_0
     for scene in scenes:
         if scene.key in index:
             raise ValueError(f"two scenes have the key {scene.key}")
-        index[scene.key] = f"{written:06d}.torch"
-        waiting.append(_entry(scene))
+        index[scene.key], frames[scene.key] = f"{written:06d}.torch", len(scene)
+        waiting.append(_to_entry(scene))
         size += sum(len(image) for image in scene.images)
         if size >= chunk_bytes:
             flush()
     if waiting:
         flush()
     (folder / INDEX).write_text(json.dumps(index), encoding="utf-8")
-    return len(index)
+    return frames
 
 
 def remove_unlisted(folder: Path) -> None:
@@ -141,23 +144,23 @@ def _parse(entry: Any) -> Scene:
     key, cameras, images = entry["key"], entry["cameras"], entry["images"]
     if not isinstance(key, str) or not isinstance(images, list):
         raise TypeError("its key is no text, or its images are no list")
-    if not isinstance(cameras, Stored) or cameras.shape != (len(images), _CAMERA):
+    if not isinstance(cameras, StoredTensor) or cameras.shape != (len(images), _NUMBERS_PER_CAMERA):
         shape = list(getattr(cameras, "shape", ()))
         raise ValueError(f"it has {len(images)} images, but cameras of shape {shape}")
     if not all(map(_is_image, images)):
         raise TypeError("an image is not a row of bytes")
     intrinsics, world2cam = _from_rows(cameras.read().float())
-    return Scene(key, _Images(images), intrinsics, world2cam)
+    return Scene(key, _LazyImages(images), intrinsics, world2cam)
 
 
 def _is_image(image: Any) -> bool:
-    return isinstance(image, Stored) and image.dtype == torch.uint8 and len(image.shape) == 1
+    return isinstance(image, StoredTensor) and image.dtype == torch.uint8 and len(image.shape) == 1
 
 
-class _Images(Sequence[Tensor]):
-    """Images that are read when they are asked for."""
+class _LazyImages(Sequence[Tensor]):
+    """Encoded images, each read when it is indexed."""
 
-    def __init__(self, stored: list[Stored]) -> None:
+    def __init__(self, stored: list[StoredTensor]) -> None:
         self._stored = stored
 
     def __len__(self) -> int:
@@ -169,7 +172,7 @@ class _Images(Sequence[Tensor]):
     def __getitem__(self, place: slice) -> Sequence[Tensor]: ...
     def __getitem__(self, place: int | slice) -> Tensor | Sequence[Tensor]:
         found = self._stored[place]
-        return _Images(found) if isinstance(found, list) else found.read()
+        return _LazyImages(found) if isinstance(found, list) else found.read()
 
 
 def _from_rows(
@@ -183,8 +186,8 @@ def _from_rows(
     return intrinsics, world2cam
 
 
-def _entry(scene: Scene) -> dict[str, Any]:
-    rows = torch.zeros(len(scene), _CAMERA)
+def _to_entry(scene: Scene) -> dict[str, Any]:
+    rows = torch.zeros(len(scene), _NUMBERS_PER_CAMERA)
     rows[:, :2] = scene.intrinsics.diagonal(dim1=1, dim2=2)[:, :2]
     rows[:, 2:4] = scene.intrinsics[:, :2, 2]
     rows[:, 6:] = scene.world2cam[:, :3].flatten(1)

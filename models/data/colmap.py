@@ -43,7 +43,7 @@ class _Image:
 
 
 def is_model(folder: Path) -> bool:
-    """Whether a folder holds a COLMAP model."""
+    """Tell whether a folder holds a COLMAP model."""
     return any(
         (folder / f"cameras.{kind}").exists() and (folder / f"images.{kind}").exists()
         for kind in ("bin", "txt")
@@ -51,7 +51,7 @@ def is_model(folder: Path) -> bool:
 
 
 def read_model(folder: Path) -> list[PosedImage]:
-    """The images of a model and their cameras; like COLMAP, binary files come before text.
+    """Read the images of a model and their cameras; like COLMAP, binary files before text.
 
     COLMAP counts pixels from the outer corner of the first, as we do.
 
@@ -94,7 +94,7 @@ def _posed(image: _Image, camera: _Camera) -> PosedImage:
 
 
 def _distortion(model: str, parameters: tuple[float, ...]) -> tuple[float, ...]:
-    """In OpenCV's order, which is COLMAP's too where a model has tangential terms."""
+    """Return coefficients in OpenCV's order; COLMAP's, where a model has tangential terms."""
     if model in ("SIMPLE_RADIAL", "RADIAL"):
         return (*parameters, 0.0, 0.0, 0.0)[:4]
     return parameters
@@ -109,7 +109,7 @@ def _cameras_text(text: str) -> Iterator[tuple[int, _Camera]]:
 
 
 def _images_text(text: str) -> Iterator[_Image]:
-    """Every second line is one of observations, and may be empty."""
+    """Parse images; every second line lists observations, and may be empty."""
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     for line in lines[::2]:
         if line.strip():

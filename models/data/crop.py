@@ -1,16 +1,20 @@
-"""Bringing photos to the network's size, exactly as the published pre-processing does."""
+"""Rescaling and cropping to the network's size, exactly as the published pre-processing does."""
+
+from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
+
+from models.geometry.camera import Camera
 
 
 def rescale_and_crop(
     image: Image.Image, size: tuple[int, int], *, flip: bool = False
 ) -> UInt8[Tensor, "3 height width"]:
-    """Shrink an RGB image until it just covers (height, width), and cut the central part.
+    """Shrink an RGB image until it just covers (height, width), and crop its center.
 
     Through 8 bits with Pillow's LANCZOS filter; see `resize_part`.
 
@@ -28,29 +32,23 @@ def rescale_and_crop(
     return torch.from_numpy(resize_part(np.asarray(image), whole, (top, left), size, flip=flip))
 
 
-def crop_intrinsics(
-    intrinsics: Float[Tensor, "*batch 3 3"],
-    old: tuple[int, int],
-    size: tuple[int, int],
-    *,
-    move_center: bool,
-) -> Float[Tensor, "*batch 3 3"]:
-    """Normalized intrinsics of what `rescale_and_crop` makes of an image of `old` (height, width).
+def crop_camera(camera: Camera, size: tuple[int, int], *, move_center: bool) -> Camera:
+    """Return the camera of the image that `rescale_and_crop` makes.
 
     Published: the principal point's normalized coordinates stay as they are, as if it were in the
     middle. With `move_center` its offset from there grows with the crop, as it does in truth.
     """
-    across, _, _ = _plan(old, size)
-    factors = torch.tensor([across[1] / size[1], across[0] / size[0]], dtype=intrinsics.dtype)
-    cropped = intrinsics.clone()
-    cropped[..., :2, :2] *= factors[:, None]
+    (height, width), _, _ = _plan(camera.size, size)
+    intrinsics = camera.intrinsics.clone()
+    factors = intrinsics.new_tensor([width / size[1], height / size[0]])
+    intrinsics[..., :2, :2] *= factors[:, None]
     if move_center:
-        cropped[..., :2, 2] = 0.5 + (intrinsics[..., :2, 2] - 0.5) * factors
-    return cropped
+        intrinsics[..., :2, 2] = 0.5 + (camera.intrinsics[..., :2, 2] - 0.5) * factors
+    return replace(camera, intrinsics=intrinsics, size=size)
 
 
 def _plan(old: tuple[int, int], size: tuple[int, int]) -> tuple[tuple[int, int], int, int]:
-    """Size of the whole shrunken image, and the crop's left and top in it."""
+    """Return the size of the whole rescaled image, and the crop's left and top in it."""
     if old[0] < size[0] or old[1] < size[1]:
         raise ValueError(
             f"the image is {old[1]}x{old[0]}, smaller than {size[1]}x{size[0]}, "

@@ -8,7 +8,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from models.data.augmentation import mirror_cameras
-from models.data.crop import crop_intrinsics, rescale_and_crop
+from models.data.crop import crop_camera, rescale_and_crop
 from models.data.sampling import Sample
 from models.data.scenes import Scene, decode, to_float
 from models.data.settings import DataSettings
@@ -75,24 +75,23 @@ def make_example(
         ValueError: If the sample does not pass the filters; says which and why.
     """
     frames = [*sample.context, *sample.targets]
-    intrinsics, world2cam = scene.intrinsics[frames], scene.world2cam[frames]
-    check_fov(intrinsics, settings.max_fov_deg)
-    world2cam, scale = normalize_poses(world2cam, len(sample.context), settings.baselines)
-    crops: dict[int, Tensor] = {}
-    shapes: dict[int, tuple[int, int]] = {}
+    check_fov(scene.intrinsics[frames], settings.max_fov_deg)
+    world2cam, scale = normalize_poses(
+        scene.world2cam[frames], len(sample.context), settings.baselines
+    )
+    crops: dict[int, tuple[Tensor, Camera]] = {}
     for frame in dict.fromkeys(frames):
-        crops[frame], shapes[frame] = _crop_frame(scene, frame, settings, size, flip)
-    cropped = [
-        crop_intrinsics(whole, shapes[frame], size, move_center=settings.move_center)
-        for whole, frame in zip(intrinsics, frames, strict=True)
-    ]
-    cameras = Camera(torch.stack(cropped), world2cam, size)
-    pixels = torch.stack([crops[frame] for frame in frames])
-    return Example(pixels, mirror_cameras(cameras) if flip else cameras, scale, scene.key)
+        crops[frame] = _crop_frame(scene, frame, settings, size, flip)
+    pixels, cropped = zip(*(crops[frame] for frame in frames), strict=True)
+    stacked = torch.stack([camera.intrinsics for camera in cropped])
+    cameras = Camera(stacked, world2cam, size)
+    if flip:
+        cameras = mirror_cameras(cameras)
+    return Example(torch.stack(pixels), cameras, scale, scene.key)
 
 
 def collate(examples: Sequence[Example], context: int) -> ExampleBatch:
-    """Examples of one size side by side, the first `context` views of each as such."""
+    """Stack examples of one size; the first `context` views of each are its context."""
     images = to_float(torch.stack([example.pixels for example in examples]))
     cameras = _join_cameras(torch.stack, [example.cameras for example in examples])
     return ExampleBatch(
@@ -106,7 +105,7 @@ def collate(examples: Sequence[Example], context: int) -> ExampleBatch:
 
 
 def concatenate(batches: Sequence[ExampleBatch]) -> ExampleBatch:
-    """Batches of one size along the batch axis."""
+    """Concatenate batches of images of one size."""
     if len(batches) == 1:
         return batches[0]
     return ExampleBatch(
@@ -129,7 +128,7 @@ def _join_cameras(join: Callable[[list[Tensor]], Tensor], cameras: list[Camera])
 
 
 def check_fov(intrinsics: Float[Tensor, "view 3 3"], max_fov_deg: float) -> None:
-    """Refuse views that see more than this from left to right or from top to bottom.
+    """Refuse views whose horizontal or vertical field of view is wider than a limit.
 
     The angle is between the rays through the middles of opposite edges.
 
@@ -148,10 +147,10 @@ def check_fov(intrinsics: Float[Tensor, "view 3 3"], max_fov_deg: float) -> None
 def normalize_poses(
     world2cam: Float[Tensor, "view 4 4"], context: int, baselines: tuple[float, float]
 ) -> tuple[Float[Tensor, "view 4 4"], float]:
-    """Put the world into the first view's camera, with the distance to the last context view as 1.
+    """Move the world to the first view's camera, and scale the last context view's distance to 1.
 
     Returns:
-        The poses, and what lengths were divided by.
+        The poses, and the distance that lengths were divided by.
 
     Raises:
         ValueError: If that distance is not between the two bounds.
@@ -169,14 +168,16 @@ def normalize_poses(
 
 def _crop_frame(
     scene: Scene, frame: int, settings: DataSettings, size: tuple[int, int], flip: bool
-) -> tuple[UInt8[Tensor, "3 height width"], tuple[int, int]]:
-    """A frame's pixels at the network's size, and the (height, width) it had before."""
+) -> tuple[UInt8[Tensor, "3 height width"], Camera]:
+    """Return a frame's pixels at the network's size, and its camera."""
     try:
         image = decode(scene.images[frame])
         shape = image.height, image.width
         if settings.shape and shape != settings.shape:
             stated = f"{settings.shape[1]}x{settings.shape[0]}"
             raise ValueError(f"its image is {image.width}x{image.height}, not {stated}")
-        return rescale_and_crop(image, size, flip=flip), shape
+        camera = Camera(scene.intrinsics[frame], scene.world2cam[frame], shape)
+        cropped = crop_camera(camera, size, move_center=settings.move_center)
+        return rescale_and_crop(image, size, flip=flip), cropped
     except ValueError as error:
         raise ValueError(f"frame {frame}: {error}") from error

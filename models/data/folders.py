@@ -1,4 +1,4 @@
-"""Folders of posed images, as nerfstudio, COLMAP and DL3DV leave them, to sequences for chunks."""
+"""Conversion of folders of posed images (nerfstudio, COLMAP, DL3DV) to scenes for chunks."""
 
 import io
 import os
@@ -18,21 +18,25 @@ from models.data.report import Report
 from models.data.scenes import Scene, decode, find_bad_frames, read_encoded, read_size
 from models.geometry.camera import Camera
 
-_QUALITY = 95  # of JPEGs, where an image is shrunk
-_SMALLER = ("images_4", "images_8", "images_2")  # DL3DV comes with one of these, and not the full
+_JPEG_QUALITY = 95
+_SMALLER_FOLDERS = (
+    "images_4",
+    "images_8",
+    "images_2",
+)  # DL3DV comes with one of these, and not the full
 
 
 @dataclass(frozen=True)
-class PosedFolder:
-    """A folder with images and the file or folder that tells their cameras."""
+class SceneFolder:
+    """A folder with images, and the file or folder that holds their cameras."""
 
     key: str
     folder: Path
     cameras: Path
 
 
-def find_folders(root: Path) -> list[PosedFolder]:
-    """All folders of posed images at and below one, by path; keys are paths relative to it.
+def find_folders(root: Path) -> list[SceneFolder]:
+    """Find all folders of posed images at and below one; keys are paths relative to it.
 
     A transforms.json comes before a COLMAP model (`sparse/0`, `sparse`, `colmap/sparse/0` or the
     folder itself).
@@ -44,41 +48,39 @@ def find_folders(root: Path) -> list[PosedFolder]:
         if cameras is not None:
             relative = folder.relative_to(root).as_posix()
             key = root.resolve().name if relative == "." else relative
-            found.append(PosedFolder(key, folder, cameras))
+            found.append(SceneFolder(key, folder, cameras))
             folders.clear()
         folders[:] = [each for each in folders if not each.startswith(("images", "."))]
-    return sorted(found, key=lambda scene: _natural(scene.key))
+    return sorted(found, key=lambda scene: _natural_key(scene.key))
 
 
 @dataclass(frozen=True)
-class Reading:
-    """How the images of a folder are taken over."""
+class ConversionOptions:
+    """Options of the conversion of images."""
 
-    images: str | None = (
-        None  # a folder inside the scene's, in place of where images are said to be
-    )
+    images: str | None = None  # folder inside the scene's, in place of the stated one
     short_side: int | None = None  # shrink until this is the shorter side; smaller ones stay
     undistort: bool = True  # undo the distortion of lenses
 
 
-def read_folder(scene: PosedFolder, report: Report, reading: Reading) -> Scene:
+def read_folder(scene: SceneFolder, report: Report, options: ConversionOptions) -> Scene:
     """Read a folder's images, in order of their names, and their cameras.
 
     Args:
         scene: Where it is.
         report: Grows by "frame"s used and skipped, and by notes.
-        reading: How. An image that need not change is taken over byte by byte.
+        options: Images that need not change are copied byte by byte.
 
     Raises:
         ValueError: If it has no two frames that can be used, or cannot be read at all.
     """
     if scene.cameras.is_dir():
-        posed, base = colmap.read_model(scene.cameras), scene.folder / "images"
+        posed, root_of_images = colmap.read_model(scene.cameras), scene.folder / "images"
     else:
-        posed, base = nerfstudio.read_transforms(scene.cameras), scene.folder
-    if not reading.undistort and any(any(image.distortion) for image in posed):
+        posed, root_of_images = nerfstudio.read_transforms(scene.cameras), scene.folder
+    if not options.undistort and any(any(image.distortion) for image in posed):
         report.note("the distortion of its lens was left as it is", scene.key)
-    frames = list(_read_frames(scene, posed, base, report, reading))
+    frames = list(_read_frames(scene, posed, root_of_images, report, options))
     if len(frames) < 2:
         raise ValueError(f"{len(frames)} of its {len(posed)} frames can be used")
     report.use("frame", len(frames))
@@ -89,36 +91,42 @@ def read_folder(scene: PosedFolder, report: Report, reading: Reading) -> Scene:
 
 
 def _read_frames(
-    scene: PosedFolder, posed: list[PosedImage], base: Path, report: Report, reading: Reading
+    scene: SceneFolder,
+    posed: list[PosedImage],
+    root_of_images: Path,
+    report: Report,
+    options: ConversionOptions,
 ) -> Iterator[tuple[UInt8[Tensor, " _bytes"], Camera]]:
-    for image in sorted(posed, key=lambda image: _natural(image.name)):
+    for image in sorted(posed, key=lambda image: _natural_key(image.name)):
         try:
             if bad := find_bad_frames(image.camera.intrinsics[None], image.camera.world2cam[None]):
                 raise ValueError(bad[0])
-            encoded = read_encoded(_find_image(scene.folder, base, image.name, reading.images))
-            yield _take_over(encoded, image, reading)
+            encoded = read_encoded(
+                _find_image(scene.folder, root_of_images, image.name, options.images)
+            )
+            yield _convert(encoded, image, options)
         except (OSError, ValueError) as error:
             report.skip("frame", f"{scene.key}:{image.name}", str(error))
 
 
-def _take_over(
-    encoded: UInt8[Tensor, " _bytes"], posed: PosedImage, reading: Reading
+def _convert(
+    encoded: UInt8[Tensor, " _bytes"], posed: PosedImage, options: ConversionOptions
 ) -> tuple[UInt8[Tensor, " _bytes"], Camera]:
     height, width = read_size(encoded)
     camera = posed.camera.resized((height, width))
-    distorted = reading.undistort and any(posed.distortion)
-    larger = reading.short_side is not None and min(height, width) > reading.short_side
+    distorted = options.undistort and any(posed.distortion)
+    larger = options.short_side is not None and min(height, width) > options.short_side
     if not distorted and not larger:
         return encoded, camera
     image = decode(encoded)
     if distorted:
         image, camera = undistort(image, camera, posed.distortion)
-    if larger and reading.short_side:
-        scale = reading.short_side / min(height, width)
+    if larger and options.short_side:
+        scale = options.short_side / min(height, width)
         smaller = round(width * scale), round(height * scale)
         image = image.resize(smaller, Image.Resampling.LANCZOS)
     file = io.BytesIO()
-    image.save(file, "JPEG", quality=_QUALITY)
+    image.save(file, "JPEG", quality=_JPEG_QUALITY)
     content = torch.frombuffer(bytearray(file.getvalue()), dtype=torch.uint8)
     return content, camera.resized((image.height, image.width))
 
@@ -132,12 +140,12 @@ def _find_cameras(folder: Path) -> Path | None:
     return None
 
 
-def _find_image(folder: Path, base: Path, name: str, images: str | None) -> Path:
-    stated = base / name
+def _find_image(folder: Path, root_of_images: Path, name: str, images: str | None) -> Path:
+    stated = root_of_images / name
     if images is not None:
         candidates = [folder / images / name, folder / images / stated.name]
     else:
-        smaller = [folder / instead / stated.name for instead in _SMALLER]
+        smaller = [folder / instead / stated.name for instead in _SMALLER_FOLDERS]
         candidates = [stated, stated.with_name(stated.name + ".png"), *smaller]
     for candidate in candidates:
         if candidate.is_file():
@@ -145,6 +153,6 @@ def _find_image(folder: Path, base: Path, name: str, images: str | None) -> Path
     raise ValueError(f"its image is not there: {candidates[0]}")
 
 
-def _natural(name: str) -> str:
-    """Orders frame_2 before frame_10."""
+def _natural_key(name: str) -> str:
+    """Return a key that sorts frame_2 before frame_10."""
     return re.sub(r"\d+", lambda number: number[0].zfill(12), name)

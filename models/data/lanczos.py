@@ -13,14 +13,14 @@ import numpy as np
 from numba import njit
 
 _LOBES = 3
-_DIGITS = 22
+_PRECISION_BITS = 22
 
 
 class _Taps(NamedTuple):
-    """Which old pixels each new one is made of."""
+    """The old pixels that each new one is a weighted sum of."""
 
     first: np.ndarray  # int32
-    taps: np.ndarray  # int32, how many
+    taps: np.ndarray  # int32, number of old pixels
     weights: np.ndarray  # int32, (new pixel, tap)
 
 
@@ -32,7 +32,7 @@ def resize_part(
     *,
     flip: bool = False,
 ) -> np.ndarray:
-    """Resize an image and keep a part.
+    """Resize an image, and return a part of it.
 
     Args:
         pixels: uint8 of shape (height, width, 3).
@@ -44,16 +44,16 @@ def resize_part(
     Returns:
         uint8 of shape (3, height, width).
     """
-    rows = _taps(pixels.shape[0], size[0], corner[0], part[0])
-    columns = _taps(pixels.shape[1], size[1], corner[1], part[1])
+    rows = _find_taps(pixels.shape[0], size[0], corner[0], part[0])
+    columns = _find_taps(pixels.shape[1], size[1], corner[1], part[1])
     resized = np.empty((3, *part), np.uint8)
     _resize(np.ascontiguousarray(pixels), *columns, *rows, flip, resized)
     return resized
 
 
 @lru_cache(maxsize=64)
-def _taps(old: int, new: int, begin: int, length: int) -> _Taps:
-    """For new pixels `begin` to `begin + length` of a side that shrinks or grows to `new`."""
+def _find_taps(old: int, new: int, begin: int, length: int) -> _Taps:
+    """Compute weights of new pixels `begin` to `begin + length` of a side resized to `new`."""
     scale = old / new
     width = max(scale, 1.0)
     centers = (np.arange(begin, begin + length) + 0.5) * scale
@@ -63,8 +63,8 @@ def _taps(old: int, new: int, begin: int, length: int) -> _Taps:
     weights = np.zeros((length, taps.max()), np.int32)
     for row, low, used, center in zip(weights, first, taps, centers, strict=True):
         x = (low + np.arange(used) + 0.5 - center) / width
-        wave = np.where(np.abs(x) < _LOBES, np.sinc(x) * np.sinc(x / _LOBES), 0.0)
-        scaled = wave / sum(wave.tolist()) * 2**_DIGITS
+        lanczos = np.where(np.abs(x) < _LOBES, np.sinc(x) * np.sinc(x / _LOBES), 0.0)
+        scaled = lanczos / sum(lanczos.tolist()) * 2**_PRECISION_BITS
         row[:used] = np.trunc(scaled + np.copysign(0.5, scaled))
     return _Taps(first, taps, weights)
 
@@ -77,17 +77,17 @@ def _resize(
     columns, rows = len(first_x), len(first_y)
     top = first_y[0]
     height = first_y[-1] + taps_y[-1] - top
-    turned = _turn(pixels, top, height, flip)
+    columns_first = _transpose(pixels, top, height, flip)
     sums = np.empty(height * 3, np.int32)
-    narrow = np.empty((height, columns * 3), np.uint8)
+    resized_x = np.empty((height, columns * 3), np.uint8)
     for x in range(columns):
-        _add_up(turned, first_x[x], taps_x[x], weights_x[x], sums)
+        _sum_weighted(columns_first, first_x[x], taps_x[x], weights_x[x], sums)
         for y in range(height):
             for color in range(3):
-                narrow[y, color * columns + x] = _to_byte(sums[3 * y + color])
+                resized_x[y, color * columns + x] = _to_byte(sums[3 * y + color])
     sums = np.empty(columns * 3, np.int32)
     for y in range(rows):
-        _add_up(narrow, first_y[y] - top, taps_y[y], weights_y[y], sums)
+        _sum_weighted(resized_x, first_y[y] - top, taps_y[y], weights_y[y], sums)
         for color in range(3):
             for x in range(columns):
                 resized[color, y, x] = _to_byte(sums[color * columns + x])
@@ -95,22 +95,22 @@ def _resize(
 
 @njit
 @no_type_check
-def _turn(pixels, top, height, flip):
-    """Rows become columns: (width, height * 3), so that taps along x are whole rows."""
+def _transpose(pixels, top, height, flip):
+    """Transpose to (width, height * 3), so that taps along x are whole rows."""
     width = pixels.shape[1]
-    turned = np.empty((width, height * 3), np.uint8)
+    columns_first = np.empty((width, height * 3), np.uint8)
     for y in range(height):
         for x in range(width):
             source = width - 1 - x if flip else x
             for color in range(3):
-                turned[x, 3 * y + color] = pixels[top + y, source, color]
-    return turned
+                columns_first[x, 3 * y + color] = pixels[top + y, source, color]
+    return columns_first
 
 
 @njit
 @no_type_check
-def _add_up(lines, first, taps, weights, sums):
-    sums[:] = 1 << (_DIGITS - 1)
+def _sum_weighted(lines, first, taps, weights, sums):
+    sums[:] = 1 << (_PRECISION_BITS - 1)
     for tap in range(taps):
         weight = weights[tap]
         line = lines[first + tap]
@@ -121,4 +121,4 @@ def _add_up(lines, first, taps, weights, sums):
 @njit
 @no_type_check
 def _to_byte(total):
-    return min(max(total >> _DIGITS, 0), 255)
+    return min(max(total >> _PRECISION_BITS, 0), 255)

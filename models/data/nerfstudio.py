@@ -15,11 +15,11 @@ from models.geometry.rigid import invert
 
 FILE = "transforms.json"
 _DISTORTION = ("k1", "k2", "p1", "p2", "k3")
-_PINHOLES = ("PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV")
+_PINHOLE_MODELS = ("PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV")
 
 
 def read_transforms(path: Path) -> list[PosedImage]:
-    """The images of a transforms.json and their cameras.
+    """Read the images of a transforms.json and their cameras.
 
     `transform_matrix` goes from a camera with OpenGL's axes to the world. Intrinsics stand in the
     file or in each frame; without them `camera_angle_x` tells the focal length.
@@ -41,7 +41,7 @@ def read_transforms(path: Path) -> list[PosedImage]:
 
 def _posed(frame: dict[str, Any]) -> PosedImage:
     model = frame.get("camera_model", "OPENCV")
-    if model not in _PINHOLES:
+    if model not in _PINHOLE_MODELS:
         raise ValueError(f"its camera is a {model}; only pinhole cameras can be used")
     size = int(frame["h"]), int(frame["w"])
     intrinsics = from_pixels(_intrinsics_px(frame, size), size)

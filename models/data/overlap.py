@@ -1,32 +1,20 @@
-"""Which pixels show what another view of the same scene shows too."""
+"""Covisibility of views with exact depth."""
 
-import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor
 
-from models.data.procedural.shapes import FAR
-from models.geometry.camera import Camera
-
-_TOLERANCE = 1.03  # of depth, for what lies on a slope
+from models.data.procedural import FAR
+from models.geometry.depth_map import DepthMap, covered
 
 
-def seen_from(
-    depth: Float[Tensor, "height width"],
-    camera: Camera,
-    other_depth: Float[Tensor, "other_height other_width"],
-    other: Camera,
-) -> Bool[Tensor, "height width"]:
-    """Find the pixels of a view whose points another view shows, unoccluded; never the sky."""
-    points = camera.unproject(depth).flatten(0, 1)
-    coordinates, z = other.project(points)
-    grid = 2 * coordinates[None, None] - 1
-    there = torch.nn.functional.grid_sample(
-        other_depth[None, None], grid, mode="nearest", align_corners=False
-    ).flatten()
-    inside = (coordinates > 0).all(-1) & (coordinates < 1).all(-1) & (z > 0)
-    return (inside & (z < _TOLERANCE * there)).view(depth.shape) & (depth < FAR)
+def covisible(view: DepthMap, other: DepthMap) -> Bool[Tensor, "height width"]:
+    """Mark the pixels of a view whose points another view shows, unoccluded; never the sky."""
+    return covered(view, other) & (view.depth < FAR)
 
 
-def share_seen(seen: Bool[Tensor, "height width"], depth: Float[Tensor, "height width"]) -> float:
-    """How much of what a view shows, the sky aside, is seen."""
-    return float(seen.sum() / (depth < FAR).sum().clamp_min(1))
+def overlap(first: DepthMap, second: DepthMap) -> float:
+    """Return the share of a view, the sky aside, that the other shows too; the smaller of two."""
+    return min(
+        float(covisible(view, other).sum() / (view.depth < FAR).sum().clamp_min(1))
+        for view, other in ((first, second), (second, first))
+    )

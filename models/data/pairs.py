@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from models.data.chunks import open_chunk
-from models.data.crop import crop_intrinsics, rescale_and_crop
+from models.data.crop import crop_camera, rescale_and_crop
 from models.data.report import Report
 from models.data.scenes import RIGID_TOLERANCE, decode, read_encoded, to_float, to_tensor
 from models.geometry.camera import Camera, from_pixels
@@ -31,7 +31,7 @@ class PosedPhoto:
 
     @property
     def name(self) -> str:
-        """What the photo is called where it is."""
+        """The photo's name where it is."""
         return self.path.name if self.frame is None else f"{self.frame[0]}/{self.frame[1]:05d}"
 
     def load(self) -> View:
@@ -46,22 +46,21 @@ class PosedPhoto:
         """Read the photo as the published evaluation does, with the intrinsics that go with it.
 
         Moved by `shift` (black where nothing is left), then shrunk and cropped to (height, width)
-        by `rescale_and_crop`, in 8 bits; the principal point is not moved by the crop. What is
-        evaluated on published data sets is compared with this picture, not with a crop of `load()`
-        by other rules.
+        by `rescale_and_crop`, in 8 bits; the principal point is not moved by the crop. Published
+        data sets are evaluated against this image, not a crop of `load()` by other rules.
 
         Raises:
             ValueError: If it cannot be read, or is too small.
         """
-        image, intrinsics = self._open(), self.camera.intrinsics
+        image, camera = self._open(), self.camera
         if any(self.shift):
-            moved = Image.new("RGB", image.size)
-            moved.paste(image, self.shift)
-            image, intrinsics = moved, intrinsics.clone()
+            shifted = Image.new("RGB", image.size)
+            shifted.paste(image, self.shift)
+            image, intrinsics = shifted, camera.intrinsics.clone()
             intrinsics[:2, 2] += torch.tensor(self.shift) / torch.tensor(image.size)
-        cropped = crop_intrinsics(intrinsics, self.camera.size, size, move_center=False)
-        camera = replace(self.camera, intrinsics=cropped, size=size)
-        return View(to_float(rescale_and_crop(image, size)), camera)
+            camera = replace(camera, intrinsics=intrinsics)
+        cropped = crop_camera(camera, size, move_center=False)
+        return View(to_float(rescale_and_crop(image, size)), cropped)
 
     def _open(self) -> Image.Image:
         where = f"{self.path}" if self.frame is None else f"{self.path}: {self.name}"
@@ -144,17 +143,17 @@ def spread_over_scenes(pairs: list[PhotoPair], limit: int) -> list[PhotoPair]:
     scenes = defaultdict(list)
     for pair in pairs:
         scenes[pair.scene].append(pair)
-    shares = Counter[str]()
-    while sum(shares.values()) < min(limit, len(pairs)):
-        open_scenes = [scene for scene in scenes if shares[scene] < len(scenes[scene])]
-        missing = limit - sum(shares.values())
-        shares.update(_evenly(open_scenes, missing))
-    chosen = {pair.id for scene in scenes for pair in _evenly(scenes[scene], shares[scene])}
+    counts = Counter[str]()
+    while sum(counts.values()) < min(limit, len(pairs)):
+        open_scenes = [scene for scene in scenes if counts[scene] < len(scenes[scene])]
+        missing = limit - sum(counts.values())
+        counts.update(_evenly(open_scenes, missing))
+    chosen = {pair.id for scene in scenes for pair in _evenly(scenes[scene], counts[scene])}
     return [pair for pair in pairs if pair.id in chosen]
 
 
 def _evenly(things: list[Any], count: int) -> list[Any]:
-    """At most `count` of the things, evenly spaced."""
+    """Choose at most `count` of the things, evenly spaced."""
     count = min(count, len(things))
     return [things[int((index + 0.5) * len(things) / count)] for index in range(count)]
 
@@ -167,7 +166,7 @@ def _parse_pair(entry: Any, folder: Path) -> PhotoPair:
         if len(entry[key]) != len(images):
             raise ValueError(f"it has {len(images)} images but {len(entry[key])} of {key}")
     cameras = zip(images, entry["size"], entry["K"], entry["w2c"], strict=True)
-    first = _rigid(entry["w2c"][0])
+    first = _parse_pose(entry["w2c"][0])
     views = tuple(_parse_photo(folder, first, *camera) for camera in cameras)
     rounding = 1e-6 * first[:3, 3].norm()
     if not all(view.camera.world2cam[:3, 3].norm() > rounding for view in views[1:]):
@@ -196,25 +195,25 @@ def _parse_photo(
     width, height = (int(side) for side in width_height)
     if min(width, height) < 1:
         raise ValueError(f"{image} has the size {width}x{height}")
-    matrix = _matrix(intrinsics_px, 3)
+    matrix = _parse_matrix(intrinsics_px, 3)
     if min(matrix[0, 0], matrix[1, 1]) <= 0 or matrix[2].tolist() != [0, 0, 1]:
         raise ValueError(f"K of {image} is not a pinhole camera's: {intrinsics_px}")
     intrinsics = from_pixels(matrix, (height, width)).float()
-    relative = (_rigid(world2cam) @ invert(first)).float()
+    relative = (_parse_pose(world2cam) @ invert(first)).float()
     return PosedPhoto(folder / image, Camera(intrinsics, relative, (height, width)))
 
 
-def _rigid(rows: Any) -> Float[Tensor, "4 4"]:
-    motion = _matrix(rows, 4)
-    rotation = motion[:3, :3]
+def _parse_pose(rows: Any) -> Float[Tensor, "4 4"]:
+    pose = _parse_matrix(rows, 4)
+    rotation = pose[:3, :3]
     off = (rotation @ rotation.mT - torch.eye(3)).abs().max()
-    bottom = motion[3].tolist() == [0, 0, 0, 1]
+    bottom = pose[3].tolist() == [0, 0, 0, 1]
     if off > RIGID_TOLERANCE or torch.linalg.det(rotation) < 0 or not bottom:
         raise ValueError(f"w2c is not a rigid motion (a rotation is off by {off:.2g}): {rows}")
-    return motion
+    return pose
 
 
-def _matrix(rows: Any, side: int) -> Float[Tensor, "side side"]:
+def _parse_matrix(rows: Any, side: int) -> Float[Tensor, "side side"]:
     matrix = torch.tensor(rows, dtype=torch.float64)
     if matrix.shape != (side, side) or not matrix.isfinite().all():
         raise ValueError(f"this is not a finite {side}x{side} matrix: {rows}")

@@ -1,4 +1,4 @@
-"""What was read and what was not: bad data is skipped, but counted and named."""
+"""A report of reading data: bad data is skipped, but counted and named."""
 
 from collections import Counter
 from dataclasses import asdict, dataclass, field
@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True, order=True)
 class Skipped:
-    """Something that could not be used. The first reason met for it is kept, and stands for all."""
+    """Something that could not be used, with the first reason met."""
 
     kind: str  # what it is: "chunk", "scene", "frame", "example", "pair" or "photo"
     where: str
@@ -19,7 +19,7 @@ class Skipped:
 
 @dataclass
 class Report:
-    """Tells of everything that was asked for whether it was used. It grows while data is read."""
+    """Counts of what was used and what was skipped; they grow while data is read."""
 
     used: Counter[str] = field(default_factory=Counter)  # by kind
     skipped: Counter[Skipped] = field(default_factory=Counter)  # how often each was met
@@ -30,50 +30,50 @@ class Report:
         self.used[kind] += count
 
     def skip(self, kind: str, where: str, why: str) -> None:
-        """Count and name what was not."""
+        """Count and name what was skipped."""
         self.skipped[Skipped(kind, where, why)] += 1
 
     def note(self, what: str, where: str) -> None:
-        """Remember something that is no reason to skip anything."""
+        """Note something that is no reason to skip anything."""
         self.notes.setdefault(what, []).append(where)
 
     def add(self, other: "Report") -> None:
-        """Take over what another one found."""
+        """Add the counts and notes of another report."""
         self.used.update(other.used)
         self.skipped.update(other.skipped)
         for what, places in other.notes.items():
             self.notes.setdefault(what, []).extend(places)
 
     def count_skipped(self, kind: str) -> int:
-        """How many different things of a kind were skipped."""
+        """Count the different things of a kind that were skipped."""
         return sum(skipped.kind == kind for skipped in self.skipped)
 
     def summary(self) -> str:
-        """One line: how many of how many were used, of each kind.
+        """Summarize in one line how many of each kind were used.
 
-        Examples are drawn again and again, and every time counts.
+        Examples are sampled again and again, and count every time.
         """
-        drawn_in_vain = sum(n for what, n in self.skipped.items() if what.kind == "example")
+        failed_examples = sum(n for what, n in self.skipped.items() if what.kind == "example")
         kinds = dict.fromkeys([*self.used, *sorted({what.kind for what in self.skipped})])
         parts = []
         for kind in kinds:
-            missed = drawn_in_vain if kind == "example" else self.count_skipped(kind)
+            failed = failed_examples if kind == "example" else self.count_skipped(kind)
             used = self.used[kind]
             parts.append(
-                f"{used} of {used + missed} {kind}s" if kind in self.used
-                else f"{missed} {kind}{'s' * (missed > 1)} skipped"
+                f"{used} of {used + failed} {kind}s" if kind in self.used
+                else f"{failed} {kind}{'s' * (failed > 1)} skipped"
             )  # fmt: skip
         return ", ".join(parts)
 
     def lines(self, limit: int = 20) -> list[str]:
-        """The summary, notes, and what was skipped and why; beyond the limit it is only counted."""
+        """List the summary, notes, and what was skipped and why; beyond the limit only a count."""
         named = [f"{what}: {', '.join(places)}" for what, places in self.notes.items()]
         named += [str(skipped) for skipped in sorted(self.skipped)]
         more = [f"and {len(named) - limit} more"] if len(named) > limit else []
         return [self.summary(), *named[:limit], *more]
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, ready for JSON."""
+        """Return everything, ready for JSON."""
         skipped = sorted(self.skipped.items())
         return {
             "used": dict(self.used),

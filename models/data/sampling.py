@@ -1,4 +1,4 @@
-"""Which frames of a sequence are shown, and which are to be predicted."""
+"""Sampling of context and target views from sequences."""
 
 from dataclasses import dataclass
 
@@ -20,14 +20,14 @@ def sample_views(
     views: int = 2,
     targets: int = 4,
 ) -> Sample:
-    """Draw views as the bounded sampler of the published training does.
+    """Sample views as the bounded sampler of the published training does.
 
     The gap between the outermost context views is uniform between its bounds, and so is their
     place; further context views are distinct frames strictly between them, in no order; targets
-    are drawn from the whole range, with repetition, and may be context views.
+    are sampled from the whole range, with repetition, and may be context views.
 
     Args:
-        frames: How many there are.
+        frames: Number of frames.
         gaps: Lowest and highest gap.
         rng: The only source of randomness.
         views: Context views, at least two.
@@ -47,17 +47,17 @@ def sample_views(
     return Sample((left, *between.tolist(), left + gap), tuple(chosen.tolist()))
 
 
-def choose_tests(
+def make_evaluation_index(
     frames: dict[str, int], gap: int, targets: int = 3
 ) -> dict[str, dict[str, list[int]]]:
-    """An evaluation index of scenes that nobody has chosen frames of: see `load_benchmark`.
+    """Choose frames of scenes for an evaluation index: see `load_benchmark`.
 
     Two frames around the middle, so far apart, or the outermost ones of a shorter scene, and
     targets evenly between them. Overlap is not known, and left out. A scene with fewer than three
     frames has no entry.
 
     Args:
-        frames: How many every scene has, by its key.
+        frames: Number of frames of every scene, by its key.
         gap: Between the two frames that are shown.
         targets: Frames to predict, at most.
     """

@@ -1,4 +1,4 @@
-"""ScanNet-1500: the pairs of indoor photos that relative poses are judged on."""
+"""ScanNet-1500: pairs of indoor photos, a benchmark of relative poses."""
 
 import zipfile
 from pathlib import Path
@@ -107,7 +107,7 @@ def _photo(
 
 
 def _load_intrinsics(path: Path) -> Float[Tensor, "3 3"]:
-    """In pixels, from the upper left of a 4x4 matrix."""
+    """Read intrinsics in pixels from the upper left of a 4x4 matrix."""
     try:
         matrix = torch.from_numpy(np.loadtxt(path))
     except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""A posed sequence of encoded images, and what can be wrong with it."""
+"""Posed sequences of encoded images, their decoding, and their faults."""
 
 import io
 from collections.abc import Iterator, Sequence
@@ -17,9 +17,10 @@ RIGID_TOLERANCE = 1e-3  # on the entries of R Rᵀ: files carry six decimals
 
 @dataclass(frozen=True)
 class Scene:
-    """Frames of one place and their cameras.
+    """Frames of one place, with normalized intrinsics and poses as a file states them.
 
-    Intrinsics are normalized. Cameras may be of any quality: see `find_bad_frames`.
+    No `Camera`: images are decoded one by one, their sizes may differ, and what is stated may be
+    no camera at all (see `find_bad_frames`).
     """
 
     key: str
@@ -32,7 +33,7 @@ class Scene:
 
 
 def decode(encoded: UInt8[Tensor, " _bytes"]) -> Image.Image:
-    """An encoded image as RGB of 8 bits.
+    """Decode an image to RGB of 8 bits.
 
     Raises:
         ValueError: If it is none, or broken.
@@ -42,7 +43,7 @@ def decode(encoded: UInt8[Tensor, " _bytes"]) -> Image.Image:
 
 
 def read_size(encoded: UInt8[Tensor, " _bytes"]) -> tuple[int, int]:
-    """(height, width) of an encoded image, from its header alone.
+    """Read (height, width) of an encoded image from its header.
 
     Raises:
         ValueError: If it has none.
@@ -52,7 +53,7 @@ def read_size(encoded: UInt8[Tensor, " _bytes"]) -> tuple[int, int]:
 
 
 def read_encoded(path: Path) -> UInt8[Tensor, " _bytes"]:
-    """The bytes of a file. Raises OSError."""
+    """Read the bytes of a file. Raises OSError."""
     return torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)
 
 
@@ -68,21 +69,21 @@ def _opened(encoded: UInt8[Tensor, " _bytes"]) -> Iterator[Image.Image]:
 
 
 def to_tensor(image: Image.Image) -> Float[Tensor, "3 _height _width"]:
-    """An RGB image as numbers in [0, 1]."""
+    """Convert an RGB image to a tensor in [0, 1]."""
     return to_float(torch.from_numpy(np.array(image)).permute(2, 0, 1))
 
 
 def to_float(
     pixels: UInt8[Tensor, "*batch 3 height width"],
 ) -> Float[Tensor, "*batch 3 height width"]:
-    """Bytes as RGB in [0, 1]."""
+    """Convert bytes to RGB in [0, 1]."""
     return torch.div(pixels, 255)
 
 
 def find_bad_frames(
     intrinsics: Float[Tensor, "frame 3 3"], world2cam: Float[Tensor, "frame 4 4"]
 ) -> dict[int, str]:
-    """Frames whose camera cannot be one, and why."""
+    """Find frames whose cameras are invalid, and why."""
     rotation = world2cam[:, :3, :3]
     off = (rotation @ rotation.mT - torch.eye(3).to(rotation)).abs().flatten(1).amax(1)
     bottom = world2cam[:, 3] == world2cam.new_tensor([0, 0, 0, 1])

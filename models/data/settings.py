@@ -1,4 +1,4 @@
-"""In what the published data sets differ: shapes, filters, and how far apart views are chosen."""
+"""Settings of the published data sets: shapes, filters, and gaps between views."""
 
 import math
 from dataclasses import dataclass
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class GapCurriculum:
-    """How many frames lie between the first and the last context view: more as training goes on."""
+    """The gap in frames between the first and the last context view, growing with the step."""
 
     first: tuple[int, int]  # lowest and highest at step 0
     last: tuple[int, int]  # and from step `steps` on
     steps: int = 9_375
 
     def at(self, step: int) -> tuple[int, int]:
-        """Lowest and highest gap at a step; whole frames, truncated toward the first."""
+        """Return the lowest and highest gap at a step, truncated toward the first."""
         share = min(step / self.steps, 1.0) if self.steps else 1.0
         low, high = (
             first + int((last - first) * share)
@@ -24,7 +24,7 @@ class GapCurriculum:
 
 @dataclass(frozen=True)
 class DataSettings:
-    """How examples are made of a data set."""
+    """The filters of a data set, and the gaps between its views."""
 
     gaps: GapCurriculum
     shape: tuple[int, int] | None = None  # (height, width) of every image; others are skipped
@@ -52,7 +52,7 @@ SETTINGS = {  # from the published training code's configuration
 
 
 def find_settings(name: str) -> DataSettings:
-    """The settings of a data set. Raises ValueError, and names all, if there are none."""
+    """Return the settings of a data set. Raises ValueError, and names all, if there are none."""
     if name not in SETTINGS:
         raise ValueError(f"{name!r} is none of {', '.join(SETTINGS)}.")
     return SETTINGS[name]

@@ -2,7 +2,7 @@
 
 Example n of a data set is a function of (seed, n) and the gaps that the step allows; nothing else
 is remembered, so that training resumes anywhere, with any number of worker processes, and several
-processes of one run share the examples as one process with the whole batch would draw them.
+processes of one run share the examples that one process with the whole batch would sample.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from models.data.sampling import Sample, sample_views
 from models.data.scenes import Scene, find_bad_frames
 from models.data.settings import DataSettings
 
-_ATTEMPTS = 1000  # scenes tried in place of one that cannot be used
+_MAX_ATTEMPTS = 1000  # scenes tried in place of one that cannot be used
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,12 @@ class Source:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Files of the chunks."""
+        """File names of the chunks."""
         return tuple(self.keys)
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
-        """How many scenes each chunk has."""
+        """Numbers of scenes, by chunk."""
         return tuple(map(len, self.keys.values()))
 
 
@@ -60,7 +60,7 @@ def open_source(root: Path, settings: DataSettings, report: Report, stage: str =
 
 @dataclass(frozen=True, kw_only=True)
 class ExampleStream:
-    """What decides every example of a run."""
+    """Everything that decides the examples of a run."""
 
     sources: tuple[Source, ...]  # each gives a batch of its own at every step
     size: tuple[int, int]  # (height, width) of the images
@@ -72,8 +72,8 @@ class ExampleStream:
     processes: int = 1
     flip: bool = True  # half of the examples, from left to right
 
-    def draw(self, step: int) -> tuple[ExampleBatch, Report]:
-        """The batch of a step, and what was skipped on the way.
+    def sample(self, step: int) -> tuple[ExampleBatch, Report]:
+        """Sample the batch of a step; return it, and what was skipped on the way.
 
         Raises:
             ValueError: If a data set yields no example, whatever is tried.
@@ -83,28 +83,28 @@ class ExampleStream:
         for place, source in enumerate(self.sources):
             first = (step * self.processes + self.rank) * self.batch
             numbers = range(first, first + self.batch)
-            made = [self._example(place, source, number, step, report) for number in numbers]
+            made = [self._make_example(place, source, number, step, report) for number in numbers]
             parts.append(collate(made, self.views))
         return concatenate(parts), report
 
-    def _example(
+    def _make_example(
         self, place: int, source: Source, number: int, step: int, report: Report
     ) -> Example:
-        """The example of this number; if its scene cannot be used, one of the next that can."""
+        """Make the example of a number; if its scene cannot be used, of the next that can."""
         epoch, at = divmod(number, len(source))
-        order = _order(source.sizes, self.seed, epoch)
-        for attempt in range(min(_ATTEMPTS, len(source))):
+        order = _shuffle(source.sizes, self.seed, epoch)
+        for attempt in range(min(_MAX_ATTEMPTS, len(source))):
             chunk, member = order[(at + attempt) % len(order)]
             name = source.names[chunk]
             key = source.keys[name][member]
             rng = np.random.default_rng([self.seed, place, number, attempt])
             try:
-                scene, good = _find(source.folder / name, key, report)
+                scene, good = _find_scene(source.folder / name, key, report)
                 gaps = source.settings.gaps.at(step)
-                drawn = sample_views(len(good), gaps, rng, self.views, self.targets)
+                sampled = sample_views(len(good), gaps, rng, self.views, self.targets)
                 sample = Sample(
-                    tuple(good[frame] for frame in drawn.context),
-                    tuple(good[frame] for frame in drawn.targets),
+                    tuple(good[frame] for frame in sampled.context),
+                    tuple(good[frame] for frame in sampled.targets),
                 )
                 flip = self.flip and bool(rng.integers(2))
                 example = make_example(scene, sample, source.settings, self.size, flip=flip)
@@ -120,44 +120,44 @@ class ExampleStream:
 def examples(
     stream: ExampleStream, report: Report, first_step: int = 0, workers: int = 0
 ) -> Iterator[ExampleBatch]:
-    """The batches of all steps from one on, without end.
+    """Iterate over the batches of all steps from one on, without end.
 
     Args:
-        stream: What is drawn.
+        stream: Source of the examples.
         report: Grows by what was used and what was skipped.
         first_step: To resume, the number of steps made.
-        workers: Processes that draw ahead; 0 draws here. The examples are the same.
+        workers: Processes that sample ahead; 0: this one does. The examples are the same.
 
     Raises:
         ValueError: If a data set yields no example.
     """
     loader = DataLoader(
-        _Steps(stream),
+        _BatchDataset(stream),
         batch_size=None,
-        sampler=_From(first_step),
+        sampler=_StepSampler(first_step),
         num_workers=workers,
     )
-    for drawn in loader:
-        if isinstance(drawn, str):
-            raise ValueError(drawn)
-        batch, found = drawn
+    for sampled in loader:
+        if isinstance(sampled, str):
+            raise ValueError(sampled)
+        batch, found = sampled
         report.add(found)
         yield batch
 
 
-class _Steps(Dataset[tuple[ExampleBatch, Report] | str]):
+class _BatchDataset(Dataset[tuple[ExampleBatch, Report] | str]):
     def __init__(self, stream: ExampleStream) -> None:
         self.stream = stream
 
     def __getitem__(self, step: int) -> tuple[ExampleBatch, Report] | str:
-        """What is drawn, or why nothing is: workers bury an exception's message in a traceback."""
+        """Return a batch, or why there is none: workers bury messages of errors in tracebacks."""
         try:
-            return self.stream.draw(step)
+            return self.stream.sample(step)
         except ValueError as error:
             return str(error)
 
 
-class _From(torch.utils.data.Sampler[int]):
+class _StepSampler(torch.utils.data.Sampler[int]):
     def __init__(self, first_step: int) -> None:
         self.first_step = first_step
 
@@ -169,8 +169,8 @@ class _From(torch.utils.data.Sampler[int]):
 
 
 @lru_cache(maxsize=4)
-def _order(scenes: tuple[int, ...], seed: int, epoch: int) -> np.ndarray:
-    """(chunk, scene in it) of every scene: chunks in random order, and the scenes of each too."""
+def _shuffle(scenes: tuple[int, ...], seed: int, epoch: int) -> np.ndarray:
+    """Shuffle chunks, and the scenes of each; return (chunk, scene in it) of every scene."""
     rng = np.random.default_rng([seed, epoch])
     return np.concatenate([
         np.stack([np.full(scenes[chunk], chunk), rng.permutation(scenes[chunk])], axis=1)
@@ -178,8 +178,8 @@ def _order(scenes: tuple[int, ...], seed: int, epoch: int) -> np.ndarray:
     ])  # fmt: skip
 
 
-def _find(path: Path, key: str, report: Report) -> tuple[Scene, list[int]]:
-    """A scene, and which of its frames have good cameras."""
+def _find_scene(path: Path, key: str, report: Report) -> tuple[Scene, list[int]]:
+    """Return a scene, and its frames with valid cameras."""
     chunk = open_chunk(path)
     report.skipped.update(chunk.skipped)
     if key not in chunk.scenes:

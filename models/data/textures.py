@@ -1,4 +1,4 @@
-"""What worlds are made of, from folders and files; or textures from noise."""
+"""Loading of assets of worlds from folders and files, and textures of noise."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from models.data.procedural.meshes import load_meshes
 def load_textures(
     folder: Path, count: int, size: int, generator: torch.Generator
 ) -> Float[Tensor, "texture 3 size size"]:
-    """Central squares of random images in a folder, resized; fewer if there are not as many."""
+    """Load central squares of random images in a folder; fewer if there are not as many."""
     paths = _find_images(folder)
     order = torch.randperm(len(paths), generator=generator, device=generator.device)[:count]
     textures = torch.empty(len(order), 3, size, size)
@@ -30,7 +30,7 @@ def load_textures(
 
 
 def load_panoramas(folder: Path, height: int = 256) -> Float[Tensor, "panorama 3 height width"]:
-    """All images of a folder as equirectangular panoramas, twice as wide as high."""
+    """Load all images of a folder as equirectangular panoramas, twice as wide as high."""
     images = [Image.open(path).convert("RGB") for path in _find_images(folder)]
     return torch.stack([_to_tensor(image.resize((2 * height, height))) for image in images])
 
@@ -43,13 +43,13 @@ def load_assets(
     size: int,
     generator: torch.Generator,
 ) -> Assets:
-    """What worlds are made of, on the CPU.
+    """Load the assets of worlds, on the CPU.
 
     Args:
         textures: A folder of images to cut textures from; noise without one.
         panoramas: A folder of equirectangular ones.
         meshes: A file of them; see `load_meshes`.
-        count: How many textures, at most.
+        count: Number of textures, at most.
         size: Of the textures, in pixels.
         generator: Chooses textures, or makes noise.
 
@@ -82,7 +82,7 @@ def _to_tensor(image: Image.Image) -> Float[Tensor, "3 height width"]:
 def noise_textures(
     count: int, size: int, generator: torch.Generator
 ) -> Float[Tensor, "texture 3 size size"]:
-    """Clouds of random color, grain and sharpness."""
+    """Make fractal noise of random color, octaves and contrast."""
     device = generator.device
     textures = torch.zeros(count, 3, size, size, device=device)
     octave = 2
@@ -92,6 +92,6 @@ def noise_textures(
         layer = torch.nn.functional.interpolate(noise, (size, size), mode="bilinear") - 0.5
         textures += layer * weights[..., octave.bit_length()]
         octave *= 2
-    base = torch.rand(count, 3, 1, 1, generator=generator, device=device)
+    mean = torch.rand(count, 3, 1, 1, generator=generator, device=device)
     sharp = 1 + 8 * torch.rand(count, 1, 1, 1, generator=generator, device=device)
-    return (0.5 * base + 0.5 * torch.sigmoid(sharp * textures)).clamp(0, 1)
+    return (0.5 * mean + 0.5 * torch.sigmoid(sharp * textures)).clamp(0, 1)

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.data.augmentation import degrade, vary
+from models.data.augmentation import augment, degrade
 from models.data.procedural import FAR, Textures, WorldBatch
 from models.geometry.views import Views
 from models.metrics.errors import FAILED_POSE, PoseError, pose_auc, pose_error, psnr
@@ -65,7 +65,7 @@ class NetworkTraining(TrainConfig[NoPoSplat]):
     ) -> tuple[Float[Tensor, ""], dict[str, float]]:
         """Distance of centers; with a third view also the difference between it and a drawing."""
         if self.reuse > 1 or self.kept > 1:
-            worlds = vary(worlds, generator)
+            worlds = augment(worlds, generator)
         photos = degrade(worlds.images, generator, self.artifacts)
         views = Views(photos[:, :2], worlds.cameras.intrinsics[:, :2])
         prediction = network(views, autocast=photos.is_cuda)

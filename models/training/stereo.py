@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.data.augmentation import degrade, vary
+from models.data.augmentation import augment, degrade
 from models.data.procedural import Textures, WorldBatch
 from models.stereo.network import StereoConfig, StereoNetwork
 from models.stereo.semi_global import position_to_depth
@@ -55,7 +55,7 @@ class StereoTraining(TrainConfig[StereoNetwork]):
         self, network: StereoNetwork, worlds: WorldBatch, generator: torch.Generator
     ) -> tuple[Float[Tensor, ""], dict[str, float]]:
         """`stereo_loss` of the worlds as a phone sees them, mirrored and recolored at random."""
-        varied = vary(worlds, generator)
+        varied = augment(worlds, generator)
         photos = degrade(varied.images, generator, self.artifacts)
         example = make_example(varied, photos, self.network.steps, generator)
         return stereo_loss(*predict(network, example), example)

@@ -13,7 +13,7 @@ from nps_cli.errors import EXIT_UNTRUSTED, NpsError
 from nps_cli.evaluation.inputs import INDEX
 
 if TYPE_CHECKING:
-    from models.data.folders import PosedFolder, Reading
+    from models.data.folders import ConversionOptions, SceneFolder
     from models.data.report import Report
     from models.data.scenes import Scene
 
@@ -67,13 +67,12 @@ def make(
         "scannet": toy_datasets.make_scannet,
         "pairs": toy_datasets.make_pairs,
     }
-    making = toy_datasets.Making(scenes=scenes, frames=frames, size=made_size, seed=seed)
+    toy_options = toy_datasets.ToyOptions(scenes=scenes, frames=frames, size=made_size, seed=seed)
     with whole_folder(out, force=force) as unfinished, console.stages() as enter:
         enter("making scenes")
         try:
-            write[layout](
-                unfinished, making, toy_datasets.choose_assets(textures, panoramas, meshes, seed)
-            )
+            assets = toy_datasets.choose_assets(textures, panoramas, meshes, seed)
+            write[layout](unfinished, toy_options, assets)
         except ValueError as error:
             raise NpsError(str(error), hint=_OTHER) from error
     console.info(f"wrote {out}")
@@ -190,9 +189,9 @@ def convert(
     """Turn folders of posed images into `.torch` chunks; those of tests with an index."""
     console.set_verbosity(quiet=quiet)
     from models.data.chunks import remove_unlisted, write_chunks
-    from models.data.folders import Reading
+    from models.data.folders import ConversionOptions
     from models.data.report import Report
-    from models.data.sampling import choose_tests
+    from models.data.sampling import make_evaluation_index
     from nps_cli.output import whole_file, whole_folder
 
     found, report = _find(folders, exclude), Report()
@@ -200,17 +199,18 @@ def convert(
     with whole_folder(out / stage if there else out, force=force) as unfinished:
         folder = unfinished if there else unfinished / stage
         folder.mkdir(exist_ok=True)
-        reading = Reading(images, short_side or None, undistort)
-        frames: dict[str, int] = {}
-        written = write_chunks(_counted(_read(found, report, reading), frames), folder)
-        if not written:
+        conversion = ConversionOptions(images, short_side or None, undistort)
+        frames = write_chunks(_read(found, report, conversion), folder)
+        if not frames:
             raise NpsError(f"No scene can be used: {report.lines()[1]}", hint="Correct the folder.")
     remove_unlisted(out / stage)
     if stage is Stage.test:
         with whole_file(out / INDEX, force=True) as index:
-            index.write_text(dumps(choose_tests(frames, gap), indent=1) + "\n", encoding="utf-8")
+            index.write_text(
+                dumps(make_evaluation_index(frames, gap), indent=1) + "\n", encoding="utf-8"
+            )
     _warn(report)
-    console.info(f"wrote {written} of {len(found)} scenes to {out / stage}")
+    console.info(f"wrote {len(frames)} of {len(found)} scenes to {out / stage}")
     console.info(f"next: nps data check {options.quoted(out)}")
 
 
@@ -244,12 +244,13 @@ def check(
     json: options.Json = False,
 ) -> None:
     """Read a data set as training and evaluation do; count and name what is bad (exit code 3)."""
+    from models.data.check import check_dataset
     from models.data.report import Report
 
     report = Report()
     with console.stages() as enter:
         try:
-            for step in _steps(path, index, dataset, report, whole=whole):
+            for step in check_dataset(path, index, dataset, report, whole=whole):
                 enter(f"checking {step}")
         except ValueError as error:
             raise NpsError(
@@ -263,7 +264,7 @@ def check(
         raise typer.Exit(EXIT_UNTRUSTED)
 
 
-def _find(folders: list[Path], exclude: Path | None) -> "list[PosedFolder]":
+def _find(folders: list[Path], exclude: Path | None) -> "list[SceneFolder]":
     from models.data.folders import find_folders
 
     lines = exclude.read_text(encoding="utf-8").split() if exclude else ()
@@ -278,52 +279,21 @@ def _find(folders: list[Path], exclude: Path | None) -> "list[PosedFolder]":
     return kept
 
 
-def _read(found: "list[PosedFolder]", report: "Report", reading: "Reading") -> "Iterator[Scene]":
+def _read(
+    found: "list[SceneFolder]", report: "Report", conversion: "ConversionOptions"
+) -> "Iterator[Scene]":
     from models.data.folders import read_folder
 
     with console.progress("converting", len(found)) as advance:
         for folder in found:
             try:
-                yield read_folder(folder, report, reading)
+                yield read_folder(folder, report, conversion)
             except ValueError as error:
                 report.skip("scene", folder.key, str(error))
             advance()
-
-
-def _counted(scenes: "Iterator[Scene]", frames: dict[str, int]) -> "Iterator[Scene]":
-    """The same scenes; how many frames each has is kept."""
-    for scene in scenes:
-        frames[scene.key] = len(scene)
-        yield scene
 
 
 def _warn(report: "Report") -> None:
     if report.skipped or report.notes:
         for line in report.lines():
             console.warning(line)
-
-
-def _steps(
-    path: Path, index: Path | None, dataset: str, report: "Report", *, whole: bool
-) -> Iterator[str]:
-    """Check as the kind of data set wants it; the names of what is looked at."""
-    from models.data.benchmark import load_benchmark
-    from models.data.check import check_chunks, check_photos, find_stages
-    from models.data.pairs import load_pairs
-    from models.data.scannet import LIST, load_scannet
-    from models.data.settings import find_settings
-
-    if path.is_file() or (path / "pairs.json").exists():
-        pairs = load_pairs(path if path.is_file() else path / "pairs.json")
-        yield from check_photos(pairs, report)
-    elif (path / LIST).exists():
-        yield from check_photos(load_scannet(path, report), report)
-    elif index is not None:
-        pairs = load_benchmark(path, index, find_settings(dataset), report)
-        yield from check_photos(pairs, report)
-    else:
-        stages = find_stages(path)
-        if not stages:
-            raise ValueError(f"{path} holds no chunks in train or test, and no {LIST}")
-        for folder in stages:
-            yield from check_chunks(folder, report, whole=whole)

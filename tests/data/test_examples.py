@@ -6,12 +6,12 @@ import torch
 from chunk_factory import encode, make_scene
 from PIL import Image
 
-from models.data.crop import crop_intrinsics, rescale_and_crop
+from models.data.crop import crop_camera, rescale_and_crop
 from models.data.examples import check_fov, collate, make_example, normalize_poses
 from models.data.sampling import Sample
 from models.data.scenes import Scene
 from models.data.settings import SETTINGS
-from models.geometry.camera import project
+from models.geometry.camera import Camera
 from models.geometry.rigid import invert
 
 OWN = SETTINGS["own"]
@@ -47,17 +47,20 @@ def test_a_crop_is_that_of_the_whole_image_resized_by_lanczos(old, size, whole, 
 
 def test_a_crop_changes_focal_lengths_and_leaves_the_published_principal_point():
     intrinsics = torch.tensor([[0.9, 0, 0.52], [0, 1.6, 0.5], [0, 0, 1]])
-    cropped = crop_intrinsics(intrinsics, (360, 640), (256, 256), move_center=False)
+    camera = Camera(intrinsics, torch.eye(4), (360, 640))
+    cropped = crop_camera(camera, (256, 256), move_center=False)
     expected = torch.tensor([[0.9 * 455 / 256, 0, 0.52], [0, 1.6, 0.5], [0, 0, 1]])
-    torch.testing.assert_close(cropped, expected)
+    torch.testing.assert_close(cropped.intrinsics, expected)
+    assert cropped.size == (256, 256)
 
 
 def test_a_moved_principal_point_projects_points_where_the_crop_shows_them():
     intrinsics = torch.tensor([[0.9, 0, 0.6], [0, 1.6, 0.45], [0, 0, 1]])
-    cropped = crop_intrinsics(intrinsics, (512, 1024), (256, 256), move_center=True)
+    camera = Camera(intrinsics, torch.eye(4), (512, 1024))
+    cropped = crop_camera(camera, (256, 256), move_center=True)
     points = torch.tensor([[0.1, 0.2, 2.0], [-0.1, -0.1, 1.5]])
-    before, _ = project(points, torch.eye(4), intrinsics)
-    after, _ = project(points, torch.eye(4), cropped)
+    before, _ = camera.project(points)
+    after, _ = cropped.project(points)
     torch.testing.assert_close(after[:, 0] * 256, before[:, 0] * 512 - 128)
     torch.testing.assert_close(after[:, 1], before[:, 1])
 

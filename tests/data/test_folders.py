@@ -21,7 +21,7 @@ from folder_factory import (
 )
 
 from models.data.chunks import open_chunk, write_chunks
-from models.data.folders import Reading, find_folders, read_folder
+from models.data.folders import ConversionOptions, find_folders, read_folder
 from models.data.report import Report
 from models.data.scenes import decode, to_tensor
 from models.geometry.camera import project
@@ -30,7 +30,9 @@ from models.geometry.rigid import invert
 
 def read(folder: Path, report: Report | None = None, **options):
     (found,) = find_folders(folder)
-    return read_folder(found, report or Report(), Reading(**{"undistort": False} | options))
+    return read_folder(
+        found, report or Report(), ConversionOptions(**{"undistort": False} | options)
+    )
 
 
 @pytest.mark.parametrize("write", [write_nerfstudio, write_text_model, write_binary_model])

@@ -7,22 +7,22 @@ from models.data.lanczos import resize_part
 LANCZOS = Image.Resampling.LANCZOS
 
 
-def noise(dice, height: int, width: int) -> np.ndarray:
+def noise(rng, height: int, width: int) -> np.ndarray:
     """Values that overshoot on either side when they are resized."""
-    return (dice.integers(0, 2, (height, width, 3)) * dice.integers(200, 256)).astype(np.uint8)
+    return (rng.integers(0, 2, (height, width, 3)) * rng.integers(200, 256)).astype(np.uint8)
 
 
 @pytest.mark.parametrize("trial", range(8))
 @pytest.mark.parametrize("flip", [False, True])
 def test_a_part_is_bit_for_bit_what_pillow_makes_of_the_whole(trial, flip):
-    dice = np.random.default_rng(trial)
-    old = dice.integers(30, 200, 2).tolist()
-    new = [max(4, round(side * dice.uniform(0.2, 1.3))) for side in old]
-    part = [int(dice.integers(1, side + 1)) for side in new]
+    rng = np.random.default_rng(trial)
+    old = rng.integers(30, 200, 2).tolist()
+    new = [max(4, round(side * rng.uniform(0.2, 1.3))) for side in old]
+    part = [int(rng.integers(1, side + 1)) for side in new]
     top, left = (
-        int(dice.integers(0, side - kept + 1)) for side, kept in zip(new, part, strict=True)
+        int(rng.integers(0, side - kept + 1)) for side, kept in zip(new, part, strict=True)
     )
-    pixels = noise(dice, *old)
+    pixels = noise(rng, *old)
 
     seen = Image.fromarray(pixels[:, ::-1] if flip else pixels)
     whole = np.asarray(seen.resize((new[1], old[0]), LANCZOS).resize(new[::-1], LANCZOS))

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from models.data.augmentation import degrade
-from models.data.overlap import seen_from, share_seen
+from models.data.overlap import covisible, overlap
 from models.data.procedural import FAR, KINDS, Assets, WorldBatch, generate
 from models.data.procedural.atlas import build_atlas
 from models.data.procedural.furniture import make_shapes, place_meshes
@@ -21,6 +21,7 @@ from models.data.procedural.shapes import BOX, RayPackets, Shapes, intersect_sha
 from models.data.sheet import make_sheet
 from models.data.textures import load_panoramas, load_textures, noise_textures
 from models.geometry.camera import Camera, camera_rays
+from models.geometry.depth_map import DepthMap
 from models.geometry.rigid import rotation_angle, transform_points
 
 SIZE = (64, 96)
@@ -33,8 +34,8 @@ def worlds(seed: int, batch: int = 5, difficulty: float = 0.3, views: int = 2) -
     return generate(batch, views, SIZE, textures, generator, CPU, difficulty)
 
 
-def seen_from_second(batch: WorldBatch) -> tuple[torch.Tensor, ...]:
-    """Where the first view's pixels land in the second, their depth there, and who hits it."""
+def project_into_second(batch: WorldBatch) -> tuple[torch.Tensor, ...]:
+    """Project the first view's pixels into the second: coordinates, depth, and which are inside."""
     points = batch.cameras[:, 0].unproject(batch.depth[:, 0])
     at, z = batch.cameras[:, 1].project(points.flatten(1, 2))
     inside = (at > 0.03).all(-1) & (at < 0.97).all(-1) & (z > 0)
@@ -52,7 +53,7 @@ def batch() -> WorldBatch:
 
 
 def test_depth_warps_the_second_view_onto_the_first(batch: WorldBatch):
-    at, z, inside = seen_from_second(batch)
+    at, z, inside = project_into_second(batch)
     depth_there = look_up(batch.depth[:, 1:2], at)[:, 0]
     visible = inside & ((depth_there / z - 1).abs() < 0.01)
     color_there = look_up(batch.images[:, 1], at)
@@ -63,7 +64,7 @@ def test_depth_warps_the_second_view_onto_the_first(batch: WorldBatch):
 
 
 def test_a_pixel_of_shift_in_the_warp_is_noticed(batch: WorldBatch):
-    at, z, inside = seen_from_second(batch)
+    at, z, inside = project_into_second(batch)
     depth_there = look_up(batch.depth[:, 1:2], at)[:, 0]
     visible = inside & ((depth_there / z - 1).abs() < 0.01)
 
@@ -77,7 +78,7 @@ def test_a_pixel_of_shift_in_the_warp_is_noticed(batch: WorldBatch):
 
 
 def test_both_views_measure_the_same_surface(batch: WorldBatch):
-    at, z, inside = seen_from_second(batch)
+    at, z, inside = project_into_second(batch)
     depth_there = look_up(batch.depth[:, 1:2], at)[:, 0]
     ratio = (depth_there / z)[inside]
 
@@ -94,7 +95,7 @@ def test_the_first_camera_is_the_world(batch: WorldBatch):
 
 
 def test_views_overlap_and_turn_within_bounds(batch: WorldBatch):
-    _, _, inside = seen_from_second(batch)
+    _, _, inside = project_into_second(batch)
     angle = rotation_angle(*batch.cameras.world2cam[..., :3, :3].unbind(1))
 
     assert inside.float().mean(1).quantile(0.2) > 0.3
@@ -256,7 +257,7 @@ def test_meshes_stand_on_the_floor_in_meters_and_right_side_up(assets: Assets):
 def test_worlds_with_meshes_and_panoramas_are_as_exact_as_others(assets: Assets):
     generator = torch.Generator().manual_seed(4)
     made = generate(6, 2, SIZE, assets, generator, CPU, 0.3, [2, 1, 1, 1, 0, 1])
-    at, z, inside = seen_from_second(made)
+    at, z, inside = project_into_second(made)
     depth_there = look_up(made.depth[:, 1:2], at)[:, 0]
     ratio = (depth_there / z)[inside]
     visible = inside & ((depth_there / z - 1).abs() < 0.01)
@@ -297,12 +298,16 @@ def test_overlap_is_what_both_see_and_none_of_it_is_sky():
     intrinsics = torch.tensor([[1.0, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
     world2cam = torch.eye(4)
     world2cam[0, 3] = -1.0  # half of the width of what is seen
-    camera = Camera(intrinsics, torch.eye(4), (8, 8))
-    assert share_seen(seen_from(depth, camera, depth, camera), depth) == 1
-    seen = seen_from(depth, camera, depth, Camera(intrinsics, world2cam, (8, 8)))
+
+    def view(pose: torch.Tensor, depth: torch.Tensor) -> DepthMap:
+        camera = Camera(intrinsics, pose, (8, 8))
+        return DepthMap(torch.zeros(3, 8, 8), depth, torch.ones(8, 8), camera)
+
+    first = view(torch.eye(4), depth)
+    assert overlap(first, first) == 1
+    seen = covisible(first, view(world2cam, depth))
     assert seen[2:, 4:].all() and not seen[:, :4].any() and not seen[:2].any()
-    near = torch.full((8, 8), 1.0)
-    assert not seen_from(depth, camera, near, camera).any()  # hidden
+    assert not covisible(first, view(torch.eye(4), torch.ones(8, 8))).any()  # hidden
 
 
 def test_a_sheet_shows_every_kind_and_says_what_it_shows(assets: Assets):

@@ -7,9 +7,9 @@ from models.data.settings import SETTINGS, GapCurriculum
 MANY = 400
 
 
-def drawn(frames=200, gaps=(45, 90), **more):
-    dice = np.random.default_rng(0)
-    return [sample_views(frames, gaps, dice, **more) for _ in range(MANY)]
+def sampled(frames=200, gaps=(45, 90), **more):
+    rng = np.random.default_rng(0)
+    return [sample_views(frames, gaps, rng, **more) for _ in range(MANY)]
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_without_warm_up_the_gaps_are_the_last_ones_at_once():
 
 
 def test_gaps_and_places_fill_their_range_evenly_and_never_leave_it():
-    samples = drawn(frames=100)
+    samples = sampled(frames=100)
     gaps = [sample.context[1] - sample.context[0] for sample in samples]
     assert set(gaps) == set(range(45, 91)) and min(gaps) == 45 and max(gaps) == 90
     assert np.mean(gaps) == pytest.approx(67.5, abs=2)
@@ -42,20 +42,20 @@ def test_gaps_and_places_fill_their_range_evenly_and_never_leave_it():
 
 
 def test_targets_come_from_the_whole_range_and_may_be_context_views():
-    samples = drawn(frames=8, gaps=(3, 3))
+    samples = sampled(frames=8, gaps=(3, 3))
     offsets = {target - sample.context[0] for sample in samples for target in sample.targets}
     assert offsets == {0, 1, 2, 3}
     assert any(len(set(sample.targets)) < 4 for sample in samples)
 
 
 def test_a_short_sequence_limits_the_gap_and_a_shorter_one_is_refused():
-    assert {sample.context for sample in drawn(frames=46)} == {(0, 45)}
+    assert {sample.context for sample in sampled(frames=46)} == {(0, 45)}
     with pytest.raises(ValueError, match="45 frames, too few"):
-        drawn(frames=45)
+        sampled(frames=45)
 
 
 def test_further_context_views_are_distinct_and_strictly_between():
-    samples = drawn(frames=9, gaps=(1, 4), views=4)
+    samples = sampled(frames=9, gaps=(1, 4), views=4)
     assert {sample.context[-1] - sample.context[0] for sample in samples} == {3, 4}
     for sample in samples:
         first, *between, last = sample.context

@@ -65,12 +65,12 @@ def test_every_scene_is_seen_once_an_epoch_in_another_order(root):
 
 
 def test_another_seed_draws_other_examples(root):
-    assert not same(stream(root).draw(0)[0], stream(root, seed=8).draw(0)[0])
+    assert not same(stream(root).sample(0)[0], stream(root, seed=8).sample(0)[0])
 
 
 def test_two_processes_share_the_batch_that_one_would_draw(root):
-    whole, _ = stream(root, batch=4).draw(3)
-    parts = [stream(root, rank=rank, processes=2).draw(3)[0] for rank in (0, 1)]
+    whole, _ = stream(root, batch=4).sample(3)
+    parts = [stream(root, rank=rank, processes=2).sample(3)[0] for rank in (0, 1)]
     assert parts[0].keys + parts[1].keys == whole.keys
     torch.testing.assert_close(torch.cat([part.images for part in parts]), whole.images)
 
@@ -79,18 +79,18 @@ def test_data_sets_are_mixed_with_a_batch_of_each(root, tmp_path):
     short = DataSettings(GapCurriculum((1, 1), (1, 1)))
     long = DataSettings(GapCurriculum((5, 5), (5, 5)))
     sources = tuple(open_source(root, settings, Report()) for settings in (short, long))
-    batch, _ = stream(root, sources=sources, batch=3).draw(0)
+    batch, _ = stream(root, sources=sources, batch=3).sample(0)
     torch.testing.assert_close(batch.scale, torch.tensor([0.1] * 3 + [0.5] * 3))
 
 
 def test_the_gap_follows_the_step(root):
     growing = DataSettings(GapCurriculum((1, 1), (8, 8), steps=70))
-    scales = [stream(root, growing).draw(step)[0].scale for step in (0, 30, 70, 500)]
+    scales = [stream(root, growing).sample(step)[0].scale for step in (0, 30, 70, 500)]
     assert torch.cat(scales).tolist() == pytest.approx([0.1] * 2 + [0.4] * 2 + [0.8] * 4)
 
 
 def test_three_context_views_begin_and_end_with_the_outermost(root):
-    batch, _ = stream(root, views=3, batch=6).draw(100_000)
+    batch, _ = stream(root, views=3, batch=6).sample(100_000)
     centers = batch.cameras.center.norm(dim=-1)
     assert batch.images.shape[1] == 3
     torch.testing.assert_close(centers[:, [0, 2]], torch.tensor([[0.0, 1.0]] * 6))
@@ -99,8 +99,8 @@ def test_three_context_views_begin_and_end_with_the_outermost(root):
 
 def test_half_of_the_examples_are_mirrored_unless_that_is_off(root):
     def to_the_left(**more) -> float:
-        drawn, _ = stream(root, batch=40, **more).draw(0)
-        return float((drawn.cameras.center[:, 1, 0] < 0).float().mean())
+        sampled, _ = stream(root, batch=40, **more).sample(0)
+        return float((sampled.cameras.center[:, 1, 0] < 0).float().mean())
 
     assert 0.2 < to_the_left() < 0.8
     assert to_the_left(flip=False) == 0

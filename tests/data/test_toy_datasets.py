@@ -7,15 +7,17 @@ import torch
 from models.data import toy_datasets
 from models.data.benchmark import load_benchmark, overlap_bin
 from models.data.chunks import open_chunk
+from models.data.overlap import overlap
 from models.data.pairs import load_pairs
 from models.data.report import Report
 from models.data.scannet import load_scannet
 from models.data.settings import SETTINGS
 from models.data.stream import ExampleStream, open_source
-from models.geometry.camera import project, to_pixels
+from models.geometry.camera import Camera, project, to_pixels
+from models.geometry.depth_map import DepthMap
 from models.geometry.rigid import invert
 
-MAKING = toy_datasets.Making(scenes=2, frames=6, size=(36, 64), targets=2)
+OPTIONS = toy_datasets.ToyOptions(scenes=2, frames=6, size=(36, 64), targets=2)
 
 
 @pytest.fixture(scope="module")
@@ -26,14 +28,14 @@ def textures():
 @pytest.fixture(scope="module")
 def chunks(tmp_path_factory, textures):
     root = tmp_path_factory.mktemp("chunks")
-    toy_datasets.make_chunks(root, MAKING, textures)
+    toy_datasets.make_chunks(root, OPTIONS, textures)
     return root
 
 
 @pytest.fixture(scope="module")
 def made_scannet(tmp_path_factory, textures):
     root = tmp_path_factory.mktemp("scannet")
-    toy_datasets.make_scannet(root, MAKING, textures)
+    toy_datasets.make_scannet(root, OPTIONS, textures)
     return root
 
 
@@ -46,7 +48,7 @@ def scannet(tmp_path, made_scannet):
 def test_chunk_factory_are_trained_on_without_anything_being_skipped(chunks):
     report = Report()
     source = open_source(chunks, SETTINGS["own"], report)
-    batch, skipped = ExampleStream(sources=(source,), size=(32, 32), batch=4).draw(0)
+    batch, skipped = ExampleStream(sources=(source,), size=(32, 32), batch=4).sample(0)
     assert set(batch.keys) == {"train-000", "train-001"}
     assert not report.skipped and not skipped.skipped
     assert batch.images.std() > 0.05
@@ -62,7 +64,7 @@ def test_made_pairs_are_evaluated_on_with_overlaps_that_were_measured(chunks):
 
 
 def test_the_same_seed_makes_the_same_and_stages_differ(chunks, tmp_path, textures):
-    toy_datasets.make_chunks(tmp_path, MAKING, textures)
+    toy_datasets.make_chunks(tmp_path, OPTIONS, textures)
     again, first = (open_chunk(root / "train" / "000000.torch") for root in (tmp_path, chunks))
     other = open_chunk(chunks / "test" / "000000.torch")
     assert torch.equal(again.scenes["train-001"].images[3], first.scenes["train-001"].images[3])
@@ -77,27 +79,26 @@ def test_frames_lie_along_a_path(chunks):
     assert (along[1:] - along[:-1]).median() > 0
 
 
-def facing_a_wall(shift: float, turn_away: bool = False) -> toy_datasets.MadeScene:
-    """Two cameras one unit in front of a wall that shows one unit of it to each."""
-    world2cam = torch.eye(4).repeat(2, 1, 1)
-    world2cam[1, 0, 3] = -shift
+def facing_a_wall(shift: float, turn_away: bool = False, depth: float = 1.0) -> DepthMap:
+    """A camera one unit in front of a wall that shows one unit of it."""
+    world2cam = torch.eye(4)
+    world2cam[0, 3] = -shift
     if turn_away:
-        world2cam[1, 0, 0] = world2cam[1, 2, 2] = -1
-    intrinsics = torch.tensor([[1.0, 0, 0.5], [0, 1, 0.5], [0, 0, 1]]).repeat(2, 1, 1)
-    scene = toy_datasets.Scene("wall", (), intrinsics, world2cam)
-    return toy_datasets.MadeScene(scene, torch.ones(2, 40, 40))
+        world2cam[0, 0] = world2cam[2, 2] = -1
+    intrinsics = torch.tensor([[1.0, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
+    camera, certain = Camera(intrinsics, world2cam, (40, 40)), torch.ones(40, 40)
+    return DepthMap(torch.zeros(3, 40, 40), torch.full((40, 40), depth), certain, camera)
 
 
-@pytest.mark.parametrize(("shift", "overlap"), [(0.0, 1.0), (0.25, 0.75), (0.9, 0.1), (2.0, 0.0)])
-def test_overlap_is_the_share_that_both_frames_show(shift, overlap):
-    assert toy_datasets.find_overlap(facing_a_wall(shift), 0, 1) == pytest.approx(overlap, abs=0.01)
+@pytest.mark.parametrize(("shift", "share"), [(0.0, 1.0), (0.25, 0.75), (0.9, 0.1), (2.0, 0.0)])
+def test_overlap_is_the_share_that_both_frames_show(shift, share):
+    assert overlap(facing_a_wall(0), facing_a_wall(shift)) == pytest.approx(share, abs=0.01)
 
 
 def test_nothing_overlaps_with_a_camera_that_looks_away_or_is_covered():
-    assert toy_datasets.find_overlap(facing_a_wall(0.0, turn_away=True), 0, 1) == 0
-    scene = facing_a_wall(0.0)
-    scene.depth[1] = 0.5  # a thing before the second camera
-    assert toy_datasets.find_overlap(scene, 0, 1) == 0
+    first = facing_a_wall(0.0)
+    assert overlap(first, facing_a_wall(0.0, turn_away=True)) == 0
+    assert overlap(first, facing_a_wall(0.0, depth=0.5)) == 0  # a thing before the second camera
 
 
 def test_made_photos_like_scannets_have_poses_and_an_off_center_principal_point(scannet):
@@ -167,7 +168,7 @@ def test_a_list_that_is_not_scannets_is_refused(scannet, change):
 
 
 def test_made_pairs_json_is_read_as_any_other(tmp_path, textures):
-    toy_datasets.make_pairs(tmp_path, MAKING, textures)
+    toy_datasets.make_pairs(tmp_path, OPTIONS, textures)
     pairs = load_pairs(tmp_path / "pairs.json")
     assert len(pairs) == 2
     for pair in pairs:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.data.augmentation import mirror, vary
+from models.data.augmentation import augment, mirror
 from models.data.procedural import WorldBatch, generate
 from models.data.textures import noise_textures
 from models.geometry.views import Views
@@ -240,7 +240,7 @@ def test_a_mirrored_world_is_seen_by_mirrored_cameras(axis: int, textures: torch
 def test_variations_keep_the_first_camera_the_world(textures: torch.Tensor):
     generator = torch.Generator().manual_seed(2)
     worlds = generate(1, 2, (32, 48), textures, generator, CPU)
-    varied = [vary(worlds, generator) for _ in range(12)]
+    varied = [augment(worlds, generator) for _ in range(12)]
 
     assert all(torch.equal(one.cameras.world2cam[:, 0], torch.eye(4)[None]) for one in varied)
     assert len({one.images.numpy().tobytes() for one in varied}) > 5

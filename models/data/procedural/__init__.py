@@ -20,6 +20,7 @@ from models.data.procedural.raytracing import Appearance, raytrace_view
 from models.data.procedural.scenes import Light, Scenes
 from models.data.procedural.shapes import FAR, stack
 from models.geometry.camera import Camera
+from models.geometry.depth_map import DepthMap
 from models.geometry.rigid import invert
 
 __all__ = ["FAR", "KINDS", "Assets", "Textures", "WorldBatch", "generate"]
@@ -52,6 +53,12 @@ class WorldBatch:
     def __getitem__(self, index: int | slice | tuple[int | slice, ...]) -> "WorldBatch":
         """Select worlds, or with a second index views, of a batch."""
         return WorldBatch(self.images[index], self.cameras[index], self.depth[index])
+
+    def depth_map(self, world: int, view: int) -> DepthMap:
+        """Return a view with its depth, which is certain everywhere."""
+        depth = self.depth[world, view]
+        camera = self.cameras[world, view]
+        return DepthMap(self.images[world, view], depth, torch.ones_like(depth), camera)
 
     def to_dict(self) -> dict[str, Tensor]:
         """Return tensors by name, as a checkpoint holds them."""
