@@ -43,7 +43,7 @@ def test_folders_become_chunks_that_training_reads(nps, tmp_path):
     ran = nps("data", "convert", tmp_path / "in", "-o", out)
     assert ran.code == 0 and "wrote 2 of 2 scenes" in ran.err
     source = open_source(out, SETTINGS["own"], Report())
-    batch, report = ExampleStream(sources=(source,), size=(32, 32), batch=2).draw(0)
+    batch, report = ExampleStream(sources=(source,), size=(32, 32), batch=2).sample(0)
     assert sorted(batch.keys) == ["desk", "door"] and not report.skipped
     ran = nps("data", "convert", tmp_path / "in" / "door", "-o", out, "--stage", "test")
     assert ran.code == 0 and (out / "test" / "index.json").exists()

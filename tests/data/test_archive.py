@@ -5,11 +5,11 @@ import zipfile
 import pytest
 import torch
 
-from models.data.archive import Archive, Stored
+from models.data.archive import Archive, StoredTensor
 
 
 def read(value):
-    if isinstance(value, Stored):
+    if isinstance(value, StoredTensor):
         return value.read()
     if isinstance(value, dict):
         return {name: read(each) for name, each in value.items()}
@@ -70,7 +70,7 @@ def test_a_tensor_whose_bytes_are_not_there_is_refused_when_it_is_read(tmp_path)
 
 def test_a_tensor_that_reaches_past_its_own_bytes_is_refused():
     archive = type("Fake", (), {"content": bytearray(64), "find": lambda self, record: 0})()
-    stored = Stored(archive, "0", torch.uint8, 16, 8, (9,), (1,))
+    stored = StoredTensor(archive, "0", torch.uint8, 16, 8, (9,), (1,))
     with pytest.raises(ValueError, match="not in the file"):
         stored.read()
 

@@ -53,9 +53,11 @@ def make_shapes(
     )
 
 
-def xyz(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    """Stack coordinates, broadcast, along a new last axis."""
-    return torch.stack(torch.broadcast_tensors(x, y, z), dim=-1)
+def xyz(x: Tensor | float, y: Tensor | float, z: Tensor | float) -> Tensor:
+    """Stack coordinates, one of them a tensor, broadcast, along a new last axis."""
+    like = next(value for value in (x, y, z) if isinstance(value, Tensor))
+    parts = (torch.as_tensor(value, dtype=like.dtype, device=like.device) for value in (x, y, z))
+    return torch.stack(torch.broadcast_tensors(*parts), dim=-1)
 
 
 def rotation_y(yaw: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 3 3"]:
@@ -141,7 +143,7 @@ def place_meshes(
     shape = (floor.shape[0], floor.shape[1])
     mesh = chosen[rng.integers(0, len(chosen), *shape)]
     half = meshes.half[mesh] * scale[..., None] * rng.uniform(0.85, 1.2, *shape, 3)
-    center = floor - half * torch.tensor([0.0, 1.0, 0.0], device=rng.device)
+    center = floor - half * rng.tensor([0.0, 1.0, 0.0])
     axes = rotation_y(rng.uniform(0, math.tau, *shape))
     parts = make_shapes(rng, MESH, center, half, axes, plain=0.4, tile=(0.1, 1.0))
     return replace(parts, mesh=mesh, petals=rng.bernoulli(0.5, *shape).float())
@@ -156,14 +158,14 @@ def table(rng: Rng, scenes: int) -> Shapes:
     """Build a board on four legs, with things on it."""
     width, depth = rng.uniform(0.35, 0.9, scenes, 1), rng.uniform(0.3, 0.5, scenes, 1)
     height = rng.uniform(0.4, 0.8, scenes, 1)
-    sign_x = torch.tensor([-1.0, 1, -1, 1], device=rng.device)
-    sign_z = torch.tensor([-1.0, -1, 1, 1], device=rng.device)
+    sign_x = rng.tensor([-1.0, 1, -1, 1])
+    sign_z = rng.tensor([-1.0, -1, 1, 1])
     thick = rng.uniform(0.015, 0.04, scenes, 1)
-    top = make_shapes(rng, BOX, xyz(0 * width, -height, 0 * width), xyz(width, thick, depth))
+    top = make_shapes(rng, BOX, xyz(0, -height, 0), xyz(width, thick, depth))
     legs_at = xyz(sign_x * (width - 0.05), -height / 2, sign_z * (depth - 0.05))
     legs = make_shapes(rng, BOX, legs_at, xyz(thick, height / 2, thick).expand_as(legs_at))
     things = clutter(rng, scenes, 6, width * 0.85, depth * 0.8, 0.03, 0.14)
-    things = replace(things, center=things.center - xyz(0 * height, height + thick, 0 * height))
+    things = replace(things, center=things.center - xyz(0, height + thick, 0))
     return join([share_appearance(join([top, legs])), keep_each(rng, things, 0.7)])
 
 
@@ -197,8 +199,8 @@ def chair(rng: Rng, scenes: int) -> Shapes:
     seat = rng.uniform(0.38, 0.5, scenes, 1)
     back = rng.uniform(0.2, 0.45, scenes, 1)
     thin = rng.uniform(0.012, 0.03, scenes, 1)
-    sign_x = torch.tensor([0.0, 0, -1, 1, -1, 1], device=rng.device)
-    sign_z = torch.tensor([0.0, 1, -1, -1, 1, 1], device=rng.device)
+    sign_x = rng.tensor([0.0, 0, -1, 1, -1, 1])
+    sign_z = rng.tensor([0.0, 1, -1, -1, 1, 1])
     y = torch.cat([-seat, -seat - back, *[-seat / 2] * 4], dim=1)
     half_x = torch.cat([side, side, *[thin] * 4], dim=1)
     half_y = torch.cat([thin * 1.5, back, *[seat / 2] * 4], dim=1)
@@ -212,17 +214,13 @@ def shelf(rng: Rng, scenes: int) -> Shapes:
     width, height = rng.uniform(0.3, 0.7, scenes, 1), rng.uniform(0.6, 1.1, scenes, 1)
     depth, thin = rng.uniform(0.1, 0.2, scenes, 1), rng.uniform(0.01, 0.02, scenes, 1)
     level = torch.linspace(0.02, 0.98, 5, device=rng.device) * 2 * height
-    boards_at = xyz(0 * level, -level, (-depth).expand_as(level))
+    boards_at = xyz(0, -level, -depth)
     boards_half = xyz(width, thin, depth).expand_as(boards_at)
-    side = torch.tensor([-1.0, 1], device=rng.device) * width
+    side = rng.tensor([-1.0, 1]) * width
     sides_at = xyz(side, -height, -depth)
     sides_half = xyz(thin, height, depth).expand_as(sides_at)
-    frame = make_shapes(
-        rng,
-        BOX,
-        torch.cat([boards_at, sides_at], 1),
-        torch.cat([boards_half, sides_half], 1),
-    )
+    center, half = torch.cat([boards_at, sides_at], 1), torch.cat([boards_half, sides_half], 1)
+    frame = make_shapes(rng, BOX, center, half)
     things = clutter(rng, scenes, 20, width * 0.9, depth * 0.6, 0.02, 0.11)
     board = level[:, rng.integers(0, 4, 20)] + thin
     standing = xyz(things.center[..., 0], things.center[..., 1] - board, -depth)
@@ -232,12 +230,12 @@ def shelf(rng: Rng, scenes: int) -> Shapes:
 def sofa(rng: Rng, scenes: int) -> Shapes:
     """Build a seat, a back and two arms, most in plain colors."""
     width, depth = rng.uniform(0.5, 1.1, scenes, 1), rng.uniform(0.35, 0.5, scenes, 1)
-    x = torch.tensor([0.0, 0, -1, 1], device=rng.device) * width
-    z = torch.tensor([0.0, 1, 0, 0], device=rng.device) * depth
-    y = torch.tensor([-0.2, -0.45, -0.3, -0.3], device=rng.device)
-    arm = torch.tensor([0.1, 0.1], device=rng.device).expand(scenes, 2)
+    x = rng.tensor([0.0, 0, -1, 1]) * width
+    z = rng.tensor([0.0, 1, 0, 0]) * depth
+    y = rng.tensor([-0.2, -0.45, -0.3, -0.3])
+    arm = rng.tensor([0.1, 0.1]).expand(scenes, 2)
     half_x = torch.cat([width, width, arm], 1)
-    half_y = torch.tensor([0.2, 0.4, 0.3, 0.3], device=rng.device)
+    half_y = rng.tensor([0.2, 0.4, 0.3, 0.3])
     half_z = torch.cat([depth, depth * 0.25, depth, depth], 1)
     parts = make_shapes(rng, BOX, xyz(x, y, z), xyz(half_x, half_y, half_z), plain=0.6)
     return share_appearance(parts)
@@ -245,24 +243,16 @@ def sofa(rng: Rng, scenes: int) -> Shapes:
 
 def tree(rng: Rng, scenes: int) -> Shapes:
     """Build a trunk, clumps of foliage and cards for leaves."""
-    height, radius = (
-        rng.uniform(1.5, 4, scenes, 1),
-        rng.uniform(0.08, 0.25, scenes, 1),
-    )
-    zero = torch.zeros_like(height)
-    trunk = make_shapes(
-        rng,
-        CYLINDER,
-        xyz(zero, -height / 2, zero),
-        xyz(radius, height / 2, radius),
-    )
+    height, radius = rng.uniform(1.5, 4, scenes, 1), rng.uniform(0.08, 0.25, scenes, 1)
+    trunk_half = xyz(radius, height / 2, radius)
+    trunk = make_shapes(rng, CYLINDER, xyz(0, -height / 2, 0), trunk_half)
     spread = rng.uniform(0.5, 1.6, scenes, 1)
     at = rng.normal(scenes, 24, 3) * spread[..., None] * 0.6
-    at = at - xyz(zero, height + 0.5 * spread, zero)
+    at = at - xyz(0, height + 0.5 * spread, 0)
     clumps = rng.uniform(0.3, 0.7, scenes, 6, 3) * spread[..., None]
     leaves = rng.uniform(0.1, 0.35, scenes, 18, 3) * spread[..., None]
     axes = random_rotations(rng, scenes, 24)
-    green = rng.uniform(0.25, 0.9, scenes, 1, 1) * torch.tensor([0.75, 1.1, 0.5]).to(rng.device)
+    green = rng.uniform(0.25, 0.9, scenes, 1, 1) * rng.tensor([0.75, 1.1, 0.5])
     foliage = join([
         make_shapes(rng, ELLIPSOID, at[:, :6], clumps, axes[:, :6], plain=0, tile=(0.3, 1.0)),
         make_shapes(rng, CARD, at[:, 6:], leaves, axes[:, 6:], plain=0, tile=(0.3, 1.0)),
@@ -274,17 +264,17 @@ def tree(rng: Rng, scenes: int) -> Shapes:
 
 def car(rng: Rng, scenes: int) -> Shapes:
     """Build a body, a cabin and wheels."""
-    x = torch.tensor([0.0, 0.1, -0.7, 0.7, -0.7, 0.7], device=rng.device).expand(scenes, 6)
-    y = torch.tensor([-0.6, -1.1, -0.3, -0.3, -0.3, -0.3], device=rng.device).expand(scenes, 6)
-    z = torch.tensor([0.0, 0.0, -1.2, -1.2, 1.2, 1.2], device=rng.device).expand(scenes, 6)
-    half = torch.tensor(
-        [[0.8, 0.35, 2.0], [0.7, 0.3, 1.1], *[[0.3, 0.12, 0.3]] * 4], device=rng.device
-    ).expand(scenes, 6, 3)
-    kind = torch.tensor([BOX, BOX, *[CYLINDER] * 4], device=rng.device).expand(scenes, 6)
-    lying = torch.tensor([[0.0, 1, 0], [1, 0, 0], [0, 0, -1]], device=rng.device)
+    x = rng.tensor([0.0, 0.1, -0.7, 0.7, -0.7, 0.7])
+    y = rng.tensor([-0.6, -1.1, -0.3, -0.3, -0.3, -0.3])
+    z = rng.tensor([0.0, 0.0, -1.2, -1.2, 1.2, 1.2])
+    half = rng.tensor([[0.8, 0.35, 2.0], [0.7, 0.3, 1.1], *[[0.3, 0.12, 0.3]] * 4]).expand(
+        scenes, 6, 3
+    )
+    kind = rng.tensor([BOX, BOX, *[CYLINDER] * 4]).expand(scenes, 6)
+    lying = rng.tensor([[0.0, 1, 0], [1, 0, 0], [0, 0, -1]])
     upright = torch.eye(3, device=rng.device)
     axes = torch.stack([upright, upright, *[lying] * 4]).expand(scenes, 6, 3, 3)
-    parts = make_shapes(rng, kind, xyz(x, y, z), half, axes, plain=0.8)
+    parts = make_shapes(rng, kind, xyz(x, y, z).expand(scenes, 6, 3), half, axes, plain=0.8)
     return replace(parts, gloss=rng.uniform(0.2, 0.8, scenes, 6))
 
 
@@ -295,16 +285,12 @@ def cabinet(rng: Rng, scenes: int) -> Shapes:
         rng.uniform(0.2, 1.0, scenes, 1),
         rng.uniform(0.2, 0.35, scenes, 1),
     )
-    center = half * torch.tensor([0.0, -1, 0], device=rng.device)
+    center = half * rng.tensor([0.0, -1, 0])
     body = make_shapes(rng, BOX, center, half, plain=0.5)
-    side = torch.tensor([-0.5, 0.5], device=rng.device)
-    door_at = center + xyz(side * half[..., 0], 0 * side, -half[..., 2].expand(-1, 2))
-    doors = make_shapes(
-        rng,
-        BOX,
-        door_at,
-        half * torch.tensor([0.46, 0.9, 0.03], device=rng.device).expand(1, 2, 3),
-    )
+    side = rng.tensor([-0.5, 0.5])
+    door_at = center + xyz(side * half[..., 0], 0, -half[..., 2])
+    door_half = half * rng.tensor([0.46, 0.9, 0.03]).expand(1, 2, 3)
+    doors = make_shapes(rng, BOX, door_at, door_half)
     things = clutter(rng, scenes, 3, half[:, :, 0] * 0.8, half[:, :, 2] * 0.8, 0.04, 0.2)
     things = replace(things, center=things.center + 2 * center)
     return join([body, share_appearance(keep_scenes(rng, doors, 0.6)), things])

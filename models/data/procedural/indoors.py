@@ -44,13 +44,13 @@ def room(rng: Rng, scenes: int, meshes: Meshes | None = None) -> Scenes:
     for index, make in enumerate(makers):
         quarter = rng.integers(0, 4, scenes)
         along = rng.uniform(-0.8, 0.8, scenes)
-        at_wall = xyz(along * width, 0 * width, depth - 0.3)
-        sideways = xyz(width - 0.3, 0 * width, along * depth)
+        at_wall = xyz(along * width, 0, depth - 0.3)
+        sideways = xyz(width - 0.3, 0, along * depth)
         position = torch.where((quarter % 2 == 0)[:, None], at_wall, sideways)
         position = torch.where((quarter >= 2)[:, None], -position, position)
         yaw = quarter * (math.pi / 2) + rng.normal(scenes) * 0.05
         if make in (table, chair) and index % 2:
-            position = xyz(along * width, 0 * width, rng.uniform(-0.6, 0.6, scenes) * depth)
+            position = xyz(along * width, 0, rng.uniform(-0.6, 0.6, scenes) * depth)
             yaw = rng.uniform(0, math.tau, scenes)
         parts.append(keep_scenes(rng, place(make(rng, scenes), position, yaw), 0.6))
     thin = rng.uniform(0.008, 0.03, scenes, 4)
@@ -69,7 +69,7 @@ def room(rng: Rng, scenes: int, meshes: Meshes | None = None) -> Scenes:
         rng.uniform(-1.7, -1.0, scenes),
         -yaw.cos() * (depth - 0.5),
     )
-    look = xyz(
+    target = xyz(
         yaw.sin() * width * 0.7 + rng.normal(scenes) * 0.4,
         rng.uniform(-1.5, -0.4, scenes),
         yaw.cos() * depth * 0.7 + rng.normal(scenes) * 0.4,
@@ -79,11 +79,10 @@ def room(rng: Rng, scenes: int, meshes: Meshes | None = None) -> Scenes:
         walls[:, 0, 1] + 0.3,
         rng.uniform(-0.5, 0.5, scenes) * depth,
     )
-    margin = torch.tensor([0.3, 0.3, 0.3], device=rng.device)
-    region = torch.stack([walls[:, 0] + margin, walls[:, 1] - margin], dim=1)
+    region = torch.stack([walls[:, 0] + 0.3, walls[:, 1] - 0.3], dim=1)
     return Scenes(
         join(parts), sample_light(rng, lamp, rng.uniform(1.5, 4, scenes), walls),
-        flat_heightfield(scenes, rng), stand * rng.uniform(0.4, 1, scenes, 1), look, region,
+        flat_heightfield(scenes, rng), stand * rng.uniform(0.4, 1, scenes, 1), target, region,
     )  # fmt: skip
 
 
@@ -92,51 +91,29 @@ def table_top(rng: Rng, scenes: int, meshes: Meshes | None = None) -> Scenes:
     half, walls, shell = _room_shell(rng, scenes)
     high = rng.uniform(0.7, 0.9, scenes, 1)
     size = rng.uniform(0.4, 1.0, scenes, 2)
-    lift = xyz(0 * high, -high, 0 * high)
-    board = make_shapes(
-        rng,
-        BOX,
-        lift + 0 * half[:, None],
-        xyz(size[:, :1], 0.02 + 0 * high, size[:, 1:]),
-        tile=(0.3, 1.5),
-    )
+    lift = xyz(0, -high, 0)
+    board_half = xyz(size[:, :1], 0.02, size[:, 1:])
+    board = make_shapes(rng, BOX, lift, board_half, tile=(0.3, 1.5))
     reach = rng.uniform(0.15, 0.35, scenes, 1)
     things = clutter(rng, scenes, 16, reach, reach, 0.015, 0.12)
-    flat = things.half * torch.tensor([1.0, 0.3, 1.0], device=rng.device)
+    flat = things.half * rng.tensor([1.0, 0.3, 1.0])
     low = clutter(rng, scenes, 6, reach, reach, 0.03, 0.1)
     low = replace(
         low,
         half=flat[:, :6],
-        center=low.center * torch.tensor([1.0, 0, 1], device=rng.device)
-        - xyz(0 * flat[:, :6, 0], flat[:, :6, 1], 0 * flat[:, :6, 0]),
+        center=low.center * rng.tensor([1.0, 0, 1]) - xyz(0, flat[:, :6, 1], 0),
     )
-    kinds = [
-        keep_each(rng, things, 0.3 if meshes else 0.6),
-        keep_each(rng, low, 0.5),
-    ]
+    kinds = [keep_each(rng, things, 0.3 if meshes else 0.6), keep_each(rng, low, 0.5)]
     if meshes:
         at = rng.uniform(-1, 1, scenes, 8, 3) * reach[:, None]
-        at = at * torch.tensor([1.0, 0.0, 1.0], device=rng.device)
+        at = at * rng.tensor([1.0, 0.0, 1.0])
         scale = rng.log_uniform(0.7, 1.4, scenes, 8)
         small = place_meshes(rng, meshes, meshes.find(0.05, 0.4, triangles=700), at, scale)
         kinds.append(keep_each(rng, small, 0.6))
     objects = join(kinds)
-    objects = replace(
-        objects,
-        center=objects.center + lift - xyz(0 * high, 0.02 + 0 * high, 0 * high),
-    )
-    back = place(
-        shelf(rng, scenes),
-        xyz(half[:, 0] * 0, 0 * half[:, 0], half[:, 2]),
-        0 * half[:, 0],
-    )
-    parts = [
-        shell,
-        board,
-        objects,
-        _pictures(rng, scenes, half),
-        keep_scenes(rng, back, 0.5),
-    ]
+    objects = replace(objects, center=objects.center + lift - rng.tensor([0.0, 0.02, 0.0]))
+    back = place(shelf(rng, scenes), xyz(0, 0, half[:, 2]), torch.zeros_like(half[:, 0]))
+    parts = [shell, board, objects, _pictures(rng, scenes, half), keep_scenes(rng, back, 0.5)]
     yaw, pitch = rng.uniform(-0.8, 0.8, scenes), rng.uniform(0.15, 1.2, scenes)
     away = rng.log_uniform(0.35, 1.1, scenes)
     target = lift[:, 0] + rng.normal(scenes, 3) * 0.04
@@ -156,9 +133,7 @@ def _mesh_furniture(rng: Rng, scenes: int, meshes: Meshes, half: Tensor) -> Shap
     """Place meshes on the floor of a room, most of them near its walls."""
     count = 9
     at = rng.uniform(-1, 1, scenes, count, 3)
-    at = at.sign() * at.abs().sqrt() * (half[:, None] - 0.3) * torch.tensor(
-        [1.0, 0.0, 1.0], device=rng.device
-    )  # fmt: skip
+    at = at.sign() * at.abs().sqrt() * (half[:, None] - 0.3) * rng.tensor([1.0, 0, 1])
     chosen = meshes.find(0.4, 2.6, tallest=2.2, triangles=1_500)
     standing = place_meshes(rng, meshes, chosen, at, rng.uniform(0.9, 1.1, scenes, count))
     return keep_each(rng, standing, 0.6)
@@ -171,16 +146,13 @@ def _room_shell(rng: Rng, scenes: int) -> tuple[Tensor, Tensor, Shapes]:
         rng.uniform(1.1, 1.6, scenes),
         rng.uniform(1.4, 3.6, scenes),
     )
-    middle = half * torch.tensor([0.0, -1, 0], device=rng.device)
-    outward = torch.tensor(
-        [[0.0, 1, 0], [0, -1, 0], [1, 0, 0], [-1, 0, 0], [0, 0, 1], [0, 0, -1]],
-        device=rng.device,
-    )
+    middle = half * rng.tensor([0.0, -1, 0])
+    outward = rng.tensor([[0.0, 1, 0], [0, -1, 0], [1, 0, 0], [-1, 0, 0], [0, 0, 1], [0, 0, -1]])
     center = middle[:, None] + outward * (half[:, None] + 0.1)
     extent = torch.where(outward != 0, 0.1, half[:, None] + 0.2)
     shell = as_fixed(make_shapes(rng, BOX, center, extent, plain=0.6, tile=(0.5, 3.0)))
     white = rng.uniform(0.9, 1.7, scenes, 1, 1)
-    paint = torch.tensor([0.0, 1, 1, 1, 1, 1], device=rng.device)[:, None] > 0
+    paint = rng.tensor([0.0, 1, 1, 1, 1, 1])[:, None] > 0
     shell = replace(
         shell,
         tint=torch.where(paint, white * rng.log_uniform(0.85, 1.15, scenes, 6, 3), shell.tint),
@@ -198,15 +170,9 @@ def _room_shell(rng: Rng, scenes: int) -> tuple[Tensor, Tensor, Shapes]:
 def _pictures(rng: Rng, scenes: int, half: Tensor) -> Shapes:
     """Build framed pictures, doors and windows on the walls of a room."""
     count = 8
-    width, height = (
-        rng.uniform(0.15, 0.7, scenes, count),
-        rng.uniform(0.15, 0.6, scenes, count),
-    )
+    width, height = rng.uniform(0.15, 0.7, scenes, count), rng.uniform(0.15, 0.6, scenes, count)
     quarter = torch.arange(count, device=rng.device) % 4
-    along, up = (
-        rng.uniform(-0.75, 0.75, scenes, count),
-        -rng.uniform(0.9, 1.8, scenes, count),
-    )
+    along, up = rng.uniform(-0.75, 0.75, scenes, count), -rng.uniform(0.9, 1.8, scenes, count)
     flip = torch.where(quarter < 2, 1.0, -1.0)
     at_end = xyz(along * half[:, :1], up, flip * half[:, 2:])
     at_side = xyz(flip * half[:, :1], up, along * half[:, 2:])

@@ -25,7 +25,7 @@ from models.data.procedural.furniture import (
 from models.data.procedural.heightfield import flat_heightfield, sample_heightfield
 from models.data.procedural.meshes import Meshes
 from models.data.procedural.random import Rng
-from models.data.procedural.scenes import Scenes, sample_light, sample_sun
+from models.data.procedural.scenes import SUN_REACH, Scenes, sample_light, sample_sun, unbounded
 from models.data.procedural.shapes import (
     BOX,
     CARD,
@@ -42,7 +42,7 @@ def street(rng: Rng, scenes: int, meshes: Meshes | None = None) -> Scenes:
     """Build streets: rows of buildings, facades of equal windows, trees, cars, poles."""
     ground = _ground(rng, scenes, 150.0)
     count = 10
-    side = torch.tensor([-1.0, 1], device=rng.device).repeat(count // 2)
+    side = rng.tensor([-1.0, 1]).repeat(count // 2)
     gap = rng.uniform(3, 9, scenes, 1)
     half = xyz(
         rng.uniform(2, 8, scenes, count),
@@ -59,22 +59,16 @@ def street(rng: Rng, scenes: int, meshes: Meshes | None = None) -> Scenes:
     houses = make_shapes(
         rng, BOX, xyz(x, -half[..., 1], z), half, axes, plain=0.15, tile=(1.5, 7.0)
     )
-    windows, doors = (
-        _windows(rng, scenes, gap),
-        clutter(rng, scenes, 8, gap, 12 + 0 * gap, 0.1, 0.9),
-    )
-    parts = [ground, houses, windows, doors]
-    for make, copies, bernoulli in ((tree, 4, 0.6), (car, 3, 0.5)):
+    windows = _windows(rng, scenes, gap)
+    things = clutter(rng, scenes, 8, gap, torch.full_like(gap, 12), 0.1, 0.9)
+    parts = [ground, houses, windows, things]
+    for make, copies, probability in ((tree, 4, 0.6), (car, 3, 0.5)):
         for _ in range(copies):
-            position = xyz(
-                torch.where(rng.bernoulli(0.5, scenes), 1.0, -1.0)
-                * gap[:, 0]
-                * rng.uniform(0.4, 1, scenes),
-                torch.zeros(scenes, device=rng.device),
-                rng.uniform(4, 30, scenes),
-            )
+            side_of = torch.where(rng.bernoulli(0.5, scenes), 1.0, -1.0)
+            x = side_of * gap[:, 0] * rng.uniform(0.4, 1, scenes)
+            position = xyz(x, 0, rng.uniform(4, 30, scenes))
             built = place(make(rng, scenes), position, rng.normal(scenes) * 0.15)
-            parts.append(keep_scenes(rng, built, bernoulli))
+            parts.append(keep_scenes(rng, built, probability))
     if meshes:
         parts.append(_street_furniture(rng, scenes, meshes, gap))
     thin = rng.uniform(0.02, 0.12, scenes, 5)
@@ -86,62 +80,36 @@ def street(rng: Rng, scenes: int, meshes: Meshes | None = None) -> Scenes:
         rng.uniform(-2.2, -1.2, scenes),
         rng.uniform(-3, 2, scenes),
     )
-    look = xyz(
+    target = xyz(
         rng.normal(scenes) * 4,
         rng.uniform(-4, 0, scenes),
         eye[:, 2] + rng.uniform(8, 20, scenes),
     )
-    inf = torch.full((scenes,), 500.0, device=rng.device)
-    walls = torch.stack([xyz(-inf, -inf, -inf), xyz(inf, 0 * inf, inf)], dim=1)
-    region = torch.stack(
-        [
-            xyz(-gap[:, 0], 0 * inf - 6, -inf),
-            xyz(gap[:, 0], 0 * inf - 0.5, inf),
-        ],
-        dim=1,
-    )
-    sun = sample_sun(rng, scenes)
+    walls = unbounded(rng, scenes)
+    walls[:, 1, 1] = 0
+    region = torch.stack([xyz(-gap[:, 0], -6, -500), xyz(gap[:, 0], -0.5, 500)], dim=1)
+    sun, reach = sample_sun(rng, scenes), torch.full((scenes,), SUN_REACH, device=rng.device)
     return Scenes(
-        join(parts),
-        sample_light(rng, sun, inf * 20, walls),
-        flat_heightfield(scenes, rng),
-        eye,
-        look,
-        region,
-    )
+        join(parts), sample_light(rng, sun, reach, walls), flat_heightfield(scenes, rng),
+        eye, target, region,
+    )  # fmt: skip
 
 
 def relief(rng: Rng, scenes: int, meshes: Meshes | None = None) -> Scenes:
     """Build hills with one photo or a repeated texture on them, boulders, leaves; any scale."""
     scale = rng.log_uniform(0.5, 8, scenes)
     half = xyz(3 * scale, rng.uniform(0.15, 0.7, scenes) * scale, 3 * scale)
-    zero = torch.zeros_like(scale)[:, None]
-    hills = make_shapes(
-        rng,
-        TERRAIN,
-        xyz(zero, zero, zero),
-        half[:, None],
-        plain=0.05,
-        tile=(0.5, 3.0),
-    )
-    hills = replace(
-        hills,
-        tile=torch.where(rng.bernoulli(0.4, scenes, 1), 0.0, hills.tile * scale[:, None]),
-    )
+    center = torch.zeros_like(half)[:, None]
+    hills = make_shapes(rng, TERRAIN, center, half[:, None], plain=0.05, tile=(0.5, 3.0))
+    once = rng.bernoulli(0.4, scenes, 1)
+    hills = replace(hills, tile=torch.where(once, 0.0, hills.tile * scale[:, None]))
     count = 40
     at = rng.uniform(-2, 2, scenes, count, 3) * scale[:, None, None]
     at = xyz(at[..., 0], rng.uniform(-0.6, 0.5, scenes, count) * half[:, 1:2], at[..., 2])
     size = rng.log_uniform(0.02, 0.4, scenes, count, 3) * scale[:, None, None]
     kind = torch.where(rng.bernoulli(0.5, scenes, count), ELLIPSOID, CARD)
-    stones = make_shapes(
-        rng,
-        kind,
-        at,
-        size,
-        random_rotations(rng, scenes, count),
-        plain=0.1,
-        tile=(0.2, 1.0),
-    )
+    axes = random_rotations(rng, scenes, count)
+    stones = make_shapes(rng, kind, at, size, axes, plain=0.1, tile=(0.2, 1.0))
     stones = replace(stones, petals=rng.integers(0, 7, scenes, count).float())
     yaw, pitch = rng.uniform(0, math.tau, scenes), rng.uniform(0.25, 1.3, scenes)
     away = rng.uniform(1.5, 3.0, scenes) * scale
@@ -149,13 +117,12 @@ def relief(rng: Rng, scenes: int, meshes: Meshes | None = None) -> Scenes:
     eye = target + away[:, None] * xyz(
         -yaw.sin() * pitch.cos(), -pitch.sin(), -yaw.cos() * pitch.cos()
     )
-    far = torch.full((scenes,), 500.0, device=rng.device)
-    walls = torch.stack([xyz(-far, -far, -far), xyz(far, far, far)], dim=1)
-    region = torch.stack([xyz(-far, -far, -far), xyz(far, -half[:, 1] - 0.2 * scale, far)], dim=1)
-    sun = sample_sun(rng, scenes)
+    walls, region = unbounded(rng, scenes), unbounded(rng, scenes)
+    region[:, 1, 1] = -half[:, 1] - 0.2 * scale
+    sun, reach = sample_sun(rng, scenes), torch.full_like(scale, SUN_REACH)
     return Scenes(
         join([as_fixed(hills), keep_each(rng, stones, 0.6)]),
-        sample_light(rng, sun, far * 20, walls),
+        sample_light(rng, sun, reach, walls),
         sample_heightfield(rng, scenes), eye, target, region,
     )  # fmt: skip
 
@@ -194,19 +161,17 @@ def floaters(rng: Rng, scenes: int, meshes: Meshes | None = None) -> Scenes:
         rng.normal(scenes, 4) * 1.0, rng.normal(scenes, 4) * 0.7,
         2.6 + torch.arange(4, device=rng.device) * rng.uniform(0.1, 0.6, scenes, 1),
     )  # fmt: skip
-    large = rng.uniform(0.8, 2.0, scenes, 4, 3) * torch.tensor([1.0, 1.0, 0.001], device=rng.device)
+    large = rng.uniform(0.8, 2.0, scenes, 4, 3) * rng.tensor([1.0, 1.0, 0.001])
     large[:, 3] *= 4
     axes = rotation_y(rng.normal(scenes, 4) * 0.4)
     backdrop = make_shapes(rng, BOX, behind * scale[..., None], large * scale[..., None], axes)
-    zero = torch.zeros_like(scale[:, 0])
-    far = zero + 500
-    walls = torch.stack([xyz(-far, -far, -far), xyz(far, far, far)], dim=1)
+    walls = unbounded(rng, scenes)
     lamp = rng.normal(scenes, 3) * scale
-    target = xyz(rng.normal(scenes) * 0.2, rng.normal(scenes) * 0.2, zero + 1.8) * scale
+    target = xyz(rng.normal(scenes) * 0.2, rng.normal(scenes) * 0.2, 1.8) * scale
     return Scenes(
         join([as_pictures(backdrop), keep_each(rng, loose, 0.65)]),
         sample_light(rng, lamp, scale[:, 0] * 4, walls), flat_heightfield(scenes, rng),
-        xyz(zero, zero, zero), target, walls,
+        torch.zeros_like(target), target, walls,
     )  # fmt: skip
 
 
@@ -215,7 +180,7 @@ def _street_furniture(rng: Rng, scenes: int, meshes: Meshes, gap: Tensor) -> Sha
     count = 6
     side = torch.where(rng.bernoulli(0.5, scenes, count), 1.0, -1.0)
     x = side * gap * rng.uniform(0.3, 0.9, scenes, count)
-    at = xyz(x, 0 * x, rng.uniform(3, 22, scenes, count))
+    at = xyz(x, 0, rng.uniform(3, 22, scenes, count))
     scale = rng.uniform(0.95, 1.05, scenes, count)
     cars = place_meshes(rng, meshes, meshes.find(2.6, 6.0, tallest=2.6), at[:, :3], scale[:, :3])
     others = place_meshes(
@@ -225,9 +190,9 @@ def _street_furniture(rng: Rng, scenes: int, meshes: Meshes, gap: Tensor) -> Sha
 
 
 def _ground(rng: Rng, scenes: int, reach: float | int) -> Shapes:
-    zero = torch.zeros(scenes, 1, device=rng.device)
-    center = xyz(zero, zero + 0.5, zero)
-    half = xyz(zero + reach, zero + 0.5, zero + reach)
+    """Build flat ground, with its top at y = 0."""
+    center = rng.tensor([0.0, 0.5, 0.0]).expand(scenes, 1, 3)
+    half = rng.tensor([reach, 0.5, reach]).expand(scenes, 1, 3)
     return as_fixed(make_shapes(rng, BOX, center, half, plain=0.1, tile=(1.0, 6.0)))
 
 
@@ -239,9 +204,9 @@ def _windows(rng: Rng, scenes: int, gap: Tensor) -> Shapes:
     z = 3 + (index % columns) * pitch + rng.uniform(0, 10, scenes, 1)
     y = -1.5 - (index // columns) * floor
     side = torch.where(rng.bernoulli(0.5, scenes, 1), 1.0, -1.0)
-    wall = xyz(side * (gap - 0.3), -6 + 0 * gap, 4 + 3 * pitch)
-    half = xyz(0.15 + 0 * pitch, 6 + 0 * pitch, 12 + 0 * pitch)
-    size = xyz(0.05 + 0 * pitch, floor * 0.3, pitch * 0.3).expand(scenes, columns * rows, 3)
+    wall = xyz(side * (gap - 0.3), -6, 4 + 3 * pitch)
+    half = rng.tensor([0.15, 6.0, 12.0]).expand(scenes, 1, 3)
+    size = xyz(0.05, floor * 0.3, pitch * 0.3).expand(scenes, columns * rows, 3)
     panes = make_shapes(rng, BOX, xyz(side * (gap - 0.45), y, z), size)
     panes = as_pictures(share_appearance(panes))
     facade = make_shapes(rng, BOX, wall, half, plain=0.4, tile=(0.8, 4.0))

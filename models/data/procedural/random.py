@@ -1,6 +1,7 @@
 """Random numbers that depend on nothing but a generator's state."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +13,10 @@ class Rng:
 
     generator: torch.Generator
     device: torch.device
+
+    def tensor(self, values: Any) -> Tensor:
+        """Return constants on the device of the samples."""
+        return torch.tensor(values, device=self.device)
 
     def uniform(self, low: float | int, high: float | int, *shape: int) -> Tensor:
         """Sample uniformly from [low, high)."""

@@ -9,6 +9,8 @@ from torch import Tensor
 from models.data.procedural.random import Rng
 from models.data.procedural.shapes import Shapes
 
+SUN_REACH = 10_000.0  # meters: sunlight does not fade
+
 
 @dataclass(frozen=True)
 class Light:
@@ -41,7 +43,7 @@ def sample_light(
 ) -> Light:
     """Sample the colors of a lamp and of ambient light; `walls` are the corners of the scene."""
     scenes = position.shape[0]
-    warm = rng.normal(scenes, 1) * torch.tensor([0.12, 0.0, -0.12], device=rng.device)
+    warm = rng.normal(scenes, 1) * rng.tensor([0.12, 0.0, -0.12])
     ambient = rng.uniform(0.25, 0.65, scenes, 1)
     return Light(
         position=position,
@@ -50,6 +52,11 @@ def sample_light(
         reach=reach,
         walls=walls,
     )
+
+
+def unbounded(rng: Rng, scenes: int) -> Float[Tensor, "scene 2 3"]:
+    """Return the low and the high corner of a space without walls."""
+    return rng.tensor([[-500.0] * 3, [500.0] * 3]).repeat(scenes, 1, 1)
 
 
 def sample_sun(rng: Rng, scenes: int) -> Float[Tensor, "scene 3"]:
