@@ -1,8 +1,8 @@
-"""ALIKED (Zhao et al., IEEE TIM 2023): keypoints, and descriptors of what deforms around them.
+"""ALIKED (Zhao et al., IEEE TIM 2023): keypoints with deformable descriptors.
 
-Only what a trained network of the size "n16" needs to answer. Its features are four maps, from
-fine to coarse, brought to the photo's size and normalized; here this is done at the pixels that
-somebody asks about, and the scores, which need all of them, come from maps of few channels.
+Inference only, of the model "n16". The paper upsamples a pyramid of four feature maps to the
+image's size, concatenates and normalizes them; here this is done only at the pixels that the
+descriptors sample, and the score map, which needs all pixels, sums projections of few channels.
 """
 
 import torch
@@ -10,12 +10,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-_COARSEST = 32  # pixels across which the coarsest features are one: photos are padded to multiples
-_RADIUS = 2  # pixels within which a keypoint has the highest score
-_TEMPERATURE = 0.1  # of the average of positions that places a keypoint between pixels
+_MAX_STRIDE = 32  # of the coarsest feature map: images are padded to multiples
+_NMS_RADIUS = 2  # pixels within which a keypoint has the highest score
+_TEMPERATURE = 0.1  # of the soft-argmax that refines a keypoint between pixels
 _NORM_EPSILON = 1e-5
-_TAPS = 3  # kernel size of all convolutions that are not 1 x 1
-_FARTHEST = 0.25  # of the longer side: how far features are looked for
+_KERNEL = 3  # size of all convolutions that are not 1 x 1
+_MAX_OFFSET = 0.25  # of deformable convolutions, as a share of the longer side
 
 
 class Aliked:
@@ -26,171 +26,179 @@ class Aliked:
         self._weights = dict(weights)
         for block in ("block1", "block2", "block3", "block4"):
             for number in (1, 2):
-                self._take_in_norm(f"{block}.conv{number}", f"{block}.bn{number}")
-        # The score's first layer, 1 x 1, and the change of size may trade places: both are linear.
-        self._score_parts = self._weights["score_head.0.weight"].chunk(4, dim=1)
-        aggregate = self._weights["desc_head.agg_weights"]
-        self._aggregate = aggregate.flatten(0, 1)  # position by position, channel by channel
+                self._fold_batch_norm(f"{block}.conv{number}", f"{block}.bn{number}")
+        # The score head's first layer, 1 x 1, commutes with upsampling: both are linear.
+        self._score_projections = self._weights["score_head.0.weight"].chunk(4, dim=1)
+        # [sample position x channel, descriptor channel]
+        self._aggregation = self._weights["desc_head.agg_weights"].flatten(0, 1)
 
-    def _take_in_norm(self, layer: str, norm: str) -> None:
-        """Scale a convolution's weights, and give it a bias, instead of normalizing after it."""
+    def _fold_batch_norm(self, layer: str, norm: str) -> None:
+        """Fold a batch norm into the weights, and a bias, of the convolution before it."""
         name = layer if f"{layer}.weight" in self._weights else f"{layer}.regular_conv"
         gain, bias, mean, variance = (
             self._weights[f"{norm}.{part}"]
             for part in ("weight", "bias", "running_mean", "running_var")
         )
         gain = gain / (variance + _NORM_EPSILON).sqrt()
-        self._weights[f"{name}.weight"] = (
-            self._weights[f"{name}.weight"] * gain[:, None, None, None]
-        )
+        weight = self._weights[f"{name}.weight"]
+        self._weights[f"{name}.weight"] = weight * gain[:, None, None, None]
         self._weights[f"{name}.bias"] = bias - mean * gain
 
     def __call__(
-        self, image: Float[Tensor, "3 height width"], most: int
+        self, image: Float[Tensor, "3 height width"], max_keypoints: int
     ) -> tuple[Float[Tensor, "keypoint 2"], Float[Tensor, "keypoint 128"]]:
-        """Find at most so many keypoints, those with the highest scores first.
+        """Detect and describe keypoints, those with the highest scores first.
 
         Returns:
             Positions (x, y) in pixels, counted from the center of the first; unit descriptors.
         """
         height, width = image.shape[-2:]
-        extra_x, extra_y = -width % _COARSEST, -height % _COARSEST
-        left, top = extra_x // 2, extra_y // 2
-        padding = (left, extra_x - left, top, extra_y - top)
+        pad_x, pad_y = -width % _MAX_STRIDE, -height % _MAX_STRIDE
+        left, top = pad_x // 2, pad_y // 2
+        padding = (left, pad_x - left, top, pad_y - top)
         padded = functional.pad(image[None], padding, mode="replicate")
-        # Channels beside each other: convolutions take two thirds of the time on a CPU.
-        maps = self._maps(padded.contiguous(memory_format=torch.channels_last))
-        score = self._score(maps)[0, 0, top : top + height, left : left + width]
-        points = _peaks(score, most)
-        features = _Features(maps, (left, top), (width, height))
-        return points, self._describe(features, points)
+        # Channels last: convolutions take two thirds of the time on a CPU.
+        pyramid = self.feature_pyramid(padded.contiguous(memory_format=torch.channels_last))
+        scores = self.score_map(pyramid)[0, 0, top : top + height, left : left + width]
+        keypoints = detect_keypoints(scores, max_keypoints)
+        features = _FeatureMap(pyramid, (left, top), (height, width))
+        return keypoints, self.deformable_descriptors(features, keypoints)
 
-    def _maps(self, image: Float[Tensor, "1 3 height width"]) -> list[Tensor]:
-        """Features of 32 channels at full size, and at a half, an eighth and a 32nd of it."""
-        first = functional.selu(self._convolve(image, "block1.conv1"))
-        first = functional.selu(self._convolve(first, "block1.conv2"))
-        second = self._residual(functional.avg_pool2d(first, 2), "block2")
-        third = self._residual(functional.avg_pool2d(second, 4), "block3")
-        fourth = self._residual(functional.avg_pool2d(third, 4), "block4")
+    def feature_pyramid(self, image: Float[Tensor, "1 3 height width"]) -> list[Tensor]:
+        """Return features of 32 channels at full size, and at a half, an eighth and a 32nd."""
+        block1 = functional.selu(self._convolve(image, "block1.conv1"))
+        block1 = functional.selu(self._convolve(block1, "block1.conv2"))
+        block2 = self._residual_block(functional.avg_pool2d(block1, 2), "block2")
+        block3 = self._residual_block(functional.avg_pool2d(block2, 4), "block3")
+        block4 = self._residual_block(functional.avg_pool2d(block3, 4), "block4")
         return [
-            functional.selu(functional.conv2d(found, self._weights[f"conv{number}.weight"]))
-            for number, found in enumerate((first, second, third, fourth), start=1)
+            functional.selu(functional.conv2d(block, self._weights[f"conv{number}.weight"]))
+            for number, block in enumerate((block1, block2, block3, block4), start=1)
         ]
 
-    def _residual(self, given: Tensor, block: str) -> Tensor:
-        found = functional.selu(self._convolve(given, f"{block}.conv1"))
-        found = self._convolve(found, f"{block}.conv2")
-        shortcut = functional.conv2d(given, *self._layer(f"{block}.downsample"))
-        return functional.selu(found + shortcut)
+    def _residual_block(self, inputs: Tensor, block: str) -> Tensor:
+        hidden = functional.selu(self._convolve(inputs, f"{block}.conv1"))
+        hidden = self._convolve(hidden, f"{block}.conv2")
+        shortcut = functional.conv2d(inputs, *self._layer(f"{block}.downsample"))
+        return functional.selu(hidden + shortcut)
 
     def _layer(self, name: str) -> tuple[Tensor, Tensor]:
         return self._weights[f"{name}.weight"], self._weights[f"{name}.bias"]
 
-    def _convolve(self, given: Tensor, name: str) -> Tensor:
-        """A convolution of 3 x 3, at places of its own choice if it has an `offset_conv`."""
+    def _convolve(self, inputs: Tensor, name: str) -> Tensor:
+        """Apply a 3 x 3 convolution, deformable (Dai et al., ICCV 2017) if it has `offset_conv`."""
         if f"{name}.weight" in self._weights:
-            return functional.conv2d(given, *self._layer(name), padding=1)
-        height, width = given.shape[-2:]
-        farthest = _FARTHEST * max(height, width)
-        offset = functional.conv2d(given, *self._layer(f"{name}.offset_conv"), padding=1)
-        down, across = offset.clamp(-farthest, farthest)[0].unflatten(0, (_TAPS**2, 2)).unbind(1)
-        rows = torch.arange(height, device=given.device)[:, None]
-        columns = torch.arange(width, device=given.device)
-        tap = torch.arange(_TAPS**2, device=given.device)[:, None, None]
-        x = across + columns + tap % _TAPS - 1
-        y = down + rows + tap // _TAPS - 1
+            return functional.conv2d(inputs, *self._layer(name), padding=1)
+        height, width = inputs.shape[-2:]
+        limit = _MAX_OFFSET * max(height, width)
+        offset = functional.conv2d(inputs, *self._layer(f"{name}.offset_conv"), padding=1)
+        offset_y, offset_x = offset.clamp(-limit, limit)[0].unflatten(0, (_KERNEL**2, 2)).unbind(1)
+        rows = torch.arange(height, device=inputs.device)[:, None]
+        columns = torch.arange(width, device=inputs.device)
+        tap = torch.arange(_KERNEL**2, device=inputs.device)[:, None, None]
+        x = offset_x + columns + tap % _KERNEL - 1
+        y = offset_y + rows + tap // _KERNEL - 1
         grid = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
-        near = functional.grid_sample(given, grid.flatten(0, 1)[None], align_corners=False)
+        sampled = functional.grid_sample(inputs, grid.flatten(0, 1)[None], align_corners=False)
         weight, bias = self._layer(f"{name}.regular_conv")
-        found = torch.addmm(bias[:, None], weight.flatten(1), near.reshape(weight[0].numel(), -1))
-        return found.view(1, -1, height, width)
+        unfolded = sampled.reshape(weight[0].numel(), -1)
+        return torch.addmm(bias[:, None], weight.flatten(1), unfolded).view(1, -1, height, width)
 
-    def _score(self, maps: list[Tensor]) -> Float[Tensor, "1 1 height width"]:
-        """How good a keypoint every pixel is, 0 to 1."""
-        size = maps[0].shape[-2:]
-        sums = functional.conv2d(maps[0], self._score_parts[0])
-        for coarse, part in zip(maps[1:], self._score_parts[1:], strict=True):
-            few = functional.conv2d(coarse, part)
-            sums += functional.interpolate(few, size, mode="bilinear", align_corners=True)
+    def score_map(self, pyramid: list[Tensor]) -> Float[Tensor, "1 1 height width"]:
+        """Return every pixel's score as a keypoint, in [0, 1]."""
+        size = pyramid[0].shape[-2:]
+        total = functional.conv2d(pyramid[0], self._score_projections[0])
+        for features, projection in zip(pyramid[1:], self._score_projections[1:], strict=True):
+            coarse = functional.conv2d(features, projection)
+            total += functional.interpolate(coarse, size, mode="bilinear", align_corners=True)
         for layer in (2, 4, 6):
             weight = self._weights[f"score_head.{layer}.weight"]
-            sums = functional.conv2d(functional.selu(sums), weight, padding=1)
-        return sums.sigmoid()
+            total = functional.conv2d(functional.selu(total), weight, padding=1)
+        return total.sigmoid()
 
-    def _describe(
-        self, features: "_Features", points: Float[Tensor, "keypoint 2"]
+    def deformable_descriptors(
+        self, features: "_FeatureMap", keypoints: Float[Tensor, "keypoint 2"]
     ) -> Float[Tensor, "keypoint 128"]:
-        """Gather features at 16 places around each keypoint, which the features there suggest."""
-        width, height = features.size
-        taps = torch.arange(_TAPS, device=points.device)
-        # A patch of 3 x 3 pixels; it stays a pixel off the last row and column, as in training.
-        corner_x = (points[:, 0].long() - 1).clamp(0, width - 1 - _TAPS)
-        corner_y = (points[:, 1].long() - 1).clamp(0, height - 1 - _TAPS)
+        """Describe keypoints by the sparse deformable descriptor head (SDDH).
+
+        From the 3 x 3 features around a keypoint it predicts 16 sample positions; the features
+        there are aggregated by a weight matrix for each.
+        """
+        height, width = features.size
+        taps = torch.arange(_KERNEL, device=keypoints.device)
+        # The patch stays a pixel off the last row and column, as in training.
+        corner_x = (keypoints[:, 0].long() - 1).clamp(0, width - 1 - _KERNEL)
+        corner_y = (keypoints[:, 1].long() - 1).clamp(0, height - 1 - _KERNEL)
         x, y = torch.broadcast_tensors(
             corner_x[:, None, None] + taps, corner_y[:, None, None] + taps[:, None]
         )
-        patches = features.at(x.flatten(), y.flatten()).view(len(points), _TAPS**2, -1).mT
+        patches = features.at(x.flatten(), y.flatten()).view(len(keypoints), _KERNEL**2, -1).mT
         weight, bias = self._layer("desc_head.offset_conv.0")
-        offset = functional.selu(patches.flatten(1) @ weight.flatten(1).T + bias)
+        hidden = functional.selu(patches.flatten(1) @ weight.flatten(1).T + bias)
         weight, bias = self._layer("desc_head.offset_conv.2")
-        offset = offset @ weight.flatten(1).T + bias
-        farthest = _FARTHEST * max(width, height)
-        offset = offset.clamp(-farthest, farthest).unflatten(1, (2, -1)).mT
-        places = points[:, None] + offset
-        found = features.between(places.flatten(0, 1))
-        found = functional.selu(found @ self._weights["desc_head.sf_conv.weight"].flatten(1).T)
-        descriptors = found.view(len(points), -1) @ self._aggregate
+        offset = hidden @ weight.flatten(1).T + bias
+        limit = _MAX_OFFSET * max(width, height)
+        offset = offset.clamp(-limit, limit).unflatten(1, (2, -1)).mT
+        positions = keypoints[:, None] + offset
+        sampled = features.sample_bilinear(positions.flatten(0, 1))
+        weight = self._weights["desc_head.sf_conv.weight"].flatten(1)
+        sampled = functional.selu(sampled @ weight.T)
+        descriptors = sampled.view(len(keypoints), -1) @ self._aggregation
         return functional.normalize(descriptors, dim=1)
 
 
-class _Features:
-    """The four maps as one of 128 channels, unit vectors, wherever somebody asks."""
+class _FeatureMap:
+    """The pyramid as one map of 128 channels, unit vectors, computed at single pixels."""
 
-    def __init__(self, maps: list[Tensor], origin: tuple[int, int], size: tuple[int, int]) -> None:
-        """Take maps of a padded photo, where its (x, y) = (0, 0) is in it, and (width, height)."""
+    def __init__(
+        self, pyramid: list[Tensor], origin: tuple[int, int], size: tuple[int, int]
+    ) -> None:
+        """Take a padded image's pyramid, its unpadded origin (x, y) and size (height, width)."""
         self.size = size
         self._origin = origin
-        # [place, channel]: quick to pick from.
-        self._tables = [found[0].flatten(1).T.contiguous() for found in maps]
-        self._shapes = [(found.shape[-2], found.shape[-1]) for found in maps]
+        # [pixel, channel]: fast to gather from.
+        self._tables = [features[0].flatten(1).T.contiguous() for features in pyramid]
+        self._shapes = [(features.shape[-2], features.shape[-1]) for features in pyramid]
 
     def at(
         self, x: Int[Tensor, " pixel"], y: Int[Tensor, " pixel"]
     ) -> Float[Tensor, "pixel channel"]:
-        """At pixels of the photo."""
+        """Return the features of pixels of the unpadded image."""
         x, y = x + self._origin[0], y + self._origin[1]
         height, width = self._shapes[0]
-        found = [self._tables[0][y * width + x]]
+        levels = [self._tables[0][y * width + x]]
         for table, (rows, columns) in zip(self._tables[1:], self._shapes[1:], strict=True):
-            # The maps' corners lie on each other.
-            where = x * ((columns - 1) / (width - 1)), y * ((rows - 1) / (height - 1))
-            found.append(_interpolate(table, columns, *where))
-        return functional.normalize(torch.cat(found, dim=1), dim=1)
+            # Upsampling with align_corners=True.
+            scaled = x * ((columns - 1) / (width - 1)), y * ((rows - 1) / (height - 1))
+            levels.append(_interpolate(table, columns, *scaled))
+        return functional.normalize(torch.cat(levels, dim=1), dim=1)
 
-    def between(self, places: Float[Tensor, "place 2"]) -> Float[Tensor, "place channel"]:
-        """Interpolated between the four pixels around each place; beyond the photo all is zero."""
-        width, height = self.size
-        low = places.floor()
-        part = places - low
-        found = places.new_zeros(1, 1)
+    def sample_bilinear(
+        self, positions: Float[Tensor, "position 2"]
+    ) -> Float[Tensor, "position channel"]:
+        """Interpolate features between pixels; beyond the image all are zero."""
+        height, width = self.size
+        corner = positions.floor()
+        fraction = positions - corner
+        sampled = positions.new_zeros(1, 1)
         for right in (0, 1):
             for below in (0, 1):
-                x, y = low[:, 0].long() + right, low[:, 1].long() + below
+                x, y = corner[:, 0].long() + right, corner[:, 1].long() + below
                 inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-                share_x = part[:, 0] if right else 1 - part[:, 0]
-                share_y = part[:, 1] if below else 1 - part[:, 1]
-                here = self.at(x.clamp(0, width - 1), y.clamp(0, height - 1))
-                found = found + here * (inside * share_x * share_y)[:, None]
-        return found
+                weight_x = fraction[:, 0] if right else 1 - fraction[:, 0]
+                weight_y = fraction[:, 1] if below else 1 - fraction[:, 1]
+                features = self.at(x.clamp(0, width - 1), y.clamp(0, height - 1))
+                sampled = sampled + features * (inside * weight_x * weight_y)[:, None]
+        return sampled
 
 
 def _interpolate(
-    table: Float[Tensor, "place channel"],
+    table: Float[Tensor, "pixel channel"],
     columns: int,
     x: Float[Tensor, " point"],
     y: Float[Tensor, " point"],
 ) -> Float[Tensor, "point channel"]:
-    """A map of so many columns between the four places around each point, weighted and summed."""
+    """Interpolate a map, given as a table of its pixels, bilinearly."""
     left, top = x.floor(), y.floor()
     right, below = x - left, y - top
     corner = (top * columns + left).long()
@@ -204,22 +212,27 @@ def _interpolate(
     )
 
 
-def _peaks(score: Float[Tensor, "height width"], most: int) -> Float[Tensor, "keypoint 2"]:
-    """Where the score is higher than anywhere near; between pixels by a weighted average."""
-    height, width = score.shape
-    side = 2 * _RADIUS + 1
-    highest = functional.max_pool2d(score[None], side, stride=1, padding=_RADIUS)[0]
-    inner = torch.zeros_like(score, dtype=torch.bool)
-    inner[_RADIUS : height - _RADIUS, _RADIUS : width - _RADIUS] = True
-    (index,) = ((score == highest) & inner).flatten().nonzero(as_tuple=True)
-    steps = torch.arange(-_RADIUS, _RADIUS + 1, device=score.device)
-    around = (steps[:, None] * width + steps).flatten()
-    nearby = score.flatten()[index[:, None] + around]
-    single = (nearby == nearby.amax(1, keepdim=True)).sum(1) == 1
-    index, nearby = index[single], nearby[single]
-    best = score.flatten()[index].topk(min(most, len(index))).indices
-    index, nearby = index[best], nearby[best]
-    weights = ((nearby - nearby.amax(1, keepdim=True)) / _TEMPERATURE).exp()
+def detect_keypoints(
+    scores: Float[Tensor, "height width"], max_keypoints: int
+) -> Float[Tensor, "keypoint 2"]:
+    """Detect local maxima by the differentiable keypoint detection of ALIKE (DKD).
+
+    Non-maximum suppression, the highest scores, and a soft-argmax for the fraction of a pixel.
+    """
+    height, width = scores.shape
+    side = 2 * _NMS_RADIUS + 1
+    highest = functional.max_pool2d(scores[None], side, stride=1, padding=_NMS_RADIUS)[0]
+    inner = torch.zeros_like(scores, dtype=torch.bool)
+    inner[_NMS_RADIUS : height - _NMS_RADIUS, _NMS_RADIUS : width - _NMS_RADIUS] = True
+    (index,) = ((scores == highest) & inner).flatten().nonzero(as_tuple=True)
+    steps = torch.arange(-_NMS_RADIUS, _NMS_RADIUS + 1, device=scores.device)
+    window = (steps[:, None] * width + steps).flatten()
+    patches = scores.flatten()[index[:, None] + window]
+    unique = (patches == patches.amax(1, keepdim=True)).sum(1) == 1
+    index, patches = index[unique], patches[unique]
+    best = scores.flatten()[index].topk(min(max_keypoints, len(index))).indices
+    index, patches = index[best], patches[best]
+    weights = ((patches - patches.amax(1, keepdim=True)) / _TEMPERATURE).exp()
     offsets = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), dim=-1).flatten(0, 1)
-    moved = weights @ offsets.to(weights) / weights.sum(1, keepdim=True)
-    return torch.stack([index % width, index // width], dim=1) + moved
+    refinement = weights @ offsets.to(weights) / weights.sum(1, keepdim=True)
+    return torch.stack([index % width, index // width], dim=1) + refinement
