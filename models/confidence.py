@@ -6,10 +6,13 @@ from dataclasses import dataclass, replace
 from models.geometry.camera import Camera
 from models.geometry.depth_map import DepthMap, photometric_agreement
 from models.metrics.errors import pose_error
+from models.options import PoseMethod
+from models.sfm.hypotheses import RunnerUp
 from models.sfm.registration import Registration
 
 TRUSTED_CONFIDENCE = 0.3  # below it a result is not to be trusted
 SAME_POSE_DEG = 10.0  # two ways to a pose that differ by less confirm each other
+CLEAR_MARGIN = 0.1  # share of its inliers by which a pose is clearly ahead of any other
 DEFAULT_MARGIN = 0.1  # share of the inliers by which three of four right poses are ahead of others
 MAX_PHOTOMETRIC_ERROR = 0.125  # color difference at which a pose is wrong; right ones have 0.05
 
@@ -21,8 +24,7 @@ class PairQuality:
     Attributes:
         first: Number of a view.
         second: Number of another.
-        method: "matches"; "pnp", from the network's centers; or "pnp+photometric", from there
-            until the scene looked most like the photo.
+        method: The way in which its pose was found, but for `PoseMethod.auto`.
         inliers: Matches, or centers, that agree with the pose.
         inlier_ratio: Their share of all.
         photometric_error: Mean absolute color difference, in [0, 1], where both views see.
@@ -32,7 +34,7 @@ class PairQuality:
 
     first: int
     second: int
-    method: str
+    method: PoseMethod
     inliers: int
     inlier_ratio: float
     photometric_error: float
@@ -41,7 +43,7 @@ class PairQuality:
 
 
 def pnp_quality(
-    method: str, second: int, inliers: int, inlier_ratio: float, depth_maps: list[DepthMap]
+    method: PoseMethod, second: int, inliers: int, inlier_ratio: float, depth_maps: list[DepthMap]
 ) -> PairQuality:
     """Return the quality of the network's pose of a view relative to the first."""
     error, overlap = photometric_agreement(depth_maps[0], depth_maps[second])
@@ -57,7 +59,9 @@ def match_quality(
     pose = registration.pairs.get((first, second))
     inliers, ratio = (0, 0.0) if pose is None else (len(pose), pose.inlier_ratio)
     confidence = pair_confidence(first, second, registration)
-    return PairQuality(first, second, "matches", inliers, ratio, error, overlap, confidence)
+    return PairQuality(
+        first, second, PoseMethod.matches, inliers, ratio, error, overlap, confidence
+    )
 
 
 def pair_confidence(first: int, second: int, registration: Registration) -> float:
@@ -126,4 +130,25 @@ def best_pair(view: int, pairs: tuple[PairQuality, ...]) -> PairQuality:
     return max(
         (pair for pair in pairs if view in (pair.first, pair.second)),
         key=lambda pair: pair.confidence,
+    )
+
+
+def low_confidence_message(inliers: int, runner_up: RunnerUp | None) -> str:
+    """Explain why a view's pose is not to be trusted, in words that follow its name."""
+    if runner_up is None or runner_up.margin > CLEAR_MARGIN * inliers:
+        return f"is placed by only {inliers} matches: its pose may be wrong."
+    degrees = math.degrees(runner_up.angle_rad)
+    return (
+        f"may be misplaced: a pose {degrees:.0f} degrees away explains the matches about as well."
+    )
+
+
+def degeneracy_messages(registration: Registration) -> tuple[str, ...]:
+    """Explain what speaks against the poses; of three photos, name the two concerned."""
+    return tuple(
+        f"Photos {first + 1} and {second + 1}: {sentence}"
+        if len(registration.cameras) > 2
+        else sentence
+        for (first, second), degeneracy in sorted(registration.degeneracies.items())
+        for sentence in degeneracy.messages
     )

@@ -34,7 +34,7 @@ Begin with `reconstruct`, or with `estimate_poses` where the scene does not matt
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import combinations
 
 import torch
@@ -45,24 +45,21 @@ from models.confidence import (
     TRUSTED_CONFIDENCE,
     best_pair,
     combine,
+    degeneracy_messages,
     least_confidence,
+    low_confidence_message,
     match_quality,
 )
-from models.features.matcher import Matcher
 from models.geometry.camera import Camera
 from models.geometry.depth_map import DepthMap
 from models.geometry.gaussians import join
 from models.geometry.rigid import transform_points
 from models.geometry.views import View
-from models.metrics.lpips import Lpips
-from models.network.noposplat import NoPoSplat
-from models.network.preprocessing import Preprocessing
 from models.options import POSES, SCENE, Options, PoseMethod
-from models.reconstruction import Reconstruction, align_prediction, predict
+from models.reconstruction import Networks, Reconstruction, align_prediction, predict
 from models.scene.disocclusion import extrapolate
 from models.scene.exposure import compensate_exposure
 from models.scene.fusion import fuse
-from models.sfm.hypotheses import RunnerUp
 from models.sfm.registration import MIN_PARALLAX_RAD, Registration, register
 from models.sfm.tracks import depth_bounds, spread_depth
 from models.stereo.depth import estimate_depths
@@ -70,39 +67,6 @@ from models.stereo.network import StereoNetwork
 from models.stereo.tgv import regularize
 
 MIN_CONFIDENCE_TO_ALIGN = 0.05  # in the network's poses: others are too far off to be aligned
-CLEAR_MARGIN = 0.1  # share of its inliers by which a pose is clearly ahead of any other
-
-
-@dataclass(frozen=True)
-class Networks:
-    """The loaded networks, all on one device.
-
-    Attributes:
-        noposplat: Predicts Gaussians from photos, and gives scenes their scale.
-        preprocessing: The part of each photo that `noposplat` sees, and its size.
-        matchers: Find matches; each is asked if the ones before it found too few.
-        stereo: Refines depth; where it or `matchers` are missing, the prediction is the result.
-        lpips: The perceptual distance by which poses are aligned, beside color and structure.
-    """
-
-    noposplat: NoPoSplat
-    preprocessing: Preprocessing = field(default_factory=Preprocessing)
-    matchers: tuple[Matcher, ...] = ()
-    stereo: StereoNetwork | None = None
-    lpips: Lpips | None = None
-
-    @property
-    def device(self) -> torch.device:
-        """The device that all are on; photos are moved there."""
-        return next(self.noposplat.parameters()).device
-
-
-@dataclass(frozen=True)
-class _Poses:
-    """Poses by the prediction or, where there is a registration, by matches."""
-
-    prediction: Reconstruction
-    registration: Registration | None
 
 
 def _ignore(stage: str) -> None:
@@ -125,11 +89,11 @@ def reconstruct(
         on_stage: Called with a few words as each stage begins.
     """
     views = [view.to(networks.device) for view in views]
-    found = _find_poses(views, networks, options, on_stage)
-    if found.registration is None or networks.stereo is None:
-        return found.prediction
+    prediction, registration = _find_poses(views, networks, options, on_stage)
+    if registration is None or networks.stereo is None:
+        return prediction
     on_stage("measuring depth")
-    return refine_depth(views, found.prediction, found.registration, networks.stereo, options)
+    return refine_depth(views, prediction, registration, networks.stereo, options)
 
 
 @torch.no_grad()
@@ -141,55 +105,49 @@ def estimate_poses(
 ) -> Reconstruction:
     """Estimate the poses that `reconstruct` would, with the network's scene; see there."""
     views = [view.to(networks.device) for view in views]
-    found = _find_poses(views, networks, options, on_stage)
-    if found.registration is None:
-        return found.prediction
+    prediction, registration = _find_poses(views, networks, options, on_stage)
+    if registration is None:
+        return prediction
     on_stage("measuring depth")
-    return poses_only_result(views, found.prediction, found.registration, options)
+    return poses_only_result(views, prediction, registration, options)
 
 
 def _find_poses(
     views: list[View], networks: Networks, options: Options, on_stage: Callable[[str], None]
-) -> _Poses:
+) -> tuple[Reconstruction, Registration | None]:
     """Predict and register; the registration is None where the prediction is the result."""
     method = options.method
     if method in (PoseMethod.pnp, PoseMethod.photometric) or not networks.matchers:
         on_stage("predicting Gaussians")
-        prediction = predict(views, networks.noposplat, networks.preprocessing)
+        prediction = predict(views, networks)
         if method is PoseMethod.photometric:
-            prediction = align_prediction(prediction, views, networks.preprocessing, networks.lpips)
-        return _Poses(prediction, None)
+            prediction = align_prediction(prediction, views, networks)
+        return prediction, None
     on_stage("matching the photos")
     with ThreadPoolExecutor(1) as pool:  # matching leaves half of a small machine idle
-        early = pool.submit(predict, views, networks.noposplat, networks.preprocessing)
+        early = pool.submit(predict, views, networks)
         registration = register(views, networks.matchers, options.seed)
         prediction = early.result()
-    focal = None if registration is None else registration.focal
-    if focal is not None:
-        cameras = focal.applied_to(tuple(view.camera for view in views))
+    if registration is not None and registration.focal is not None:
+        cameras = registration.focal.applied_to(tuple(view.camera for view in views))
         views = [replace(view, camera=camera) for view, camera in zip(views, cameras, strict=True)]
-        prediction = predict(views, networks.noposplat, networks.preprocessing)
+        prediction = replace(predict(views, networks), focal=registration.focal)
     confidence = 0.0 if registration is None else least_confidence(registration)
-    competes = method is PoseMethod.auto
-    if (
-        competes
-        and confidence < TRUSTED_CONFIDENCE
-        and _confidence(prediction) > MIN_CONFIDENCE_TO_ALIGN
-    ):
-        on_stage("aligning the network's poses")
-        prediction = align_prediction(prediction, views, networks.preprocessing, networks.lpips)
-    prediction = replace(prediction, focal=focal)
+    if method is PoseMethod.auto and confidence < TRUSTED_CONFIDENCE:
+        if _confidence(prediction) > MIN_CONFIDENCE_TO_ALIGN:
+            on_stage("aligning the network's poses")
+            prediction = align_prediction(prediction, views, networks)
     if registration is not None and has_too_little_parallax(registration):
-        return _Poses(rotation_only_result(prediction, registration), None)
-    if competes and _confidence(prediction) > max(confidence, TRUSTED_CONFIDENCE):
-        return _Poses(prediction, None)
+        return rotation_only_result(prediction, registration), None
+    if method is PoseMethod.auto and _confidence(prediction) > max(confidence, TRUSTED_CONFIDENCE):
+        return prediction, None
     if registration is None:
         problem = (
             "The photos have too little in common to find where they were taken: "
             "poses and shapes are the network's guess."
         )
-        return _Poses(replace(prediction, problems=(problem,)), None)
-    return _Poses(prediction, registration)
+        return replace(prediction, problems=(problem,)), None
+    return prediction, registration
 
 
 def _confidence(prediction: Reconstruction) -> float:
@@ -211,7 +169,9 @@ def rotation_only_result(prediction: Reconstruction, registration: Registration)
         parallax = math.degrees(registration.parallax)
         problem = f"The camera hardly moved between the photos ({parallax:.1f} degrees of parallax)"
     pairs = (
-        replace(pair, method="matches", inliers=len(found), inlier_ratio=found.inlier_ratio)
+        replace(
+            pair, method=PoseMethod.matches, inliers=len(found), inlier_ratio=found.inlier_ratio
+        )
         if (found := registration.pairs.get((pair.first, pair.second)))
         else pair
         for pair in prediction.pairs
@@ -220,7 +180,7 @@ def rotation_only_result(prediction: Reconstruction, registration: Registration)
     return replace(
         prediction,
         cameras=cameras,
-        pairs=tuple(replace(pair, confidence=0.0) for pair in pairs),
+        pairs=tuple(pairs),
         problems=(f"{problem}: only rotations are known, and shapes are the network's guess.",),
     )
 
@@ -316,27 +276,6 @@ def _registered_result(
         pairs=pairs,
         problems=problems,
         focal=registration.focal,
-    )
-
-
-def low_confidence_message(inliers: int, runner_up: RunnerUp | None) -> str:
-    """Explain why a view's pose is not to be trusted, in words that follow its name."""
-    if runner_up is None or runner_up.margin > CLEAR_MARGIN * inliers:
-        return f"is placed by only {inliers} matches: its pose may be wrong."
-    degrees = math.degrees(runner_up.angle_rad)
-    return (
-        f"may be misplaced: a pose {degrees:.0f} degrees away explains the matches about as well."
-    )
-
-
-def degeneracy_messages(registration: Registration) -> tuple[str, ...]:
-    """Explain what speaks against the poses; of three photos, name the two concerned."""
-    return tuple(
-        f"Photos {first + 1} and {second + 1}: {sentence}"
-        if len(registration.cameras) > 2
-        else sentence
-        for (first, second), degeneracy in sorted(registration.degeneracies.items())
-        for sentence in degeneracy.messages
     )
 
 

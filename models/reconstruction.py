@@ -1,12 +1,13 @@
-"""The result type, and the network's own reconstruction: Gaussians, and poses by PnP on them."""
+"""The networks, the result type, and the network's own reconstruction, with poses by PnP."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from models.confidence import TRUSTED_CONFIDENCE, PairQuality, pnp_quality
+from models.features.matcher import Matcher
 from models.geometry.camera import Camera
 from models.geometry.depth_map import DepthMap
 from models.geometry.gaussians import Gaussians
@@ -15,9 +16,35 @@ from models.geometry.views import View, Views
 from models.metrics.lpips import Lpips
 from models.network.noposplat import NoPoSplat
 from models.network.preprocessing import Preprocessing
+from models.options import PoseMethod
 from models.pose.photometric import align_pose
 from models.pose.pnp import pose_from_centers
 from models.sfm.focal_length import SharedFocal
+from models.stereo.network import StereoNetwork
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The loaded networks, all on one device.
+
+    Attributes:
+        noposplat: Predicts Gaussians from photos, and gives scenes their scale.
+        preprocessing: The part of each photo that `noposplat` sees, and its size.
+        matchers: Find matches; each is asked if the ones before it found too few.
+        stereo: Refines depth; where it or `matchers` are missing, the prediction is the result.
+        lpips: The perceptual distance by which poses are aligned, beside color and structure.
+    """
+
+    noposplat: NoPoSplat
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    matchers: tuple[Matcher, ...] = ()
+    stereo: StereoNetwork | None = None
+    lpips: Lpips | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """The device that all are on; photos are moved there."""
+        return next(self.noposplat.parameters()).device
 
 
 @dataclass(frozen=True)
@@ -51,10 +78,10 @@ class Reconstruction:
 
 
 @torch.no_grad()
-def predict(views: list[View], network: NoPoSplat, preprocessing: Preprocessing) -> Reconstruction:
+def predict(views: list[View], networks: Networks) -> Reconstruction:
     """Return the network's Gaussians, and poses by PnP on their centers."""
-    inputs = preprocessing.apply(views)
-    gaussians = network.reconstruct(inputs)
+    inputs = networks.preprocessing.apply(views)
+    gaussians = networks.noposplat.reconstruct(inputs)
     centers, opacities = (
         values.unflatten(0, (len(views), *inputs.size))
         for values in (gaussians.means, gaussians.opacities)
@@ -65,15 +92,15 @@ def predict(views: list[View], network: NoPoSplat, preprocessing: Preprocessing)
         pose = pose_from_centers(centers[view], opacities[view], inputs.intrinsics[0, view])
         world2cam.append(identity if pose is None else pose.world2cam)
         support.append((0, 0.0) if pose is None else (pose.inliers, pose.inlier_ratio))
-    return _prediction(views, inputs, gaussians, world2cam, support, "pnp")
+    return _prediction(views, inputs, gaussians, world2cam, support, PoseMethod.pnp)
 
 
 @torch.no_grad()
 def align_prediction(
-    prediction: Reconstruction, views: list[View], preprocessing: Preprocessing, lpips: Lpips | None
+    prediction: Reconstruction, views: list[View], networks: Networks
 ) -> Reconstruction:
     """Move a prediction's poses until its Gaussians, rendered, look most like the photos."""
-    inputs = preprocessing.apply(views)
+    inputs = networks.preprocessing.apply(views)
     world2cam = [camera.world2cam for camera in prediction.cameras]
     for pair in prediction.pairs:
         if not pair.inliers:
@@ -81,10 +108,13 @@ def align_prediction(
         image, matrix = inputs.images[0, pair.second], inputs.intrinsics[0, pair.second]
         view = View(image, Camera(matrix, world2cam[pair.second], inputs.size))
         with torch.enable_grad():
-            aligned = align_pose(prediction.gaussians, view, lpips=lpips)
-        world2cam[pair.second] = aligned.world2cam
+            camera = align_pose(prediction.gaussians, view, lpips=networks.lpips)
+        world2cam[pair.second] = camera.world2cam
     support = [(pair.inliers, pair.inlier_ratio) for pair in prediction.pairs]
-    return _prediction(views, inputs, prediction.gaussians, world2cam, support, "pnp+photometric")
+    aligned = _prediction(
+        views, inputs, prediction.gaussians, world2cam, support, PoseMethod.photometric
+    )
+    return replace(aligned, focal=prediction.focal)
 
 
 def _prediction(
@@ -93,7 +123,7 @@ def _prediction(
     gaussians: Gaussians,
     world2cam: list[Float[Tensor, "4 4"]],
     support: list[tuple[int, float]],
-    method: str,
+    method: PoseMethod,
 ) -> Reconstruction:
     """Return the network's reconstruction with these poses.
 

@@ -89,6 +89,7 @@ def reconstruction(tiny_scene):
     from models.confidence import PairQuality
     from models.geometry.camera import Camera
     from models.geometry.rigid import se3_exponential
+    from models.options import PoseMethod
     from models.reconstruction import Reconstruction
 
     second = se3_exponential(torch.tensor([-0.3, 0.0, 0.0, 0.0, -0.15, 0.0]))
@@ -100,7 +101,7 @@ def reconstruction(tiny_scene):
         depths=(depth, depth + 0.1),
         points=tiny_scene.means[:5],
         observations=torch.rand(2, 5, 2),
-        pairs=(PairQuality(0, 1, "matches", 120, 0.8, 0.05, 0.9, 0.95),),
+        pairs=(PairQuality(0, 1, PoseMethod.matches, 120, 0.8, 0.05, 0.9, 0.95),),
         problems=(),
     )
 

@@ -11,6 +11,7 @@ from models.confidence import (
     TRUSTED_CONFIDENCE,
     PairQuality,
     combine,
+    low_confidence_message,
     match_confidence,
     pnp_quality,
 )
@@ -23,7 +24,8 @@ from models.metrics.errors import psnr
 from models.network.noposplat import NoPoSplat, NoPoSplatConfig
 from models.network.preprocessing import network_size
 from models.options import Options, PoseMethod
-from models.reconstruct import Networks, estimate_poses, low_confidence_message, reconstruct
+from models.reconstruct import estimate_poses, reconstruct
+from models.reconstruction import Networks
 from models.render import render
 from models.sfm.hypotheses import RunnerUp
 from models.sfm.registration import register
@@ -202,7 +204,7 @@ def test_a_pose_from_which_colors_do_not_agree_is_not_trusted():
         for off in (0.0, 0.02, 0.3)
     ]
     alike, unlike = (
-        pnp_quality("pnp", 1, 300, 0.8, [depth_maps[0], other]) for other in depth_maps[1:]
+        pnp_quality(PoseMethod.pnp, 1, 300, 0.8, [depth_maps[0], other]) for other in depth_maps[1:]
     )
     assert unlike.confidence < TRUSTED_CONFIDENCE < alike.confidence
 
@@ -229,7 +231,7 @@ def test_a_third_photo_that_repeats_the_first_is_said_to(views, networks):
 
 
 def quality(method: str, confidence: float) -> PairQuality:
-    return PairQuality(0, 1, method, 50, 0.5, 0.05, 0.8, confidence)
+    return PairQuality(0, 1, PoseMethod(method), 50, 0.5, 0.05, 0.8, confidence)
 
 
 def test_two_ways_to_one_pose_confirm_each_other():

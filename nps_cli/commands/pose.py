@@ -127,7 +127,7 @@ def _check(
 
 def _check_matched(result: "Result") -> None:
     """Refuse poses that rest on something else than matches."""
-    if not any(pair.method == "matches" for pair in result.reconstruction.pairs):
+    if not any(pair.method is PoseMethod.matches for pair in result.reconstruction.pairs):
         raise NpsError(
             "The photos' matches do not tell where they were taken.",
             hint="Take photos that share more, or let the network guess with --method network.",

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from models.geometry.views import View
     from models.metrics.lpips import Lpips
     from models.options import Options
-    from models.reconstruct import Networks
-    from models.reconstruction import Reconstruction
+    from models.reconstruction import Networks, Reconstruction
 
 IGNORED = "ignore"  # a bin of overlap
 MAX_NAMED = 20  # bad entries that are named on stderr; the report has all of them

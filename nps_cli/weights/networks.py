@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from models.features.matcher import Matcher
     from models.network.noposplat import NoPoSplat
     from models.network.preprocessing import Preprocessing
-    from models.reconstruct import Networks
+    from models.reconstruction import Networks
     from models.stereo.network import StereoNetwork
     from models.weights import PublishedCheckpoint, WeightsInfo
 
@@ -48,7 +48,7 @@ def load_networks(
     Raises:
         NpsError: If there are no such weights, or no such device.
     """
-    from models.reconstruct import Networks
+    from models.reconstruction import Networks
     from nps_cli.device import pick_device
     from nps_cli.weights.lpips import find_lpips
 

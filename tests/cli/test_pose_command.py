@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from models.options import PoseMethod
 from models.sfm.focal_length import SharedFocal
 
 
@@ -163,7 +164,7 @@ def test_the_method_decides_what_is_asked(nps, fake_pipeline, photo_pair, argume
 def test_matches_alone_are_an_error_where_there_are_none(
     nps, fake_pipeline, photo_pair, tmp_path: Path
 ):
-    guess = replace(fake_pipeline.reconstruction.pairs[0], method="pnp")
+    guess = replace(fake_pipeline.reconstruction.pairs[0], method=PoseMethod.pnp)
     fake_pipeline.reconstruction = replace(fake_pipeline.reconstruction, pairs=(guess,))
     out = tmp_path / "pose.json"
     ran = nps("pose", *photo_pair, "--method", "matches", "-o", out)

@@ -14,7 +14,8 @@ from models.geometry.camera import Camera, from_pixels
 from models.geometry.views import View, resize
 from models.metrics.errors import psnr
 from models.options import Options
-from models.reconstruct import Networks, reconstruct
+from models.reconstruct import reconstruct
+from models.reconstruction import Networks
 from models.render import render
 from models.weights import embedded_path, load_network, load_stereo
 
