@@ -180,7 +180,7 @@ def rotation_only_result(prediction: Reconstruction, registration: Registration)
     return replace(
         prediction,
         cameras=cameras,
-        pairs=tuple(pairs),
+        pairs=tuple(replace(pair, confidence=0.0) for pair in pairs),
         problems=(f"{problem}: only rotations are known, and shapes are the network's guess.",),
     )
 
