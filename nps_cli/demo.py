@@ -18,7 +18,7 @@ WIDTH, HEIGHT = 741, 500
 
 
 def default_pair(folder: Path) -> list[str]:
-    """Copy the motorcycle's photos into a folder, and arguments that say what took them."""
+    """Copy the default photos into a folder; return them and their calibration as arguments."""
     import skimage
 
     shipped = Path(skimage.__file__).parent / "data"
@@ -39,7 +39,11 @@ def default_pair(folder: Path) -> list[str]:
 
 
 def demo(arguments: list[str]) -> None:
-    """Reconstruct and say what to try next; arguments are photos and any further options."""
+    """Reconstruct photos, and print what to try next.
+
+    Args:
+        arguments: Photos and options of `nps reconstruct`; the default pair if there are none.
+    """
     FOLDER.mkdir(exist_ok=True)
     scene, video, poses = (str(FOLDER / name) for name in ("scene.ply", "orbit.mp4", "pose.json"))
     outputs = ["-o", scene, "--video", video, "--poses", poses, "--force"]

@@ -8,7 +8,7 @@ import typer
 from nps_cli import console, options
 from nps_cli.errors import NpsError
 
-LONGEST_COMMENT = 100
+MAX_COMMENT_LENGTH = 100
 
 
 def inspect(
@@ -18,7 +18,7 @@ def inspect(
     json: options.Json = False,
 ) -> None:
     """Show what nps knows about photos and scenes."""
-    facts = [_facts(file) for file in files]
+    facts = [_describe(file) for file in files]
     if json:
         console.print_json(facts)
     else:
@@ -31,16 +31,19 @@ def inspect(
         raise typer.Exit(1)
 
 
-def _facts(file: Path) -> dict[str, Any]:
+def _describe(file: Path) -> dict[str, Any]:
     from nps_cli.formats import is_scene
 
     try:
-        return {"file": str(file), **(_scene(file) if is_scene(file) else _photo(file))}
+        return {
+            "file": str(file),
+            **(_describe_scene(file) if is_scene(file) else _describe_photo(file)),
+        }
     except NpsError as error:
         return {"file": str(file), "error": str(error), "hint": error.hint}
 
 
-def _photo(file: Path) -> dict[str, Any]:
+def _describe_photo(file: Path) -> dict[str, Any]:
     from models.geometry.camera import to_pixels
     from nps_cli.photos.load import load_photo
 
@@ -62,7 +65,7 @@ def _photo(file: Path) -> dict[str, Any]:
     }
 
 
-def _scene(file: Path) -> dict[str, Any]:
+def _describe_scene(file: Path) -> dict[str, Any]:
     from nps_cli.formats import load_scene, read_cameras
 
     gaussians, comments = load_scene(file)
@@ -107,6 +110,6 @@ def _show_scenes(scenes: list[dict[str, Any]]) -> None:
             ("SH degree", entry["sh_degree"]),
             *((axis, f"{least:.4g} to {most:.4g}") for axis, least, most in bounds),
             *(("photo", photo) for photo in entry["photos"]),
-            *(("comment", line[:LONGEST_COMMENT]) for line in comments),
+            *(("comment", line[:MAX_COMMENT_LENGTH]) for line in comments),
         ]
         console.print_table("", ("scene", entry["file"]), rows)

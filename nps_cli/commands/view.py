@@ -50,7 +50,7 @@ def view(
 
 
 def _temporary(scene: Path) -> Path:
-    """A place that outlives this program: the browser reads it when it likes."""
+    """Return a path in a temporary folder that is kept: the browser may read it later."""
     from tempfile import mkdtemp
 
     name = "scene" if str(scene) == "-" else scene.stem

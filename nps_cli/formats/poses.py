@@ -1,4 +1,4 @@
-"""The pose document: where the photos were taken, with its convention written into the file."""
+"""The pose document: cameras of photos, with their convention written into the file."""
 
 import json
 import math
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nps_cli.photos.load import Photo
 
 CONVENTION = "OpenCV camera axes (+x right, +y down, +z forward); world = first view's camera"
-SHAPE = (
+EXPECTED_SHAPE = (
     'A pose file is {"views": [{"world2cam" or "cam2world": 4x4, "intrinsics_px": 3x3, "width": '
     'pixels, "height": pixels}, ...]}, as `nps pose` writes it.'
 )
@@ -71,10 +71,10 @@ def read_poses(path: Path) -> "list[Camera]":
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or f"not JSON: {error}"
-        raise NpsError(f"{path} cannot be read ({reason}).", hint=SHAPE) from error
+        raise NpsError(f"{path} cannot be read ({reason}).", hint=EXPECTED_SHAPE) from error
     views = document.get("views") if isinstance(document, dict) else document
     if not isinstance(views, list) or not views:
-        raise NpsError(f"{path} holds no views.", hint=SHAPE)
+        raise NpsError(f"{path} holds no views.", hint=EXPECTED_SHAPE)
     cameras = []
     for index, view in enumerate(views):
         try:
@@ -82,7 +82,7 @@ def read_poses(path: Path) -> "list[Camera]":
         except (KeyError, TypeError, ValueError) as error:
             reason = f"no {error}" if isinstance(error, KeyError) else str(error)
             raise NpsError(
-                f"{path}: view {index} is not a camera ({reason}).", hint=SHAPE
+                f"{path}: view {index} is not a camera ({reason}).", hint=EXPECTED_SHAPE
             ) from error
     return cameras
 

@@ -1,4 +1,4 @@
-"""Frames to .mp4, .webm, .gif or .png files, one at a time: a long video needs no more memory."""
+"""Write frames to .mp4, .webm, .gif or .png files, one at a time to bound the memory."""
 
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-CRF = {"libx264": 18, "libvpx-vp9": 24}  # visually lossless
-BT709 = 1  # the number of these primaries, this transfer and this matrix in H.264's own tables
+CONSTANT_RATE_FACTOR = {"libx264": 18, "libvpx-vp9": 24}  # visually lossless
+BT709 = 1  # of the primaries, the transfer and the matrix in H.264's tables (ITU-T H.264, E)
 LIMITED_RANGE = 1
 
 
@@ -45,7 +45,9 @@ def _encode(
         for pixels in _to_pixels(frames):
             if stream is None:
                 rate = Fraction(fps).limit_denominator(1001)
-                stream = container.add_stream(codec, rate=rate, options={"crf": str(CRF[codec])})
+                stream = container.add_stream(
+                    codec, rate=rate, options={"crf": str(CONSTANT_RATE_FACTOR[codec])}
+                )
                 stream.height, stream.width = pixels.shape[:2]
                 stream.pix_fmt = "yuv420p"
                 context = stream.codec_context
@@ -61,21 +63,21 @@ def _encode(
 
 
 def write_gif(frames: "Iterable[Tensor]", path: Path, fps: float) -> None:
-    """Write an endless GIF; one palette, the first frame's, for all, so that nothing flickers.
+    """Write a looping GIF with one palette, the first frame's, so that colors do not flicker.
 
     GIF counts hundredths of a second: 30 frames per second become 33.
     """
     from PIL import Image
 
-    pictures = (Image.fromarray(pixels) for pixels in _to_pixels(frames))
-    first = next(pictures)
+    images = (Image.fromarray(pixels) for pixels in _to_pixels(frames))
+    first = next(images)
     palette = first.quantize(256, method=Image.Quantize.MEDIANCUT)
     dither = Image.Dither.FLOYDSTEINBERG
     first.quantize(palette=palette, dither=dither).save(
         path,
         format="GIF",
         save_all=True,
-        append_images=(picture.quantize(palette=palette, dither=dither) for picture in pictures),
+        append_images=(image.quantize(palette=palette, dither=dither) for image in images),
         duration=max(20, 10 * round(100 / fps)),
         loop=0,
         optimize=False,
