@@ -53,7 +53,7 @@ def make_shapes(
     )
 
 
-def xyz(x: Tensor | float, y: Tensor | float, z: Tensor | float) -> Tensor:
+def xyz(x: Tensor | float | int, y: Tensor | float | int, z: Tensor | float | int) -> Tensor:
     """Stack coordinates, one of them a tensor, broadcast, along a new last axis."""
     like = next(value for value in (x, y, z) if isinstance(value, Tensor))
     parts = (torch.as_tensor(value, dtype=like.dtype, device=like.device) for value in (x, y, z))
