@@ -46,8 +46,9 @@ def _nps(
     """
 
 
-for command in (reconstruct, pose, render, view, inspect, train, doctor):
+for command in (reconstruct, pose, render, view, inspect, doctor):
     app.command()(command)
+app.add_typer(train, name="train")
 app.add_typer(data, name="data")
 app.add_typer(evaluate, name="evaluate")
 app.add_typer(weights, name="weights")

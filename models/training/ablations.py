@@ -3,24 +3,24 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from models.training.rendering import RenderTraining
+from models.training.network import NetworkTraining
 
 
 @dataclass(frozen=True)
 class Ablation:
-    """One thing that is done in another way."""
+    """One change to an experiment."""
 
-    what: str
+    description: str
     network: dict[str, Any] = field(default_factory=dict)  # settings of the network
     context: int = 2
 
-    def of(self, experiment: RenderTraining) -> RenderTraining:
-        """The experiment with this change, which learns from and predicts the same views."""
+    def apply(self, experiment: NetworkTraining) -> NetworkTraining:
+        """Return the experiment with this change; its target views stay the same."""
         return replace(
             experiment,
             network=replace(experiment.network, **self.network),
             context=self.context,
-            spare=max(0, experiment.context + experiment.spare - self.context),
+            skipped_views=max(0, experiment.context + experiment.skipped_views - self.context),
         )
 
 

@@ -1,4 +1,4 @@
-"""How a network computes while it learns: less memory for more time, less exactness for less."""
+"""Activation checkpointing, and lower precision of the heads, in training."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,7 +13,7 @@ from models.network.noposplat import NoPoSplat
 
 
 def recompute_blocks(network: NoPoSplat) -> None:
-    """From now on keep only the inputs of every transformer block and of every head."""
+    """Recompute the activations of every transformer block and head in the backward pass."""
     backbone = network.backbone
     for module in (
         *backbone.encoder,
@@ -25,17 +25,17 @@ def recompute_blocks(network: NoPoSplat) -> None:
 
 
 def round_heads(network: NoPoSplat) -> None:
-    """From now on, on CUDA devices, compute the heads in bfloat16, but not what ends in centers.
+    """On CUDA devices, compute the heads in bfloat16, except for the last layers of centers.
 
-    The last convolutions before a center stay as exact as they are: rounding moves it by pixels.
+    Rounding those would move a center by pixels.
     """
     centers = network.center_head.first, network.center_head.others
     trunks = [head.trunk for head in centers if isinstance(head, CenterHead)]
     for module in (*trunks, network.parameter_head.first, network.parameter_head.others):
-        module.forward = partial(_rounded, module, module.forward)  # type: ignore[method-assign]
+        module.forward = partial(_in_bfloat16, module, module.forward)  # type: ignore[method-assign]
 
 
-def _rounded(module: nn.Module, forward: Callable[..., Tensor], *inputs: Any) -> Tensor:
+def _in_bfloat16(module: nn.Module, forward: Callable[..., Tensor], *inputs: Any) -> Tensor:
     device = next(module.parameters()).device
     with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
         return forward(*inputs)

@@ -1,4 +1,4 @@
-"""What a training run of any part is told: settings that all share, and what each must answer."""
+"""`TrainConfig`: the settings that all training runs share, and what each kind must provide."""
 
 import math
 from abc import ABC, abstractmethod
@@ -10,111 +10,129 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from models.data.procedural import Textures
+from models.data.procedural import Textures, WorldBatch
+from models.metrics.lpips import Lpips
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(ABC, Generic[NetworkT]):
-    """All that decides what a training run does, except for how long."""
+    """Everything that decides what a training run does, except for how long."""
 
-    part: ClassVar[str]
-    weights_name: ClassVar[str]
+    part: ClassVar[str]  # names the subclass in a checkpoint
+    architecture: ClassVar[type[Any]]  # of the field `network`, the settings of the network
 
-    sizes: tuple[tuple[int, int], ...]  # of the photos, drawn in turn
+    weights_name: str
+    license: str = "MIT"  # of the weights: that of the weights it starts from
+    network: Any
+    sizes: tuple[tuple[int, int], ...]  # (height, width) of the images, in turn
     batch: int
     seed: int = 0
-    drawn: int = 1  # batches of worlds drawn at a time: on a GPU many cost hardly more than one
-    reuse: int = 1  # steps per batch of worlds drawn
-    kept: int = 1  # batches in memory that a step chooses from
-    total_steps: int  # at which the learning rate has come down
+    total_steps: int  # over which the learning rate falls
     warmup_steps: int
     learning_rate: float
-    lowest_rate: float  # share of the learning rate that is left in the end
+    min_lr_fraction: float  # of the learning rate, left in the end
     betas: tuple[float, float]
     weight_decay: float
     clip_norm: float = 1.0
-    most_norm: float = 100.0  # steps with larger gradients are skipped
-    averaged: bool = True  # whether an average of the weights is what is measured and exported
-    most_average: float = 0.999  # share of the averaged weights that a late step leaves in place
+    max_norm: float = 100.0  # steps with larger gradients are skipped
+    averaged: bool = True  # an exponential moving average of the weights is validated and exported
+    max_decay: float = 0.999  # of that average, reached late in a run
+    # Of procedural worlds:
+    batches_per_draw: int = 1  # sampled together: on a GPU many cost hardly more than one
+    steps_per_batch: int = 1
+    buffer_size: int = 1  # batches in memory that a step chooses from
     first_difficulty: float
     last_difficulty: float
-    artifacts: float = 0.7  # strength of what phone cameras add
+    artifacts: float = 0.7  # strength of the simulated phone camera
     texture_count: int = 2000
     texture_size: int = 128
-    license: str = "MIT"  # of the weights: that of those it starts from
-
-    @classmethod
-    @abstractmethod
-    def from_dict(cls, values: dict[str, Any]) -> "TrainConfig[NetworkT]":
-        """Undo `asdict`. Raises KeyError or TypeError when that is not what it is."""
 
     @abstractmethod
     def build(self) -> NetworkT:
-        """A network with random weights."""
+        """Return a network with random weights."""
+
+    @abstractmethod
+    def make_batch(self, worlds: WorldBatch, generator: torch.Generator | None = None) -> Any:
+        """Turn worlds into a batch for `loss`; without a generator, without augmentation."""
 
     @abstractmethod
     def loss(
-        self, network: NetworkT, batch: Any, generator: torch.Generator
+        self, network: NetworkT, batch: Any, lpips: Lpips | None = None
     ) -> tuple[Float[Tensor, ""], dict[str, float]]:
-        """What to minimize on a batch of examples, and numbers for the log."""
+        """Return what is minimized on a batch, and numbers for the log."""
 
     @abstractmethod
-    def score(self, network: NetworkT, textures: Textures, pairs: int) -> dict[str, float]:
-        """Quality on so many pairs that are never trained on."""
+    def validate(self, network: NetworkT, textures: Textures, pairs: int) -> dict[str, float]:
+        """Return measures of quality on this many worlds that are never trained on."""
 
     @abstractmethod
     def write(self, network: NetworkT, path: Path, about: dict[str, str]) -> None:
-        """Write a weights file that the program loads."""
+        """Write a weights file that `models.weights` loads."""
 
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "TrainConfig[NetworkT]":
+        """Undo `to_dict`. Raises KeyError or TypeError for values of another kind."""
+        return cls(**values | {"network": cls.architecture(**values["network"])})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, for a checkpoint or a file's metadata."""
+        return asdict(self)
+
+    @property
     def samples_per_step(self) -> int:
-        """How many examples a process sees in a step."""
+        """Examples that one process sees in a step."""
         return self.batch
 
     def describe(self, step: int) -> str:
-        """What weights are that so many steps of this have trained."""
-        pairs = -(-step // self.reuse) * self.batch
+        """Return a sentence about the weights after this many steps."""
+        pairs = -(-step // self.steps_per_batch) * self.batch
         return f"trained for {step} steps on {pairs} pairs of procedural views"
 
     def views(self, step: int) -> int:
-        """How many views of each world the loss wants at this step."""
+        """Return how many views of each world the loss needs at this step."""
         return 2
 
     def difficulty(self, step: int) -> float:
-        """Of the worlds drawn at this step: rises evenly."""
+        """Return the difficulty of worlds sampled at this step: it rises linearly."""
         progress = min(1.0, step / self.total_steps)
         return self.first_difficulty + progress * (self.last_difficulty - self.first_difficulty)
 
-    def picture(self, network: NetworkT, batch: Any) -> Float[Tensor, "3 _height _width"] | None:
-        """What the log shows now and then, in [0, 1], if anything."""
+    def log_image(self, network: NetworkT, batch: Any) -> Float[Tensor, "3 _height _width"] | None:
+        """Return an image for the log, in [0, 1], or None."""
         return None
 
     def prepare(self, network: NetworkT) -> None:
-        """Change how the network that learns computes, not what; its average stays as it is."""
+        """Set how the network computes in training, such as recomputing activations."""
         return None
 
-    def groups(self, network: NetworkT) -> list[dict[str, Any]]:
-        """Parameters by what differs in their training; `share` is of the learning rate."""
-        decayed = [parameter for parameter in network.parameters() if parameter.ndim > 1]
-        others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
-        return [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
+    def parameter_groups(self, network: NetworkT) -> list[dict[str, Any]]:
+        """Return the optimizer's groups; `lr_scale` multiplies the learning rate of a group.
 
-    def rate(self, step: int, share: float = 1.0) -> float:
-        """Learning rate of this step: linear warm-up, then half a cosine.
-
-        `share` is that of a group of parameters, in recipes that have such groups.
+        Biases and other vectors do not decay.
         """
+        matrices = [parameter for parameter in network.parameters() if parameter.ndim > 1]
+        vectors = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
+        return [
+            {"params": matrices, "lr_scale": 1.0},
+            {"params": vectors, "lr_scale": 1.0, "weight_decay": 0.0},
+        ]
+
+    def learning_rate_at(self, step: int, lr_scale: float = 1.0) -> float:
+        """Return a group's learning rate: linear warm-up, then half a cosine.
+
+        As published, the rate falls to `min_lr_fraction` of the unscaled learning rate in every
+        group: a group whose `lr_scale` equals that stays at its peak.
+        """
+        highest = self.learning_rate * lr_scale
+        lowest = self.learning_rate * self.min_lr_fraction
         if step < self.warmup_steps:
-            return self.learning_rate * (step + 1) / self.warmup_steps
-        progress = min(1.0, step / self.total_steps)
-        fall = (1 + math.cos(math.pi * progress)) / 2
-        return self.learning_rate * (self.lowest_rate + (1 - self.lowest_rate) * fall)
+            done = step / self.warmup_steps
+            return highest * (done + (1 - done) / self.warmup_steps)
+        progress = min(1.0, (step - self.warmup_steps) / self.total_steps)
+        return lowest + (highest - lowest) * (1 + math.cos(math.pi * progress)) / 2
 
-    def average_kept(self, step: int) -> float:
-        """Share of the averaged weights that this step leaves in place: little at first."""
-        return min(self.most_average, 1 - 1 / (step / 10 + 1))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values only, for a checkpoint or a file's metadata."""
-        return asdict(self)
+    def average_decay(self, step: int) -> float:
+        """Return the decay of the averaged weights: small at first, so that they follow closely."""
+        return min(self.max_decay, 1 - 1 / (step / 10 + 1))

@@ -1,9 +1,9 @@
-"""Training for a slice of time or steps, with logs, pictures and checkpoints."""
+"""The training loop: steps for a time or a number, with a log, images and checkpoints."""
 
 import json
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
@@ -15,8 +15,7 @@ from torch import Tensor
 
 from models.training import processes
 from models.training.config import NetworkT
-from models.training.run import CHECKPOINT, Run, Step, save, take_step
-from models.training.tensorboard import Board
+from models.training.run import CHECKPOINT, Run, StepResult, save, take_step
 
 LOG = "log.jsonl"
 
@@ -31,68 +30,64 @@ class StepReport:
     gradient_norm: float
     learning_rate: float  # of the first group of parameters
     samples_per_second: float
-    drawing: float  # share of the time that went into making batches, not into learning
+    batch_time: float  # fraction of the time that making batches took
     skipped: int  # steps so far
-    details: dict[str, float]  # what else the part's loss tells
+    details: dict[str, float]  # other numbers that the loss returns
 
 
 def train(
     run: Run[NetworkT],
-    draw: Callable[[], Any],
+    batches: Iterator[Any],
     folder: Path,
     minutes: float | None = None,
     steps: int | None = None,
     save_every_s: float = 120.0,
     log_every: int = 20,
-    picture_every: int | None = None,
-    board: Board | None = None,
-    on_step: Callable[[StepReport], None] = lambda report: None,
-    on_picture: Callable[[int, Float[Tensor, "3 height width"]], None] = lambda step, picture: None,
+    image_every: int | None = None,
+    on_report: Callable[[StepReport], None] = lambda report: None,
+    on_image: Callable[[int, Float[Tensor, "3 height width"]], None] = lambda step, image: None,
 ) -> None:
-    """Train for a slice of time or steps, whichever ends first; then save.
+    """Train until a time, a number of steps or the run's end is reached; then save.
 
-    Of several processes the first one writes and calls back.
+    With several processes only the first one writes and calls back.
 
     Args:
         run: Changed in place.
-        draw: Gives the batch of the run's next step; for exact resuming, always the same one.
-        folder: Gets the checkpoint and the log, one JSON object a line.
+        batches: From the run's next step on; for exact resuming, a function of the step.
+        folder: Where the checkpoint and the log, one JSON object a line, are written.
         minutes: No step begins after this time.
-        steps: How many to make.
+        steps: Steps to take; without it, up to the configuration's `total_steps`.
         save_every_s: Seconds between checkpoints.
         log_every: Steps between lines of the log.
-        picture_every: Steps between pictures, where the part has any.
-        board: TensorBoard's log, if it is wanted too.
-        on_step: Called with every line of the log.
-        on_picture: Called with every picture and its step.
+        image_every: Steps between images, if the configuration makes any.
+        on_report: Called with every line of the log.
+        on_image: Called with the step and every image.
     """
     began = saved = logged = time.monotonic()
-    device, first = run.generator.device, processes.rank() == 0
+    device, is_first = run.device, processes.rank() == 0
     last = run.config.total_steps if steps is None else run.step + steps
-    made: list[Step] = []
-    drawing = 0.0
+    results: list[StepResult] = []
+    batch_s = 0.0
     while run.step < last and not processes.any_of(_is_over(began, minutes), device):
         asked = time.monotonic()
-        batch = draw()
+        batch = next(batches)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        drawn = time.monotonic()
-        made.append(take_step(run, batch))
+        batch_s += time.monotonic() - asked
+        results.append(take_step(run, batch))
         now = time.monotonic()
-        drawing += drawn - asked
         run.seconds += now - asked
         if run.step % log_every == 0:
-            report = _report(run, made, now - logged, drawing)
-            if first:
-                _write(report, folder, board)
-                on_step(report)
-            logged, made, drawing = now, [], 0.0
-        if picture_every and run.step % picture_every == 0 and first:
-            picture = run.config.picture(run.network, batch)
-            if picture is not None:
-                on_picture(run.step, picture)
-                if board:
-                    board.add_picture(run.step, picture)
+            report = _report(run, results, now - logged, batch_s)
+            if is_first:
+                with (folder / LOG).open("a") as log:
+                    log.write(json.dumps(asdict(report)) + "\n")
+                on_report(report)
+            logged, results, batch_s = now, [], 0.0
+        if image_every and run.step % image_every == 0 and is_first:
+            image = run.config.log_image(run.network, batch)
+            if image is not None:
+                on_image(run.step, image)
         if processes.any_of(now - saved > save_every_s, device):
             save(run, folder / CHECKPOINT)
             saved = now
@@ -103,36 +98,30 @@ def _is_over(began: float, minutes: float | None) -> bool:
     return minutes is not None and time.monotonic() - began >= 60 * minutes
 
 
-def _write(report: StepReport, folder: Path, board: Board | None) -> None:
-    with (folder / LOG).open("a") as log:
-        log.write(json.dumps(asdict(report)) + "\n")
-    if board:
-        values = {key: value for key, value in asdict(report).items() if key != "details"}
-        board.add_numbers(report.step, values | report.details)
-
-
-def _report(run: Run[NetworkT], made: list[Step], seconds: float, drawing: float) -> StepReport:
-    names = list(made[0].details)
+def _report(
+    run: Run[NetworkT], results: list[StepResult], seconds: float, batch_s: float
+) -> StepReport:
+    names = list(results[0].details)
     own = [
-        _mean(step.loss for step in made),
-        *(_mean(step.details[name] for step in made) for name in names),
+        _finite_mean(result.loss for result in results),
+        *(_finite_mean(result.details[name] for result in results) for name in names),
     ]
-    loss, *details = processes.average(torch.tensor(own, device=run.generator.device)).tolist()
-    samples = run.config.samples_per_step() * processes.count()
+    loss, *details = processes.average(torch.tensor(own, device=run.device)).tolist()
+    samples = run.config.samples_per_step * processes.count()
     return StepReport(
         step=run.step,
         samples=run.step * samples,
         loss=loss,
-        gradient_norm=_mean(step.gradient_norm for step in made),
+        gradient_norm=_finite_mean(result.gradient_norm for result in results),
         learning_rate=run.optimizer.param_groups[0]["lr"],
-        samples_per_second=len(made) * samples / seconds,
-        drawing=drawing / seconds,
+        samples_per_second=len(results) * samples / seconds,
+        batch_time=batch_s / seconds,
         skipped=run.skipped,
         details=dict(zip(names, details, strict=True)),
     )
 
 
-def _mean(values: Iterable[float]) -> float:
-    """Of those that are finite: a skipped step does not hide the others."""
+def _finite_mean(values: Iterable[float]) -> float:
+    """Return the mean of finite values: a skipped step does not hide the others."""
     finite = [value for value in values if math.isfinite(value)]
     return fmean(finite) if finite else math.nan

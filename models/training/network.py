@@ -1,199 +1,227 @@
-"""Training of the main network: centers first, then pictures drawn from its Gaussians."""
+"""`NetworkTraining`: rendered target views as in the paper, distances of centers, or both."""
 
-import math
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from statistics import fmean, median
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.data.augmentation import augment, degrade
-from models.data.procedural import FAR, Textures, WorldBatch
+from models.data.augmentation import augment
+from models.data.procedural import Textures, WorldBatch
+from models.geometry.gaussians import rescale
 from models.geometry.views import Views
-from models.metrics.errors import FAILED_POSE, PoseError, pose_auc, pose_error, psnr
-from models.network.noposplat import SMALL, NoPoSplat, NoPoSplatConfig, Prediction
+from models.metrics.lpips import Lpips
+from models.network.noposplat import NoPoSplat, NoPoSplatConfig, Prediction
 from models.render import render
-from models.training.checkpointing import round_heads
+from models.render.constants import MIN_DEPTH
+from models.training.batches import TrainingBatch, Unit, batch_from_worlds
+from models.training.checkpointing import recompute_blocks, round_heads
 from models.training.config import TrainConfig
-from models.training.losses import center_loss, mean_distance, render_loss, true_centers
-from models.training.validation import held_out
+from models.training.losses import center_loss, normalize_scale, perceptual_loss, relative_errors
+from models.training.validation import held_out_worlds, score_prediction, summarize
 from models.weights import save_network
 
-_DEGREES = 5.0, 10.0, 20.0
+NOT_PRETRAINED = ("parameter_head", "intrinsics_embed")  # MASt3R has no such weights
+NEAR_PLANE = 0.1  # of the data sets, in their own unit
+RENDERER_NEAR = 0.2  # of the original renderer, in near planes or baselines
+UNIT_SCALE_WEIGHT = 0.01  # holds scenes of free scale where Gaussians have the size of pixels
+LOGGED_EXAMPLES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkTraining(TrainConfig[NoPoSplat]):
-    """How the main network is trained."""
+    """Settings of the network's training; the defaults are the published experiment `re10k`."""
 
     part = "network"
-    weights_name = "nps-small"
+    architecture = NoPoSplatConfig
 
-    network: NoPoSplatConfig = SMALL
-    sizes: tuple[tuple[int, int], ...] = ((128, 128),)
-    batch: int = 8
-    total_steps: int = 100_000
-    warmup_steps: int = 200
-    learning_rate: float = 4e-4
-    lowest_rate: float = 0.01
+    preset: str = "re10k"
+    weights_name: str = "noposplat-retrained"
+    data: tuple[str, ...] = ("re10k",)  # kinds of data sets, each with a batch; none: procedural
+    network: NoPoSplatConfig = field(default_factory=NoPoSplatConfig)
+    sizes: tuple[tuple[int, int], ...] = ((256, 256),)
+    context: int = 2  # views that the network sees
+    targets: int = 4  # views to predict
+    skipped_views: int = 0  # of worlds: context views of other experiments with the same targets
+    batch: int = 16  # per data set and process
+    gap_steps: int = 9_375  # until context views are as far apart as they get
+    total_steps: int = 18_751
+    warmup_steps: int = 125
+    learning_rate: float = 2e-4
+    pretrained_lr_scale: float = 0.1  # of all that MASt3R has; 1: nothing is pretrained
+    min_lr_fraction: float = 0.1
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 0.05
+    clip_norm: float = 0.5
+    max_norm: float = 1e9  # published: none; only what is not finite is skipped
+    averaged: bool = False
+    render_from: int | None = 0  # first step with rendered targets, of worlds; None: never
+    lpips_weight: float = 0.05
+    structure_weight: float = 0.05  # of SSIM's structure term, where LPIPS has no weights
+    center_weight: float = 0.0  # of the relative errors of centers, of worlds; the paper has none
+    unit: Unit = "baseline"  # of worlds; "free": scenes of any scale are compared at unit scale
+    scale_invariant: bool = True  # of the original renderer's near plane: see `near_limit`
+    autocast: bool = True  # on CUDA devices, the backbone in bfloat16
+    bfloat16_heads: bool = False  # on CUDA devices: see `round_heads`
+    recompute: bool = True  # activations in the backward pass, to save memory
     first_difficulty: float = 0.2
     last_difficulty: float = 0.6
-    render_from: int | None = None  # step at which drawn views join in; None: never
-    opacity_weight: float = 0.01  # together with drawn views
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "NetworkTraining":
-        """Undo `to_dict`."""
-        return cls(**values | {"network": NoPoSplatConfig(**values["network"])})
+    artifacts: float = 0.0
+    half_precision: bool = False  # of exported weights
 
     def build(self) -> NoPoSplat:
-        """A network with random weights."""
+        """Return a network with random weights."""
         return NoPoSplat(self.network)
 
+    def prepare(self, network: NoPoSplat) -> None:
+        """Save memory or time, if that is set."""
+        if self.recompute:
+            recompute_blocks(network)
+        if self.bfloat16_heads:
+            round_heads(network)
+
+    def parameter_groups(self, network: NoPoSplat) -> list[dict[str, Any]]:
+        """Return new and pretrained parameters; everything decays, as published."""
+        if self.pretrained_lr_scale == 1.0:
+            return super().parameter_groups(network)
+        new: list[Tensor] = []
+        known: list[Tensor] = []
+        for name, parameter in network.named_parameters():
+            (new if any(part in name for part in NOT_PRETRAINED) else known).append(parameter)
+        return [
+            {"params": new, "lr_scale": 1.0},
+            {"params": known, "lr_scale": self.pretrained_lr_scale},
+        ]
+
+    @property
+    def samples_per_step(self) -> int:
+        """A batch of each data set."""
+        return self.batch * max(1, len(self.data))
+
+    def describe(self, step: int) -> str:
+        """Return a sentence about the weights after this many steps."""
+        if not self.data:
+            return super().describe(step)
+        return f"trained for {step} steps like the published experiment {self.preset}"
+
     def views(self, step: int) -> int:
-        """Two, and a third if it is to be drawn."""
-        return 3 if self.render_from is not None and step >= self.render_from else 2
+        """Return the number of context views, and of target views once these are rendered."""
+        rendering = self.render_from is not None and step >= self.render_from
+        return self.context + (self.skipped_views + self.targets if rendering else 0)
+
+    def make_batch(
+        self, worlds: WorldBatch, generator: torch.Generator | None = None
+    ) -> TrainingBatch:
+        """Turn worlds into a batch; those used more than once are augmented."""
+        if generator is not None and (self.steps_per_batch > 1 or self.buffer_size > 1):
+            worlds = augment(worlds, generator)
+        return batch_from_worlds(
+            worlds, self.context, self.skipped_views, self.unit, self.artifacts, generator
+        )
 
     def loss(
-        self, network: NoPoSplat, worlds: WorldBatch, generator: torch.Generator
+        self, network: NoPoSplat, batch: TrainingBatch, lpips: Lpips | None = None
     ) -> tuple[Float[Tensor, ""], dict[str, float]]:
-        """Distance of centers; with a third view also the difference between it and a drawing."""
-        if self.reuse > 1 or self.kept > 1:
-            worlds = augment(worlds, generator)
-        photos = degrade(worlds.images, generator, self.artifacts)
-        views = Views(photos[:, :2], worlds.cameras.intrinsics[:, :2])
-        prediction = network(views, autocast=photos.is_cuda)
-        loss = center_loss(prediction, worlds[:, :2])
-        if photos.shape[1] > 2:
-            loss = loss + render_loss(prediction, worlds, worlds.images)
-            loss = loss + self.opacity_weight * prediction.opacities.mean()
-        return loss, {}
+        """MSE and LPIPS of rendered targets, and relative errors of centers, if there are any."""
+        examples, details = batch.examples, {}
+        prediction, scale = self.predict(network, batch)
+        loss = UNIT_SCALE_WEIGHT * scale.log().square().mean()
+        if examples.target_images.shape[1]:
+            rendered = self.render_targets(prediction, batch).flatten(0, 1)
+            images = examples.target_images.flatten(0, 1)
+            squares = (rendered - images).square().mean((1, 2, 3))
+            perceptual = perceptual_loss(rendered, images, lpips)
+            weight = self.structure_weight if lpips is None else self.lpips_weight
+            loss = loss + squares.mean() + weight * perceptual
+            details["psnr"] = float(-10 * squares.detach().clamp(min=1e-10).log10().mean())
+            details["structure" if lpips is None else "lpips"] = float(perceptual.detach())
+        if self.center_weight and batch.centers is not None and batch.seen is not None:
+            errors = relative_errors(prediction, batch.centers, examples.cameras)
+            centers = center_loss(errors, batch.seen)
+            details["centers"] = float(centers.detach())
+            loss = loss + self.center_weight * centers
+        return loss, details
 
-    def score(self, network: NoPoSplat, textures: Textures, pairs: int) -> dict[str, float]:
-        """Depth and pose of pairs at the first size; see `Scores`."""
-        scores = score_network(network, textures, self.sizes[0], pairs)
-        return {
-            "depth_error": scores.depth_error,
-            "second_error": scores.second_error,
-            **({} if scores.psnr is None else {"psnr": scores.psnr}),
-            **{f"pose_auc_{degrees:g}": auc for degrees, auc in scores.pose_auc.items()},
-        }
+    def predict(
+        self, network: NoPoSplat, batch: TrainingBatch
+    ) -> tuple[Prediction, Float[Tensor, " batch"]]:
+        """Predict Gaussians from the context views, in the batch's unit.
 
-    def prepare(self, network: NoPoSplat) -> None:
-        """On CUDA devices, let most of the heads learn in bfloat16: they are half of the work."""
-        round_heads(network)
+        Returns:
+            The prediction, and what it was divided by: 1, unless scenes have a free scale.
+        """
+        examples = batch.examples
+        views = Views(examples.images, examples.cameras.intrinsics)
+        # Only an ablation is told where the views are.
+        cam2world = examples.cameras.cam2world if self.network.frame == "own" else None
+        autocast = self.autocast and examples.images.is_cuda
+        prediction = network(views, autocast=autocast, cam2world=cam2world)
+        if self.unit == "free" and batch.seen is not None:
+            return normalize_scale(prediction, batch.seen)
+        return prediction, torch.ones_like(examples.scale)
+
+    def render_targets(
+        self, prediction: Prediction, batch: TrainingBatch
+    ) -> Float[Tensor, "batch target 3 height width"]:
+        """Render every target view, with nothing nearer than the original renderer renders."""
+        examples = batch.examples
+        factors = MIN_DEPTH / near_limit(examples.scale, self.scale_invariant)
+        world2cam = examples.target_cameras.world2cam.clone()
+        world2cam[..., :3, 3] *= factors[:, None, None]
+        cameras = replace(examples.target_cameras, world2cam=world2cam)
+        renderings = []
+        for index, factor in enumerate(factors.tolist()):
+            scene = rescale(prediction.scene(index), factor)
+            targets = range(world2cam.shape[1])
+            renderings += [render(scene, cameras[index, view]).color for view in targets]
+        return torch.stack(renderings).unflatten(0, (len(factors), -1))
+
+    @torch.no_grad()
+    def log_image(
+        self, network: NoPoSplat, batch: TrainingBatch
+    ) -> Float[Tensor, "3 _height _width"] | None:
+        """Return a row per example: the context views, a target view and its rendering."""
+        few = batch.first(LOGGED_EXAMPLES)
+        if not few.examples.target_images.shape[1]:
+            return None
+        was_training = network.training
+        network.eval()
+        rendered = self.render_targets(self.predict(network, few)[0], few)
+        network.train(was_training)
+        examples = few.examples
+        columns = [*examples.images.unbind(1), examples.target_images[:, 0], rendered[:, 0]]
+        return torch.cat(list(torch.cat(columns, dim=-1)), dim=-2).clamp(0, 1)
+
+    @torch.no_grad()
+    def validate(self, network: NoPoSplat, textures: Textures, pairs: int) -> dict[str, float]:
+        """Return PSNR, SSIM, errors of centers and depth, and pose AUC; see `summarize`.
+
+        Rendered on the CPU: centers can be trained on CUDA without gsplat's compiler.
+        """
+        network.eval()
+        scores = []
+        views = self.context + self.skipped_views + self.targets
+        for worlds in held_out_worlds(textures, self.sizes[0], pairs, views):
+            batch = self.make_batch(worlds)
+            prediction, _ = self.predict(network, batch)
+            prediction = Prediction(*(value.cpu() for value in vars(prediction).values()))
+            batch = batch.to(torch.device("cpu"))
+            rendered = self.render_targets(prediction, batch)
+            scores.append(score_prediction(prediction, rendered, batch))
+        return summarize(scores)
 
     def write(self, network: NoPoSplat, path: Path, about: dict[str, str]) -> None:
-        """Write a weights file, in half precision."""
-        save_network(network, path, about, torch.float16)
+        """Write a weights file, in half or full precision."""
+        save_network(network, path, about, torch.float16 if self.half_precision else torch.float32)
 
 
-EMBEDDED = {  # how the network of the package is trained: on a GPU, and to rehearse that on a CPU
-    "embedded": NetworkTraining(
-        # Whole photos of 9:16 to 16:9, all with about as many pixels.
-        sizes=((256, 256), (224, 288), (288, 224), (192, 336), (336, 192), (208, 304), (304, 208)),
-        batch=64,
-        drawn=4,
-        reuse=4,
-        kept=8,
-        warmup_steps=1_000,
-        total_steps=60_000,
-        texture_size=256,
-    ),
-    "embedded-tiny": NetworkTraining(
-        network=replace(
-            SMALL,
-            encoder_width=96,
-            encoder_depth=2,
-            decoder_width=64,
-            decoder_depth=2,
-            attention_head_width=32,
-            trunk_widths=(16, 16, 24, 32),
-            fusion_width=16,
-        ),
-        sizes=((64, 64), (48, 80), (80, 48)),
-        batch=2,
-        drawn=2,
-        reuse=2,
-        kept=3,
-        warmup_steps=10,
-        total_steps=2_000,
-        texture_count=100,
-        texture_size=64,
-    ),
-}
+def near_limit(scale: Float[Tensor, " batch"], scale_invariant: bool) -> Float[Tensor, " batch"]:
+    """Return the depth from which on the original renderer renders Gaussians, in baselines.
 
-
-@dataclass(frozen=True)
-class Scores:
-    """Quality on worlds that were not trained on."""
-
-    depth_error: float  # median relative error in the first view, after one scale
-    second_error: float  # the same for the second view's centers, over their true depth
-    psnr: float | None  # of a third view, from its true pose; None where nothing draws it
-    pose_auc: dict[float, float]  # by threshold in degrees; empty where nothing finds poses
-
-
-def score_network(
-    network: NoPoSplat,
-    textures: Textures,
-    size: tuple[int, int],
-    pairs: int,
-    difficulty: float = 0.3,
-) -> Scores:
-    """Measure depth, poses and a third view of worlds that training never draws.
-
-    Poses need OpenCV and pictures numba: without them the others are measured alone.
+    It renders nothing within 0.2 of its unit, which is the baseline or, made scale invariant, the
+    data sets' near plane.
     """
-    depth_errors, second_errors, decibels = [], [], []
-    pose_errors: list[float] = []
-    network.eval()
-    for worlds in held_out(textures, size, pairs, difficulty, views=3):
-        with torch.no_grad():
-            prediction = network(Views(worlds.images[:, :2], worlds.cameras.intrinsics[:, :2]))
-        near, there, _ = (worlds.depth[0] < FAR).unbind()
-        scale = _median(worlds.depth[0, 0] / prediction.means[0, 0, ..., 2].clamp(min=1e-6), near)
-        first = prediction.means[0, 0, ..., 2] * scale / worlds.depth[0, 0]
-        depth_errors.append(_median((first - 1).abs(), near))
-        world2cam = worlds.cameras.world2cam[0, 1]
-        second = prediction.means[0, 1] * scale @ world2cam[:3, :3].mT + world2cam[:3, 3]
-        second_errors.append(_median((second[..., 2] / worlds.depth[0, 1] - 1).abs(), there))
-        with suppress(ModuleNotFoundError):
-            pose_errors.append(_pose_error(prediction, worlds).pose_deg)
-        with suppress(ModuleNotFoundError):
-            decibels.append(_third_view(prediction, worlds))
-    return Scores(
-        median(depth_errors),
-        median(second_errors),
-        fmean(decibels) if decibels else None,
-        {degrees: pose_auc(pose_errors, degrees) for degrees in _DEGREES} if pose_errors else {},
-    )
-
-
-def _pose_error(prediction: Prediction, worlds: WorldBatch) -> PoseError:
-    from models.pose.pnp import pose_from_centers
-
-    camera = worlds.cameras[0, 1]
-    found = pose_from_centers(prediction.means[0, 1], prediction.opacities[0, 1], camera.intrinsics)
-    return FAILED_POSE if found is None else pose_error(found.world2cam, camera.world2cam)
-
-
-def _third_view(prediction: Prediction, worlds: WorldBatch) -> float:
-    """Decibels of the third view, drawn on the CPU from its true pose at the scene's own scale."""
-    target, seen = true_centers(worlds)
-    ratio = mean_distance(prediction.means, seen[:, :2]) / mean_distance(target[:, :2], seen[:, :2])
-    camera = worlds.cameras[0, 2].to(torch.device("cpu"))
-    world2cam = camera.world2cam.clone()
-    world2cam[:3, 3] *= float(ratio)
-    scene, photo = prediction.scene(0).to(torch.device("cpu")), worlds.images[0, 2].cpu()
-    return psnr(render(scene, replace(camera, world2cam=world2cam)).color, photo)
-
-
-def _median(values: Tensor, where: Tensor) -> float:
-    return float(values[where].median()) if where.any() else math.nan
+    near = RENDERER_NEAR * NEAR_PLANE / scale
+    return near if scale_invariant else torch.full_like(scale, RENDERER_NEAR)

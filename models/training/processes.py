@@ -1,6 +1,4 @@
-"""Several processes that train one network together, as `torchrun` starts them; or just one."""
-
-from typing import Any
+"""Processes that train one network together, started by `torchrun`; or just one."""
 
 import torch
 from torch import Tensor, distributed, nn
@@ -8,19 +6,19 @@ from torch.nn.parallel import DistributedDataParallel
 
 
 def rank() -> int:
-    """Which of the processes this is; the first one, 0, writes files and talks."""
-    return distributed.get_rank() if _joined() else 0
+    """Return the number of this process; the first one, 0, writes files and messages."""
+    return distributed.get_rank() if _is_initialized() else 0
 
 
 def count() -> int:
-    """How many there are."""
-    return distributed.get_world_size() if _joined() else 1
+    """Return the number of processes."""
+    return distributed.get_world_size() if _is_initialized() else 1
 
 
 def share_gradients(module: nn.Module) -> nn.Module:
-    """Let every process go the way of the average gradient.
+    """Wrap a module so that every process gets the average gradient.
 
-    The published network has parameters that nothing depends on: they are looked for.
+    Unused parameters are searched for: the published network has some.
     """
     if count() == 1:
         return module
@@ -29,31 +27,22 @@ def share_gradients(module: nn.Module) -> nn.Module:
     )
 
 
-def gathered(value: Any) -> list[Any]:
-    """What each of the processes has, on all of them."""
-    if count() == 1:
-        return [value]
-    values: list[Any] = [None] * count()
-    distributed.all_gather_object(values, value)
-    return values
-
-
 def any_of(decision: bool, device: torch.device) -> bool:
-    """Whether one of the processes says so: all come to the same answer."""
+    """Return True on all processes if it is true on one of them."""
     if count() == 1:
         return decision
-    said = torch.tensor(float(decision), device=device)
-    distributed.all_reduce(said, distributed.ReduceOp.MAX)
-    return bool(said > 0)
+    value = torch.tensor(float(decision), device=device)
+    distributed.all_reduce(value, distributed.ReduceOp.MAX)
+    return bool(value > 0)
 
 
 def average(values: Tensor) -> Tensor:
-    """The mean over all processes."""
+    """Return the mean over all processes."""
     if count() > 1:
         distributed.all_reduce(values)
         values = values / count()
     return values
 
 
-def _joined() -> bool:
+def _is_initialized() -> bool:
     return distributed.is_available() and distributed.is_initialized()

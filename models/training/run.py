@@ -1,10 +1,10 @@
-"""A training run: how it starts, takes a step, is saved, goes on exactly, and is exported."""
+"""Training runs: start, take a step, save, resume exactly, export."""
 
 import copy
 import json
 import math
 import pickle
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic
 
@@ -13,60 +13,53 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from models.atomic import atomic_write
-from models.data.procedural import Assets, Textures, WorldBatch, generate
+from models.data.procedural import Assets
 from models.data.textures import load_assets
 from models.metrics.lpips import Lpips
 from models.training import processes
 from models.training.config import NetworkT, TrainConfig
 from models.training.network import NetworkTraining
-from models.training.rendering import RenderTraining
 from models.training.stereo import StereoTraining
 from models.weights import load_strictly
 
 CHECKPOINT = "checkpoint.pt"
-PARTS: dict[str, type[NetworkTraining] | type[RenderTraining] | type[StereoTraining]] = {
-    NetworkTraining.part: NetworkTraining,
-    RenderTraining.part: RenderTraining,
-    StereoTraining.part: StereoTraining,
+PARTS: dict[str, type[TrainConfig[Any]]] = {
+    config.part: config for config in (NetworkTraining, StereoTraining)
 }
 
 
 class Objective(nn.Module, Generic[NetworkT]):
-    """A network and what it is trained for, as one module: what processes share gradients of."""
+    """A network and its loss as one module, whose gradients processes share."""
 
     def __init__(
-        self, config: TrainConfig[NetworkT], network: NetworkT, perceptual: Lpips | None
+        self, config: TrainConfig[NetworkT], network: NetworkT, lpips: Lpips | None
     ) -> None:
         super().__init__()
-        self.config, self.network, self.perceptual = config, network, perceptual
+        self.config, self.network, self.lpips = config, network, lpips
 
-    def forward(
-        self, batch: Any, generator: torch.Generator
-    ) -> tuple[Float[Tensor, ""], dict[str, float]]:
-        """The configuration's loss."""
-        more = {} if self.perceptual is None else {"perceptual": self.perceptual}
-        return self.config.loss(self.network, batch, generator, **more)
+    def forward(self, batch: Any) -> tuple[Float[Tensor, ""], dict[str, float]]:
+        """Return the configuration's loss."""
+        return self.config.loss(self.network, batch, self.lpips)
 
 
 @dataclass
 class Run(Generic[NetworkT]):
-    """A training run, the one thing here that changes; all but what is compiled is saved."""
+    """The state of a training run; steps change it in place."""
 
     config: TrainConfig[NetworkT]
     network: NetworkT
-    average: NetworkT  # moving average of the weights, or the network itself if there is none
+    average: NetworkT  # moving average of the weights, or the network itself without averaging
     objective: nn.Module
     optimizer: torch.optim.Optimizer
-    generator: torch.Generator
-    worlds: list[WorldBatch] = field(default_factory=list)  # to choose from, oldest first
+    device: torch.device
     step: int = 0
     skipped: int = 0
     seconds: float = 0.0  # of training so far
 
 
 @dataclass(frozen=True)
-class Step:
-    """What one step found before it changed anything."""
+class StepResult:
+    """Numbers of one step, from before it changed anything."""
 
     loss: float
     gradient_norm: float  # before clipping
@@ -74,14 +67,14 @@ class Step:
 
 
 def start(
-    config: TrainConfig[NetworkT], device: torch.device, perceptual: Lpips | None = None
+    config: TrainConfig[NetworkT], device: torch.device, lpips: Lpips | None = None
 ) -> Run[NetworkT]:
-    """A new run. The same configuration always starts with the same weights.
+    """Return a new run; the same configuration always starts with the same weights.
 
     Args:
-        config: What to do.
-        device: Where.
-        perceptual: LPIPS, for recipes that use it where it is to be had.
+        config: Its settings.
+        device: Where to compute.
+        lpips: For losses that use it; they do without if it is None.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -92,8 +85,8 @@ def start(
         average = copy.deepcopy(network).requires_grad_(False).eval()
     config.prepare(network)
     groups = [
-        {"share": 1.0, "lr": config.rate(0, group.get("share", 1.0)), **group}
-        for group in config.groups(network)
+        {"lr": config.learning_rate_at(0, group["lr_scale"]), **group}
+        for group in config.parameter_groups(network)
     ]
     optimizer = torch.optim.AdamW(
         groups,
@@ -101,74 +94,56 @@ def start(
         weight_decay=config.weight_decay,
         fused=True if device.type == "cuda" else None,  # a few launches instead of hundreds
     )
-    objective = Objective(config, network, perceptual.to(device) if perceptual else None)
-    generator = torch.Generator(device).manual_seed(config.seed + processes.rank())
-    shared = processes.share_gradients(objective)
-    return Run(config, network, average, shared, optimizer, generator)
+    objective = Objective(config, network, lpips.to(device) if lpips else None)
+    return Run(config, network, average, processes.share_gradients(objective), optimizer, device)
 
 
-def choose_assets(
+def load_run_assets(
     config: TrainConfig[NetworkT],
     device: torch.device,
     textures: Path | None = None,
     panoramas: Path | None = None,
     meshes: Path | None = None,
 ) -> Assets:
-    """What a run's worlds are made of, always the same: see `load_assets`."""
+    """Load what a run's worlds are made of, always the same: see `load_assets`."""
     generator = torch.Generator().manual_seed(config.seed)
     count, size = config.texture_count, config.texture_size
     return load_assets(textures, panoramas, meshes, count, size, generator).to(device)
 
 
-def next_worlds(run: Run[NetworkT], textures: Textures) -> WorldBatch:
-    """One of the batches in memory, the oldest of which give way to new ones now and then."""
-    config = run.config
-    drawn, uses = divmod(run.step, config.reuse * config.drawn)
-    if uses == 0 or not run.worlds:
-        size = config.sizes[drawn % len(config.sizes)]
-        worlds = generate(
-            config.batch * config.drawn, config.views(run.step), size, textures, run.generator,
-            next(run.network.parameters()).device, config.difficulty(run.step),
-        )  # fmt: skip
-        starts = range(0, config.batch * config.drawn, config.batch)
-        parts = [worlds[start : start + config.batch] for start in starts]
-        run.worlds = [*run.worlds, *parts][-config.kept :]
-    source = run.generator
-    return run.worlds[
-        int(torch.randint(len(run.worlds), (), generator=source, device=source.device))
-    ]
-
-
-def take_step(run: Run[NetworkT], batch: Any) -> Step:
-    """Improve the network, and its average, on one batch.
+def take_step(run: Run[NetworkT], batch: Any) -> StepResult:
+    """Update the network, and its average, from one batch.
 
     Steps whose loss or gradient is not finite, or far too large, change nothing.
     """
-    config, network = run.config, run.network.train()
+    config, network, device = run.config, run.network.train(), run.device
     for group in run.optimizer.param_groups:
-        group["lr"] = config.rate(run.step, group["share"])
+        group["lr"] = config.learning_rate_at(run.step, group["lr_scale"])
     run.optimizer.zero_grad(set_to_none=True)
-    device = run.generator.device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        # Dropout knows only torch's own generator: this makes it a function of the step.
+        # Dropout uses torch's global generator: this makes it a function of the step.
         torch.manual_seed(config.seed + 7_919 * run.step + processes.rank())
-        loss, details = run.objective(batch, run.generator)
+        loss, details = run.objective(batch)
         loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm).item()
     run.step += 1
-    good = math.isfinite(loss.item()) and math.isfinite(norm) and norm <= config.most_norm
-    if not processes.any_of(not good, device):
-        run.optimizer.step()
-        if config.averaged:
-            _follow(run.average, network, 1 - config.average_kept(run.step))
-    else:
+    is_good = math.isfinite(loss.item()) and math.isfinite(norm) and norm <= config.max_norm
+    if processes.any_of(not is_good, device):
         run.skipped += 1
-    return Step(loss.item(), norm, details)
+        return StepResult(loss.item(), norm, details)
+    run.optimizer.step()
+    if config.averaged:
+        with torch.no_grad():
+            torch._foreach_lerp_(
+                list(run.average.parameters()),
+                list(network.parameters()),
+                1 - config.average_decay(run.step),
+            )
+    return StepResult(loss.item(), norm, details)
 
 
 def save(run: Run[NetworkT], path: Path) -> None:
-    """Write everything needed to go on exactly, whole or not at all; by the first process."""
-    generators = processes.gathered(run.generator.get_state())
+    """Write everything needed to resume exactly, whole or not at all; by the first process."""
     if processes.rank():
         return
     state = {
@@ -177,8 +152,7 @@ def save(run: Run[NetworkT], path: Path) -> None:
         "network": run.network.state_dict(),
         "average": run.average.state_dict() if run.config.averaged else None,
         "optimizer": run.optimizer.state_dict(),
-        "generators": generators,
-        "worlds": [worlds.to_dict() for worlds in run.worlds],
+        "processes": processes.count(),
         "step": run.step,
         "skipped": run.skipped,
         "seconds": run.seconds,
@@ -187,32 +161,26 @@ def save(run: Run[NetworkT], path: Path) -> None:
         torch.save(state, temporary)
 
 
-def resume(path: Path, device: torch.device, perceptual: Lpips | None = None) -> Run[Any]:
-    """Go on from a checkpoint, on the kind of device that it was written on.
+def resume(path: Path, device: torch.device, lpips: Lpips | None = None) -> Run[Any]:
+    """Read a run from a checkpoint, written on the same kind of device.
 
     Raises ValueError when it is none of this version, or of another number of processes.
     """
     try:
         state = torch.load(path, map_location=device, weights_only=True)
         config = PARTS[state["part"]].from_dict(state["config"])
-        run: Run[Any] = start(config, device, perceptual)
+        run: Run[Any] = start(config, device, lpips)
         load_strictly(run.network, state["network"])
         if config.averaged:
             load_strictly(run.average, state["average"])
         run.optimizer.load_state_dict(state["optimizer"])
-        generators = state["generators"]
-        if len(generators) == processes.count():
-            run.generator.set_state(generators[processes.rank()].cpu())
-        run.worlds = [WorldBatch.from_dict(worlds) for worlds in state["worlds"]]
         run.step, run.skipped = state["step"], state["skipped"]
-        run.seconds = state.get("seconds", 0.0)
+        run.seconds, number = state["seconds"], state["processes"]
     except (EOFError, KeyError, RuntimeError, TypeError, pickle.UnpicklingError) as error:
         reason = str(error).split(". ")[0] or type(error).__name__
         raise ValueError(f"{path} is broken or of another version ({reason})") from error
-    if len(generators) != processes.count():
-        raise ValueError(
-            f"{path} was written by {len(generators)} processes, not {processes.count()}"
-        )
+    if number != processes.count():
+        raise ValueError(f"{path} was written by {number} processes, not {processes.count()}")
     return run
 
 
@@ -228,8 +196,3 @@ def export(run: Run[NetworkT], path: Path) -> None:
         "training": json.dumps({**config.to_dict(), "step": run.step}),
     }
     config.write(run.average, path, about)
-
-
-@torch.no_grad()
-def _follow(average: torch.nn.Module, network: torch.nn.Module, share: float) -> None:
-    torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), share)

@@ -1,129 +1,101 @@
-"""From what a person asked `nps train` for to a run, its lessons and its records."""
+"""From the options of `nps train` to a run and its batches."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from nps_cli import console, options
+from nps_cli import console
 from nps_cli.errors import NpsError
+from nps_cli.training.options import EmbeddedOptions, PaperOptions, RunOptions
 
 if TYPE_CHECKING:
     import torch
 
+    from models.data.examples import ExampleBatch
     from models.data.procedural import Assets
     from models.data.report import Report
     from models.metrics.lpips import Lpips
     from models.training.config import TrainConfig
-    from models.training.rendering import RenderTraining
+    from models.training.network import NetworkTraining
     from models.training.run import Run
-    from models.training.tensorboard import Board
 
 OWN = "own"  # data of no published kind
 
 
 @dataclass(frozen=True)
-class Root:
+class DataSet:
     """A data set on the disk, and which of the published ones it is like."""
 
     kind: str | None
     folder: Path
 
-    def __str__(self) -> str:
-        """As it is asked for."""
-        return f"{self.kind}={self.folder}" if self.kind else str(self.folder)
 
-
-@dataclass(frozen=True)
-class Made:
-    """Where what worlds are made of lies; None where there is none."""
-
-    textures: Path | None
-    panoramas: Path | None = None
-    meshes: Path | None = None
-
-    def __str__(self) -> str:
-        """As it is asked for."""
-        given = {name: path for name, path in vars(self).items() if path}
-        return " ".join(f"--{name} {options.quoted(path)}" for name, path in given.items())
-
-
-def parse_roots(texts: list[str]) -> list[Root]:
+def parse_data_sets(texts: list[str]) -> list[DataSet]:
     """Read KIND=FOLDER, or just FOLDER."""
     from models.data.settings import SETTINGS
 
-    roots = []
+    data_sets = []
     for text in texts:
         kind, found, folder = text.partition("=")
-        root = Root(kind, Path(folder)) if found and kind in SETTINGS else Root(None, Path(text))
-        if not root.folder.is_dir():
+        is_kind = bool(found) and kind in SETTINGS
+        data_set = DataSet(kind, Path(folder)) if is_kind else DataSet(None, Path(text))
+        if not data_set.folder.is_dir():
             known = ", ".join(SETTINGS)
             raise typer.BadParameter(
                 f"{text!r} is no folder, nor KIND=FOLDER with a KIND of {known}.",
                 param_hint="--data",
             )
-        roots.append(root)
-    return roots
+        data_sets.append(data_set)
+    return data_sets
 
 
-def experiment(
-    preset: str | None, roots: list[Root], network: str | None, given: dict[str, Any]
-) -> "RenderTraining":
-    """The paper's experiment of this name, or its recipe for one's own data, with changes."""
+def paper_config(options: PaperOptions, data_sets: list[DataSet]) -> "NetworkTraining":
+    """Return the chosen experiment of the paper, or its recipe for other data, with changes."""
+    from models.training.ablations import ABLATIONS
     from models.training.presets import NETWORKS, PRESETS
 
-    if preset is not None and preset not in PRESETS:
+    for value, known, option in (
+        (options.preset, PRESETS, "--preset"),
+        (options.network, NETWORKS, "--network"),
+        (options.ablation, ABLATIONS, "--ablation"),
+    ):
+        _check_choice(value, known, option)
+    changes = options.changes()
+    chosen = PRESETS[options.preset or "re10k"]
+    expected = chosen.data if options.preset else (OWN,) * len(data_sets)
+    if data_sets and len(data_sets) != len(expected):
         raise typer.BadParameter(
-            f"{preset!r} is none of {', '.join(PRESETS)}.", param_hint="--preset"
+            f"{options.preset} takes {len(expected)}: {', '.join(expected)}.", param_hint="--data"
         )
-    if network is not None and network not in NETWORKS:
-        raise typer.BadParameter(
-            f"{network!r} is none of {', '.join(NETWORKS)}.", param_hint="--network"
-        )
-    chosen = PRESETS[preset or "re10k"]
-    expected = chosen.data if preset else (OWN,) * len(roots)
-    if roots and len(roots) != len(expected):
-        raise typer.BadParameter(
-            f"{preset} takes {len(expected)}: {', '.join(expected)}.", param_hint="--data"
-        )
-    kinds = tuple(root.kind or kind for root, kind in zip(roots, expected, strict=False))
-    if len(given.get("sizes", ())) > 1 and roots:
+    if len(changes.get("sizes", ())) > 1 and data_sets:
         raise typer.BadParameter("one size only for data sets.", param_hint="--size")
-    if network:
-        given = {"network": NETWORKS[network], **given}
-    return replace(chosen, data=kinds, **given)
+    kinds = [data.kind or kind for data, kind in zip(data_sets, expected, strict=False)]
+    if options.network:
+        changes["network"] = NETWORKS[options.network]
+    config = replace(chosen, data=tuple(kinds), **changes)
+    return ABLATIONS[options.ablation].apply(config) if options.ablation else config
 
 
-def embedded(preset: str, given: dict[str, Any]) -> "TrainConfig[Any]":
-    """How the embedded network is trained, at full size or tiny, with changes."""
-    from models.training.network import EMBEDDED
+def embedded_config(options: EmbeddedOptions) -> "NetworkTraining":
+    """Return the recipe of the embedded network, at full size or tiny, with changes."""
+    from models.training.presets import EMBEDDED
 
-    if preset not in EMBEDDED:
-        raise typer.BadParameter(
-            f"{preset!r} is none of {', '.join(EMBEDDED)}.", param_hint="--preset"
-        )
-    return replace(EMBEDDED[preset], **given)
+    _check_choice(options.preset, EMBEDDED, "--preset")
+    return replace(EMBEDDED[options.preset], **options.changes())
 
 
-def ablated(config: "RenderTraining", name: str) -> "RenderTraining":
-    """The experiment with one of the paper's ablations."""
-    from models.training.ablations import ABLATIONS
-
-    if name not in ABLATIONS:
-        known = ", ".join([*ABLATIONS, "all"])
-        raise typer.BadParameter(f"{name!r} is none of {known}.", param_hint="--ablation")
-    return ABLATIONS[name].of(config)
+def _check_choice(value: str | None, known: dict[str, Any], option: str) -> None:
+    if value is not None and value not in known:
+        raise typer.BadParameter(f"{value!r} is none of {', '.join(known)}.", param_hint=option)
 
 
-def find_perceptual(config: "TrainConfig[Any]", trunk: Path | None) -> "Lpips | None":
-    """LPIPS, for recipes that use it; where its weights are not here, that is said."""
-    from models.training.rendering import RenderTraining
+def find_lpips(trunk: Path | None) -> "Lpips | None":
+    """Return LPIPS; where its weights are not here, warn and return None."""
     from nps_cli.weights import lpips
 
-    if not isinstance(config, RenderTraining):
-        return None
     found = lpips.find_lpips(trunk)
     if found is None:
         console.warning(
@@ -135,54 +107,54 @@ def find_perceptual(config: "TrainConfig[Any]", trunk: Path | None) -> "Lpips | 
 
 def begin(
     config: "TrainConfig[Any]",
-    out: Path,
-    init: Path | None,
+    options: RunOptions,
     device: "torch.device",
-    perceptual: "Lpips | None",
-    *,
-    go_on: bool,
-    force: bool,
+    init: Path | None = None,
+    lpips: "Lpips | None" = None,
 ) -> "Run[Any]":
-    """A new run with these settings, or the one in the folder, whose own settings hold."""
+    """Start a new run, or resume the one in the folder, whose own settings hold."""
     from models.training import run as training
+    from nps_cli.output import check_target
 
-    checkpoint = out / training.CHECKPOINT
-    if go_on and checkpoint.exists():
+    if options.export:
+        check_target(options.export, force=options.force)
+    checkpoint = options.out / training.CHECKPOINT
+    if options.resume and checkpoint.exists():
         try:
-            run = training.resume(checkpoint, device, perceptual)
+            run = training.resume(checkpoint, device, lpips)
         except ValueError as error:
             raise NpsError(str(error), hint="Start again in another folder.") from error
         if run.config.part != config.part:
             raise NpsError(
                 f"{checkpoint} is a run of the {run.config.part} part.",
-                hint=f"Ask for the {run.config.part} part, or choose another folder.",
+                hint=f"This command trains the {config.part} part: choose another folder.",
             )
         return run
-    if checkpoint.exists() and not force:
+    if checkpoint.exists() and not options.force:
         raise NpsError(
             f"{checkpoint} exists.", hint="Add --resume to go on, or --force to start again."
         )
     if init is None:
-        _warn_of_nothing(config)
-        run = training.start(config, device, perceptual)
+        _warn_of_random_weights(config)
+        run = training.start(config, device, lpips)
     else:
-        run = start_from(init, config, device, perceptual)
-    out.mkdir(parents=True, exist_ok=True)
+        run = start_from(init, config, device, lpips)
+    options.out.mkdir(parents=True, exist_ok=True)
     return run
 
 
-def _warn_of_nothing(config: "TrainConfig[Any]") -> None:
+def _warn_of_random_weights(config: "TrainConfig[Any]") -> None:
     """Random weights of the published network put all Gaussians into the first camera."""
-    from models.training.rendering import RenderTraining
+    from models.training.network import NetworkTraining
 
     if (
-        isinstance(config, RenderTraining)
+        isinstance(config, NetworkTraining)
         and config.network.anchor_distance is None
         and not config.center_weight
     ):
         console.warning(
-            "starting from random weights, which draw next to nothing to learn from: give MASt3R's "
-            "or others with --init, or take --network embedded"
+            "starting from random weights, whose renderings show next to nothing to learn from: "
+            "give MASt3R's or others with --init, or take --network embedded"
         )
 
 
@@ -190,69 +162,62 @@ def start_from(
     init: Path,
     config: "TrainConfig[Any]",
     device: "torch.device",
-    perceptual: "Lpips | None" = None,
+    lpips: "Lpips | None" = None,
 ) -> "Run[Any]":
-    """A new run that starts from weights, in their size and under their license."""
+    """Start a new run from weights, under their license and in their size; MASt3R's must fit."""
     from models.training import run as training
-    from models.training.network import NetworkTraining
-    from models.training.rendering import RenderTraining
     from models.weights import load_initial, load_strictly
 
-    if not isinstance(config, NetworkTraining | RenderTraining):
-        raise typer.BadParameter("starts the network only.", param_hint="--init")
     try:
-        architecture = config.network if isinstance(config, RenderTraining) else None
-        network, license = load_initial(init, architecture)
+        network, license = load_initial(init, config.network)
     except ValueError as error:
-        raise NpsError(str(error), hint="`nps train --help` says what --init takes.") from error
+        raise NpsError(
+            str(error), hint="`nps train paper --help` says what --init takes."
+        ) from error
     console.info(f"license of weights trained from {init}: {license}")
     config = replace(config, network=network.config, license=license)
-    run: Run[Any] = training.start(config, device, perceptual)
+    run: Run[Any] = training.start(config, device, lpips)
     for each in (run.network, run.average):
         load_strictly(each, network.state_dict())
     return run
 
 
-def lessons(
-    run: "Run[Any]",
-    roots: list[Root],
-    assets: "Assets",
-    workers: int,
-    report: "Report",
-) -> Callable[[], Any]:
-    """What gives the batch of the run's next step: of data sets, or of procedural worlds."""
-    from models.training import processes
-    from models.training.rendering import RenderTraining
-    from models.training.run import next_worlds
+def batches(
+    run: "Run[Any]", data_sets: list[DataSet], assets: "Assets", workers: int, report: "Report"
+) -> Iterator[Any]:
+    """Return the batches from the run's next step on: of data sets, or of procedural worlds."""
+    from models.training.batches import TrainingBatch, world_batches
+    from models.training.network import NetworkTraining
 
-    if not isinstance(run.config, RenderTraining):
-        return lambda: next_worlds(run, assets)
-    config, device = run.config, run.generator.device
-    if not config.data:
-        return lambda: config.draw(assets, run.step, processes.rank(), device)
-    if len(roots) != len(config.data):
+    config = run.config
+    if not isinstance(config, NetworkTraining) or not config.data:
+        return world_batches(config, assets, run.device, run.step)
+    if len(data_sets) != len(config.data):
         raise NpsError(
             f"This run learns from {len(config.data)} data sets: {', '.join(config.data)}.",
             hint="Give as many --data, in this order.",
         )
-    from_data = _examples(config, roots, workers, report, run.step)
-    return lambda: _next(from_data).to(device)
+    examples = _examples(config, data_sets, workers, report, run.step)
+    return (TrainingBatch(batch).to(run.device) for batch in examples)
 
 
 def _examples(
-    config: "RenderTraining", roots: list[Root], workers: int, report: "Report", first_step: int
-) -> Iterator[Any]:
+    config: "NetworkTraining",
+    data_sets: list[DataSet],
+    workers: int,
+    report: "Report",
+    first_step: int,
+) -> "Iterator[ExampleBatch]":
     from models.data.settings import SETTINGS
     from models.data.stream import ExampleStream, examples, open_source
     from models.training import processes
-    from models.training.batches import Lesson
 
     try:
         sources = []
-        for kind, root in zip(config.data, roots, strict=True):
+        for kind, data_set in zip(config.data, data_sets, strict=True):
             settings = SETTINGS[kind]
             gaps = replace(settings.gaps, steps=config.gap_steps)
-            sources.append(open_source(root.folder, replace(settings, gaps=gaps), report))
+            sources.append(open_source(data_set.folder, replace(settings, gaps=gaps), report))
     except (OSError, ValueError) as error:
         raise NpsError(
             str(error), hint="A data set is a folder with train/*.torch; `nps data` makes some."
@@ -267,26 +232,11 @@ def _examples(
         rank=processes.rank(),
         processes=processes.count(),
     )
-    return (Lesson(batch) for batch in examples(stream, report, first_step, workers))
-
-
-def _next(lessons: Iterator[Any]) -> Any:
     try:
-        return next(lessons)
+        yield from examples(stream, report, first_step, workers)
     except ValueError as error:
         raise NpsError(
             str(error),
             hint="Say what kind of data it is, such as --data own=FOLDER; "
             "`nps data check` says what is wrong with it.",
         ) from error
-
-
-def open_board(folder: Path) -> "Board | None":
-    """TensorBoard's log, if that is installed; said where it is not."""
-    from models.training.tensorboard import Board
-
-    try:
-        return Board(folder / "tensorboard")
-    except ImportError:
-        console.debug("TensorBoard is not installed (pip install tensorboard): log.jsonl only")
-        return None

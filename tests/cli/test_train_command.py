@@ -1,4 +1,4 @@
-"""`nps train`, called as a function: slices, what resuming refuses, exports."""
+"""`nps train`, its commands called as functions: resuming, what it refuses, exports."""
 
 from pathlib import Path
 
@@ -10,49 +10,49 @@ from chunk_factory import make_root
 from models.training import ablations
 from models.training.run import CHECKPOINT, resume
 from models.weights import load_stereo
-from nps_cli.commands.train import Part, train
+from nps_cli.commands import train
 from nps_cli.errors import NpsError
 
 
-def slice_of_stereo(out: Path, **options: object) -> None:
+def train_stereo(out: Path, **options: object) -> None:
     given = {"size": ["48x32"], "batch": 1, "steps": 1, "device": "cpu", **options}
-    train(out, procedural=True, part=Part.stereo, **given)
+    train.stereo(out=out, **given)
 
 
 @pytest.fixture
 def begun(tmp_path: Path) -> Path:
-    slice_of_stereo(tmp_path / "run", total_steps=7)
+    train_stereo(tmp_path / "run", total_steps=7)
     return tmp_path / "run"
 
 
-def test_a_second_slice_goes_on_with_the_first_ones_settings(begun: Path, capsys):
+def test_a_second_call_goes_on_with_the_first_ones_settings(begun: Path, capsys):
     export = begun / "stereo.safetensors"
-    slice_of_stereo(begun, resume=True, total_steps=99, export=export, score=1)
+    train_stereo(begun, resume=True, total_steps=99, export=export, score=1)
     said = capsys.readouterr()
     run = resume(begun / CHECKPOINT, next(load_stereo(export)[0].parameters()).device)
 
     assert (run.step, run.config.total_steps, run.config.sizes) == (2, 7, ((32, 48),))
-    assert "depth_error" in said.out and "--part stereo" in said.err
+    assert "depth_error" in said.out and "train stereo" in said.err
 
 
 def test_a_run_is_not_overwritten_unasked(begun: Path):
     with pytest.raises(NpsError, match="exists"):
-        slice_of_stereo(begun)
+        train_stereo(begun)
 
 
 def test_a_run_of_another_part_is_not_resumed(begun: Path):
     with pytest.raises(NpsError, match="stereo"):
-        train(begun, procedural=True, part=Part.network, resume=True, steps=1)
+        train.embedded(out=begun, preset="embedded-tiny", resume=True, steps=1)
 
 
 def test_sizes_that_no_network_takes_are_refused(tmp_path: Path):
     with pytest.raises(typer.BadParameter, match="50x32"):
-        slice_of_stereo(tmp_path, size=["48x32", "50x32"])
+        train_stereo(tmp_path, size=["48x32", "50x32"])
 
 
-def slice_of_rendering(out: Path, **options: object) -> None:
+def train_paper(out: Path, **options: object) -> None:
     given = {"size": ["48x32"], "batch": 1, "steps": 1, "device": "cpu", "network": "embedded"}
-    train(out, **{**given, "workers": 0, "log_every": 1, "pictures": 1, **options})
+    train.paper(out=out, **{**given, "workers": 0, "log_every": 1, "pictures": 1, **options})
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def data(tmp_path: Path) -> Path:
 def test_a_bad_chunk_is_named_and_counted_and_training_goes_on(data: Path, tmp_path: Path, capsys):
     chunk = sorted((data / "train").glob("*.torch"))[0]
     chunk.write_bytes(chunk.read_bytes()[:100])
-    slice_of_rendering(tmp_path / "run", data=[str(data)], steps=2, batch=2)
+    train_paper(tmp_path / "run", data=[str(data)], steps=2, batch=2)
     said, run = capsys.readouterr().err, tmp_path / "run"
 
     assert chunk.name in said and "4 of " in said
@@ -75,8 +75,8 @@ def test_a_bad_chunk_is_named_and_counted_and_training_goes_on(data: Path, tmp_p
 
 
 def test_a_run_on_data_goes_on_where_it_stopped(data: Path, tmp_path: Path):
-    slice_of_rendering(tmp_path / "run", data=[f"own={data}"], total_steps=2)
-    slice_of_rendering(tmp_path / "run", data=[str(data)], resume=True, total_steps=9)
+    train_paper(tmp_path / "run", data=[f"own={data}"], total_steps=2)
+    train_paper(tmp_path / "run", data=[str(data)], resume=True, total_steps=9)
     run = resume(tmp_path / "run" / CHECKPOINT, torch.device("cpu"))
     assert (run.step, run.config.total_steps, run.config.data) == (2, 2, ("own",))
 
@@ -85,7 +85,7 @@ def test_data_of_another_kind_than_the_presets_is_refused_with_the_way_out(
     data: Path, tmp_path: Path
 ):
     with pytest.raises(NpsError, match="too few for a gap of 25") as raised:
-        slice_of_rendering(tmp_path / "run", data=[str(data)], preset="re10k")
+        train_paper(tmp_path / "run", data=[str(data)], preset="re10k")
     assert "own=" in raised.value.hint
 
 
@@ -108,20 +108,20 @@ def test_what_makes_no_sense_is_a_wrong_usage(
     if options.get("data") == ["DATA"]:
         options = {**options, "data": [str(data)]}
     with pytest.raises(typer.BadParameter, match=reason):
-        slice_of_rendering(tmp_path / "run", **options)
+        train_paper(tmp_path / "run", **options)
 
 
 def test_all_ablations_are_compared_and_none_twice(tmp_path: Path, capsys, monkeypatch):
     two = {name: ablations.ABLATIONS[name] for name in ("published", "no-rgb-shortcut")}
     monkeypatch.setattr(ablations, "ABLATIONS", two)
     monkeypatch.setattr("models.training.ablation_study.ABLATIONS", two)
-    options = {"procedural": True, "ablation": "all", "total_steps": 1, "score": 1, "seeds": 1}
-    slice_of_rendering(tmp_path, **options)
+    options = {"size": ["48x32"], "batch": 1, "total_steps": 1, "score": 1, "seeds": 1}
+    train.ablations(out=tmp_path, **options)
     told = capsys.readouterr()
-    slice_of_rendering(tmp_path, **options, resume=True)
+    train.ablations(out=tmp_path, **options, resume=True)
     again = capsys.readouterr()
 
     assert "| no-rgb-shortcut |" in told.out and (tmp_path / "ablations.md").read_text() in told.out
     assert again.out == told.out and "seed 0" in told.err and "seed 0" not in again.err
     with pytest.raises(NpsError, match="exists"):
-        slice_of_rendering(tmp_path, **options)
+        train.ablations(out=tmp_path, **options)

@@ -1,8 +1,8 @@
-"""Facts about training: it learns, it goes on exactly where it stopped, and its export loads."""
+"""Facts about training: it learns, it resumes exactly where it stopped, and its export loads."""
 
 import json
 from dataclasses import replace
-from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -10,92 +10,44 @@ import torch
 
 from models.data.augmentation import augment, mirror
 from models.data.procedural import WorldBatch, generate
-from models.data.textures import noise_textures
+from models.geometry.camera import Camera
 from models.geometry.views import Views
-from models.network.noposplat import SMALL, Prediction
+from models.network.noposplat import SMALL
 from models.stereo.network import StereoConfig
+from models.training.batches import sample_worlds, world_batches
 from models.training.config import TrainConfig
 from models.training.loop import LOG, train
-from models.training.losses import center_loss, render_loss
-from models.training.network import EMBEDDED, NetworkTraining, score_network
-from models.training.run import CHECKPOINT, export, next_worlds, resume, save, start, take_step
-from models.training.stereo import StereoTraining, score_stereo
+from models.training.presets import EMBEDDED
+from models.training.run import CHECKPOINT, export, resume, save, start, take_step
+from models.training.stereo import StereoTraining
 from models.weights import load_network, load_stereo
 
 CPU = torch.device("cpu")
-TINY = NetworkTraining(
+TINY = replace(
+    EMBEDDED["embedded"],
     network=replace(
         SMALL, encoder_width=64, encoder_depth=1, decoder_width=64, decoder_depth=2,
         attention_head_width=16, trunk_widths=(8, 8, 8, 8), fusion_width=8,
     ),
-    sizes=((32, 48),), batch=2, warmup_steps=2, learning_rate=4e-3, total_steps=100,
+    sizes=((32, 48),), batch=2, batches_per_draw=1, steps_per_batch=1, buffer_size=1,
+    warmup_steps=2, learning_rate=4e-3, total_steps=100,
 )  # fmt: skip
 TINY_STEREO = StereoTraining(
     network=StereoConfig(
         steps=32, widths=(8, 16), feature_widths=(16, 16, 16), feature_channels=8
     ),
-    sizes=((32, 48), (48, 32)), batch=2, reuse=2, kept=2,
+    sizes=((32, 48), (48, 32)), batch=2, steps_per_batch=2, buffer_size=2,
     warmup_steps=2, learning_rate=1e-2, total_steps=100, artifacts=0.0, seed=2,
 )  # fmt: skip
 both_parts = pytest.mark.parametrize("config", [TINY, TINY_STEREO], ids=["network", "stereo"])
 
 
-@pytest.fixture(scope="module")
-def textures() -> torch.Tensor:
-    return noise_textures(6, 16, torch.Generator().manual_seed(0))
-
-
-def truth(worlds: WorldBatch, factor: float = 1.0) -> Prediction:
-    """A perfect answer, `factor` times as large."""
-    means = worlds.cameras.unproject(worlds.depth) * factor
-    shape = means.shape[:-1]
-    pixel = worlds.depth[..., None] / worlds.images.shape[-1] * factor * 0.6
-    return Prediction(
-        means=means,
-        scales=pixel.expand(*shape, 3),
-        rotations=torch.tensor([1.0, 0, 0, 0]).expand(*shape, 4),
-        harmonics=((worlds.images.movedim(2, -1) - 0.5) / 0.28209479)[..., None],
-        opacities=torch.full(shape, 0.95),
-    )
-
-
 @pytest.mark.parametrize(("config", "left"), [(TINY, 0.75), (TINY_STEREO, 0.95)])
 def test_the_loss_falls_on_a_fixed_batch(config: TrainConfig, left: float, textures: torch.Tensor):
     run = start(config, CPU)
-    worlds = next_worlds(run, textures)
-
-    def total() -> float:  # over five draws of what is random, always the same
-        draws = (torch.Generator().manual_seed(seed) for seed in range(5))
-        with torch.no_grad():
-            return sum(float(config.loss(run.network, worlds, draw)[0]) for draw in draws)
-
-    before = total()
-    for _ in range(30):
-        take_step(run, worlds)
-    assert total() < left * before  # the stereo part starts as a good matcher
-
-
-def test_true_centers_have_no_loss_at_any_scale(textures: torch.Tensor):
-    worlds = next_worlds(start(TINY, CPU), textures)
-    unit_weight = [center_loss(truth(worlds, factor), worlds) for factor in (0.5, 3.0)]
-    moved = replace(truth(worlds), means=truth(worlds).means * torch.tensor([-1.0, 1, 1]))
-
-    assert max(unit_weight) < 0.2  # only the pull towards unit scale
-    assert center_loss(moved, worlds) > 0.3
-
-
-def test_true_gaussians_draw_the_third_view_at_any_scale(textures: torch.Tensor):
-    generator = torch.Generator().manual_seed(1)
-    worlds = generate(2, 3, (48, 64), textures, generator, CPU, 0.0)
-    pair = worlds[:, :2]
-
-    right = render_loss(truth(pair, 2.0), worlds, worlds.images)
-    world2cam = worlds.cameras.world2cam.clone()
-    world2cam[:, 2, :3, 3] *= -1
-    elsewhere = replace(worlds.cameras, world2cam=world2cam)
-    wrong = render_loss(truth(pair, 2.0), replace(worlds, cameras=elsewhere), worlds.images)
-
-    assert right < 0.5 * wrong
+    batch = next(world_batches(config, textures, CPU))
+    losses = [take_step(run, batch).loss for _ in range(30)]
+    assert losses[-1] < left * losses[0]  # the stereo network starts as a good matcher
 
 
 @both_parts
@@ -103,13 +55,14 @@ def test_a_resumed_run_continues_bit_for_bit(
     config: TrainConfig, textures: torch.Tensor, tmp_path: Path
 ):
     straight, stopped = start(config, CPU), start(config, CPU)
-    for _ in range(3):
-        take_step(straight, next_worlds(straight, textures))
-    take_step(stopped, next_worlds(stopped, textures))
+    for batch in islice(world_batches(config, textures, CPU), 3):
+        take_step(straight, batch)
+    take_step(stopped, next(world_batches(config, textures, CPU)))
     save(stopped, tmp_path / CHECKPOINT)
+    torch.rand(7)  # the global generator plays no part
     resumed = resume(tmp_path / CHECKPOINT, CPU)
-    for _ in range(2):
-        take_step(resumed, next_worlds(resumed, textures))
+    for batch in islice(world_batches(config, textures, CPU, resumed.step), 2):
+        take_step(resumed, batch)
 
     assert resumed.step == straight.step == 3
     assert resumed.config == config
@@ -125,24 +78,21 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path):
         resume(tmp_path / CHECKPOINT, CPU)
 
 
-def test_a_slice_logs_and_saves_and_its_export_loads(textures: torch.Tensor, tmp_path: Path):
-    run = start(replace(TINY, render_from=1), CPU)
-    seen = []
-    train(
-        run,
-        partial(next_worlds, run, textures),
-        tmp_path,
-        steps=2,
-        log_every=1,
-        on_step=seen.append,
-    )
+def test_a_run_logs_and_saves_and_its_export_loads(textures: torch.Tensor, tmp_path: Path):
+    config = replace(TINY, render_from=1)
+    run, seen = start(config, CPU), []
+    batches = world_batches(config, textures, CPU)
+    train(run, batches, tmp_path, steps=2, log_every=1, on_report=seen.append)
     export(run, tmp_path / "small.safetensors")
     network, about = load_network(tmp_path / "small.safetensors")
-    worlds = next_worlds(run, textures)
-    views = Views(worlds.images[:, :2], worlds.cameras.intrinsics[:, :2])
+    examples = next(batches).examples
+    views = Views(examples.images, examples.cameras.intrinsics)
     lines = [json.loads(line) for line in (tmp_path / LOG).read_text().splitlines()]
 
     assert [line["step"] for line in lines] == [report.step for report in seen] == [1, 2]
+    assert [line["details"].keys() for line in lines] == [
+        {"centers"}, {"psnr", "structure", "centers"}
+    ]  # fmt: skip
     assert all(line["loss"] > 0 and line["samples_per_second"] > 0 for line in lines)
     assert (tmp_path / CHECKPOINT).is_file() and not list(tmp_path.glob(".*"))
     assert "4 pairs" in about.description
@@ -151,7 +101,7 @@ def test_a_slice_logs_and_saves_and_its_export_loads(textures: torch.Tensor, tmp
 
 def test_a_stereo_export_holds_the_averaged_weights(textures: torch.Tensor, tmp_path: Path):
     run = start(TINY_STEREO, CPU)
-    train(run, partial(next_worlds, run, textures), tmp_path, steps=8, log_every=8)
+    train(run, world_batches(TINY_STEREO, textures, CPU), tmp_path, steps=8, log_every=8)
     export(run, tmp_path / "stereo.safetensors")
     network, about = load_stereo(tmp_path / "stereo.safetensors")
     line = json.loads((tmp_path / LOG).read_text())
@@ -165,9 +115,9 @@ def test_a_stereo_export_holds_the_averaged_weights(textures: torch.Tensor, tmp_
 
 
 def test_a_step_that_explodes_changes_nothing(textures: torch.Tensor):
-    run = start(replace(TINY, most_norm=0.0), CPU)
+    run = start(replace(TINY, max_norm=0.0), CPU)
     before = {name: value.clone() for name, value in run.network.state_dict().items()}
-    take_step(run, next_worlds(run, textures))
+    take_step(run, next(world_batches(run.config, textures, CPU)))
 
     assert run.skipped == 1 and run.step == 1
     for name, value in before.items():
@@ -176,53 +126,87 @@ def test_a_step_that_explodes_changes_nothing(textures: torch.Tensor):
 
 
 def test_the_learning_rate_rises_then_falls():
-    rates = [TINY.rate(step) for step in (0, 1, 50, 100, 1000)]
+    rates = [TINY.learning_rate_at(step) for step in (0, 1, 50, 102, 1000)]
     assert rates[0] < rates[1] > rates[2] > rates[3] == rates[4] > 0
 
 
 def test_the_average_follows_closely_at_first_and_slowly_later():
-    kept = [TINY.average_kept(step) for step in (1, 10, 1000, 100_000)]
-    torch.testing.assert_close(kept, [1 / 11, 0.5, 100 / 101, 0.999])
+    decays = [TINY.average_decay(step) for step in (1, 10, 1000, 100_000)]
+    torch.testing.assert_close(decays, [1 / 11, 0.5, 100 / 101, 0.999])
 
 
-def test_worlds_are_drawn_every_few_steps_in_turning_sizes(textures: torch.Tensor):
-    run = start(TINY_STEREO, CPU)
-    drawn = []
-    for run.step in range(6):
-        next_worlds(run, textures)
-        drawn.append([tuple(worlds.depth.shape[-2:]) for worlds in run.worlds])
+@pytest.fixture
+def draws(monkeypatch) -> list[tuple[int, tuple[int, int]]]:
+    """The number and the size of the worlds of every draw, whose images are its number."""
+    made: list[tuple[int, tuple[int, int]]] = []
 
+    def number(count: int, views: int, size: tuple[int, int], *rest: object) -> WorldBatch:
+        made.append((count, size))
+        images = torch.full((count, views, 3, 2, 2), float(len(made) - 1))
+        images[count // 2 :] += 0.5
+        pose = torch.eye(4).expand(count, views, 4, 4)
+        return WorldBatch(images, Camera(pose[..., :3, :3], pose, (2, 2)), images[:, :, 0])
+
+    monkeypatch.setattr("models.training.batches.generate", number)
+    return made
+
+
+def test_worlds_are_sampled_every_few_steps_in_turning_sizes(draws, textures: torch.Tensor):
     wide, tall = TINY_STEREO.sizes
-    assert drawn == [[wide]] * 2 + [[wide, tall]] * 2 + [[tall, wide]] * 2
+    buffers: list[set[int]] = [set() for _ in range(6)]
+    for seed in range(12):
+        draws.clear()
+        worlds = sample_worlds(replace(TINY_STEREO, seed=seed), textures, CPU)
+        for step, batch in enumerate(islice(worlds, 6)):
+            buffers[step].add(int(batch.images[0, 0, 0, 0, 0]))
+
+    assert draws == [(2, wide), (2, tall), (2, wide)]
+    assert buffers == [{0}, {0}, {0, 1}, {0, 1}, {1, 2}, {1, 2}]
 
 
-def test_several_batches_are_drawn_at_a_time_and_each_is_as_large_as_asked(textures: torch.Tensor):
-    config = replace(EMBEDDED["embedded-tiny"], sizes=((32, 48), (48, 32)))
-    run = start(config, CPU)
-    held = []
-    for run.step in range(5):
-        assert next_worlds(run, textures).images.shape[0] == config.batch
-        held.append(list(run.worlds))
+def test_several_batches_are_sampled_at_a_time_and_each_is_as_large_as_asked(
+    draws, textures: torch.Tensor
+):
+    config = EMBEDDED["embedded-tiny"]
+    buffers: list[set[float]] = [set() for _ in range(5)]
+    for seed in range(24):
+        draws.clear()
+        worlds = sample_worlds(replace(config, seed=seed), textures, CPU)
+        for step, batch in enumerate(islice(worlds, 5)):
+            assert len(batch.images) == config.batch
+            buffers[step].add(float(batch.images[0, 0, 0, 0, 0]))
 
-    assert [len(worlds) for worlds in held] == [2, 2, 2, 2, 3]
-    assert held[0] == held[3] and held[4][0] is held[0][1]
+    assert draws == [(4, config.sizes[0]), (4, config.sizes[1])]
+    assert buffers == [{0.0, 0.5}] * 4 + [{0.5, 1.0, 1.5}]
+
+
+@pytest.mark.parametrize("config", [TINY_STEREO, EMBEDDED["embedded-tiny"]])
+def test_worlds_from_any_step_on_are_those_of_a_run_from_the_first(
+    config: TrainConfig, textures: torch.Tensor
+):
+    config = replace(config, sizes=((32, 32), (32, 48)), batch=1)
+    worlds = list(islice(sample_worlds(config, textures, CPU), 9))
+    for step in (1, 4, 8):
+        same = next(sample_worlds(config, textures, CPU, step))
+        assert torch.equal(same.images, worlds[step].images)
 
 
 def test_an_untrained_network_is_scored_as_a_shell(textures: torch.Tensor):
-    scores = score_network(start(TINY, CPU).network, textures, (32, 32), pairs=3)
-    assert 0.02 < scores.depth_error < 1
-    assert set(scores.pose_auc) == {5, 10, 20}
+    scores = TINY.validate(start(TINY, CPU).network, textures, pairs=3)
+    assert 0.02 < scores["depth_error"] < 1
+    assert scores.keys() > {"psnr", "second_error", "pose_auc_5", "pose_auc_10", "pose_auc_20"}
 
 
 def test_a_stereo_network_that_matches_scores_better_than_one_that_is_off(textures: torch.Tensor):
-    matcher = start(replace(TINY_STEREO, network=StereoConfig(steps=32)), CPU).network
-    scores = score_stereo(matcher, textures, (64, 96), pairs=4)
+    config = StereoTraining(network=StereoConfig(steps=32), sizes=((64, 96),))
+    matcher = config.build()
+    scores = config.validate(matcher, textures, pairs=3)
     with torch.no_grad():
         matcher.head.bias[0] = 1e4  # all positions as far off as it can move them
-    off = score_stereo(matcher, textures, (64, 96), pairs=4)
+    off = config.validate(matcher, textures, pairs=3)
 
-    assert scores.depth_error < 0.5 * off.depth_error
-    assert scores.far_off < off.far_off
+    assert scores["depth_error"] < 0.5 * off["depth_error"]
+    assert scores["far_off"] < off["far_off"]
 
 
 @pytest.mark.parametrize("axis", [0, 1])

@@ -18,7 +18,7 @@ from models.training.loop import LOG
 from models.training.presets import NETWORKS
 from models.training.run import CHECKPOINT, resume
 from models.weights import save_network
-from nps_cli.commands.train import train
+from nps_cli.commands.train import paper
 
 CPU = torch.device("cpu")
 SETTINGS = {"size": "48x32", "steps": 2, "learning_rate": 5e-3, "workers": 0}
@@ -37,7 +37,7 @@ def train_together(folder: Path, processes: int) -> None:
     ]
     options += ["--data", str(folder / "data"), "--init", str(folder / "init.safetensors")]
     options += ["--batch", "1", "--out", str(folder / "two")]
-    command = [sys.executable, "-m", "nps_cli", "train", *options]
+    command = [sys.executable, "-m", "nps_cli", "train", "paper", *options]
     common = {
         **os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo",
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(processes),
@@ -50,8 +50,8 @@ def train_together(folder: Path, processes: int) -> None:
         for rank in range(processes)
     ]  # fmt: skip
     for process in started:
-        _, said = process.communicate(timeout=240)
-        assert process.returncode == 0, said
+        _, stderr = process.communicate(timeout=240)
+        assert process.returncode == 0, stderr
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_network(network, folder / "init.safetensors", ABOUT)
     one = {**SETTINGS, **REST, "size": [SETTINGS["size"]]}
     init = folder / "init.safetensors"
-    train(folder / "one", data=[str(folder / "data")], batch=2, init=init, **one)
+    paper(out=folder / "one", data=[str(folder / "data")], batch=2, init=init, **one)
     train_together(folder, 2)
     return folder
 

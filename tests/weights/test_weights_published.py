@@ -208,7 +208,8 @@ def test_a_run_that_starts_from_weights_keeps_their_shape_and_their_license(
     torch.save({"model": mast3r_state()}, tmp_path / "mast3r.pth")
     out = tmp_path / "out.safetensors"
 
-    run = start_from(tmp_path / "mast3r.pth", NetworkTraining(batch=1), torch.device("cpu"))
+    config = NetworkTraining(network=TINY, half_precision=True)
+    run = start_from(tmp_path / "mast3r.pth", config, torch.device("cpu"))
     export(run, out)
 
     network, info = load_network(out)
@@ -221,10 +222,10 @@ def test_a_run_that_starts_from_weights_keeps_their_shape_and_their_license(
 def test_a_run_starts_from_networks_only(nps, tmp_path: Path):
     file = tmp_path / "any"
     file.write_text("nothing")
-    start = ("train", "--procedural", "--steps", 1, "--init", file, "-o", tmp_path / "run")
-    ran = nps(*start)
+    start = ("--steps", 1, "--init", file, "-o", tmp_path / "run")
+    ran = nps("train", "embedded", *start)
     assert ran.code == 1 and "no weights file" in ran.err and not (tmp_path / "run").exists()
-    assert nps(*start, "--part", "stereo").code == 2
+    assert nps("train", "stereo", *start).code == 2
 
 
 SPFSPLAT_LAYERS = ("more_mlps.0", "more_mlps.2", "fc_t", "fc_rot")

@@ -60,22 +60,6 @@ class WorldBatch:
         camera = self.cameras[world, view]
         return DepthMap(self.images[world, view], depth, torch.ones_like(depth), camera)
 
-    def to_dict(self) -> dict[str, Tensor]:
-        """Return tensors by name, as a checkpoint holds them."""
-        return {
-            "images": self.images,
-            "intrinsics": self.cameras.intrinsics,
-            "world2cam": self.cameras.world2cam,
-            "depth": self.depth,
-        }
-
-    @classmethod
-    def from_dict(cls, tensors: dict[str, Tensor]) -> "WorldBatch":
-        """Undo `to_dict`."""
-        images, depth = tensors["images"], tensors["depth"]
-        size = (depth.shape[-2], depth.shape[-1])
-        return cls(images, Camera(tensors["intrinsics"], tensors["world2cam"], size), depth)
-
 
 @torch.no_grad()
 def generate(
