@@ -55,7 +55,7 @@ def plot_poses(
 ) -> Figure:
     """Return a figure with axes for matches, epipolar lines and the scene, under the captions."""
     title = "\n".join(textwrap.fill(line, 150) for line in captions(document))
-    aspect = sum(photo.width / photo.height + GAP for photo in photos)
+    aspect = sum(_aspect(photo) + GAP for photo in photos)
     narrow = aspect < NARROW_ASPECT
     height_in = WIDTH_IN / (3 * aspect) if narrow else WIDTH_IN * 1.62 / aspect + 0.75
     height_in += 0.75 + 0.25 * (title.count("\n") + 1)
@@ -120,11 +120,16 @@ def spread_out(coordinates: Tensor, count: int, min_distance: float = 0.0) -> li
     return chosen
 
 
+def _aspect(photo: Photo) -> float:
+    height, width = photo.camera.size
+    return width / height
+
+
 def _show_photos(axes: Axes, photos: list[Photo], title: str) -> list[tuple[float, float]]:
     """Show photos of one height in a row; return the left edge and the width of each."""
     left, places = 0.0, []
     for number, photo in enumerate(photos, start=1):
-        width = photo.width / photo.height
+        width = _aspect(photo)
         axes.imshow(photo.image.permute(1, 2, 0).cpu().numpy(), extent=(left, left + width, 1, 0))
         name = textwrap.shorten(f"{number}  {photo.name}", 48, placeholder="…")
         axes.text(left, -0.015, name, va="bottom", fontsize=10, parse_math=False)

@@ -79,21 +79,6 @@ class Photo:
         return View(self.image, self.camera.resized((self.image.shape[1], self.image.shape[2])))
 
     @property
-    def height(self) -> int:
-        """Of the full upright photo."""
-        return self.camera.size[0]
-
-    @property
-    def width(self) -> int:
-        """Of the full upright photo."""
-        return self.camera.size[1]
-
-    @property
-    def intrinsics(self) -> "Float[Tensor, '3 3']":
-        """Normalized intrinsics."""
-        return self.camera.intrinsics
-
-    @property
     def hfov_deg(self) -> float:
         """Horizontal field of view, as if the principal point were central."""
         return math.degrees(2 * math.atan(0.5 / float(self.camera.intrinsics[0, 0])))

@@ -82,7 +82,7 @@ def test_every_orientation_in_every_format_ends_upright(tmp_path, orientation, s
 
     photo = load_photo(path)
 
-    assert (photo.height, photo.width) == (96, 160)
+    assert photo.camera.size == (96, 160)
     assert photo.image.shape == (3, 96, 160)
     assert photo.orientation == orientation
     assert photo.intrinsics_source == "exif-35mm"
@@ -111,7 +111,7 @@ def test_intrinsics_are_those_of_the_upright_photo(tmp_path):
 
     focal_px = 28 * math.hypot(160, 96) / math.hypot(36, 24)
     expected = [[focal_px / 96, 0, 0.5], [0, focal_px / 160, 0.5], [0, 0, 1]]
-    torch.testing.assert_close(photo.intrinsics, torch.tensor(expected))
+    torch.testing.assert_close(photo.camera.intrinsics, torch.tensor(expected))
     assert photo.hfov_deg == pytest.approx(math.degrees(2 * math.atan(48 / focal_px)))
 
 
@@ -123,7 +123,7 @@ def test_a_large_photo_is_reduced_without_a_shift(tmp_path):
 
     photo = load_photo(path, max_side=300)
 
-    assert (photo.width, photo.height) == (2400, 1600)
+    assert photo.camera.size == (1600, 2400)
     assert photo.image.shape == (3, 200, 300)
     centers = (torch.arange(300) + 0.5) / 300
     off = (photo.image[0, 100] - centers)[2:-2].mean().item()
@@ -310,8 +310,8 @@ def test_one_given_equivalent_serves_all_photos(two_photos):
     wide, tall = load_photos(two_photos, GivenIntrinsics(focal_35mm=(50.0,)))
 
     focal_px = 50 * 500 / math.hypot(36, 24)
-    assert wide.intrinsics[0, 0].item() == pytest.approx(focal_px / 400)
-    assert tall.intrinsics[0, 0].item() == pytest.approx(focal_px / 300)
+    assert wide.camera.intrinsics[0, 0].item() == pytest.approx(focal_px / 400)
+    assert tall.camera.intrinsics[0, 0].item() == pytest.approx(focal_px / 300)
     assert wide.intrinsics_source == tall.intrinsics_source == "given"
 
 
@@ -320,7 +320,7 @@ def test_a_given_field_of_view_is_horizontal_and_may_differ_per_photo(two_photos
 
     assert wide.hfov_deg == pytest.approx(60)
     assert tall.hfov_deg == pytest.approx(90)
-    assert tall.intrinsics[1, 1].item() == pytest.approx(0.5 * 300 / 400)  # square pixels
+    assert tall.camera.intrinsics[1, 1].item() == pytest.approx(0.5 * 300 / 400)  # square pixels
 
 
 def camera(width: int, height: int, scale: float = 1.0) -> dict:
@@ -337,7 +337,7 @@ def test_a_file_gives_intrinsics_at_any_scale_of_the_photo(tmp_path, two_photos,
     (photo,) = load_photos(two_photos[:1], GivenIntrinsics(file=file))
 
     expected = [[380 / 400, 0, 190 / 400], [0, 390 / 300, 160 / 300], [0, 0, 1]]
-    torch.testing.assert_close(photo.intrinsics, torch.tensor(expected))
+    torch.testing.assert_close(photo.camera.intrinsics, torch.tensor(expected))
 
 
 @pytest.mark.parametrize(

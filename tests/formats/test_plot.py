@@ -28,7 +28,7 @@ def photos(photo_pair):
 def exact(photos, reconstruction):
     """The reconstruction with its Gaussians' centers as points, observed where they project to."""
     points = reconstruction.gaussians.means
-    intrinsics = torch.stack([photo.intrinsics for photo in photos])
+    intrinsics = torch.stack([photo.camera.intrinsics for photo in photos])
     observations, _ = project(points.expand(2, -1, -1), reconstruction.world2cam, intrinsics)
     return replace(reconstruction, points=points, observations=observations)
 
@@ -67,7 +67,7 @@ def test_both_photos_are_shown_twice_without_distortion(photos, exact):
         for image, photo in zip(axes[name].images, photos, strict=True):
             left, right, bottom, top = image.get_extent()
             assert (bottom, top) == (1, 0)
-            assert right - left == pytest.approx(photo.width / photo.height)
+            assert right - left == pytest.approx(photo.camera.size[1] / photo.camera.size[0])
             np.testing.assert_array_equal(image.get_array(), photo.image.permute(1, 2, 0))
 
 

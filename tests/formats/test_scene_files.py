@@ -56,7 +56,7 @@ def test_an_spz_is_read_back_as_it_was_but_for_its_few_bits(tmp_path: Path, sh_d
 
 
 def streams(path: Path, widths: tuple[int, ...]) -> list[np.ndarray]:
-    """What follows the header, cut into parts of so many bytes a Gaussian."""
+    """Return the streams after the header, by their widths in bytes per Gaussian."""
     content = gzip.decompress(path.read_bytes())
     magic, version, count = struct.unpack_from("<4sII", content)
     assert (magic, version) == (b"NGSP", 3) and len(content) == 16 + count * sum(widths)

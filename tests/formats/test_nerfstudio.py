@@ -53,7 +53,7 @@ def test_known_points_land_where_we_see_them(frames, photos, reconstruction):
         x, y, z = (points @ to_camera[:3, :3].T + to_camera[:3, 3]).T
         u = frame["cx"] + frame["fl_x"] * x / -z
         v = frame["cy"] - frame["fl_y"] * y / -z
-        expected, _ = project(points, world2cam, photo.intrinsics)
+        expected, _ = project(points, world2cam, photo.camera.intrinsics)
         size = torch.tensor([144, 108])
         torch.testing.assert_close(torch.stack([u, v], 1), expected * size, atol=2e-3, rtol=0)
 

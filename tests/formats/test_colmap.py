@@ -69,10 +69,10 @@ def known(reconstruction, photo_pair):
     """The fixture's scene with its points where the photos show them; one is hidden in each."""
     photos = load_photos(list(photo_pair), max_side=64)
     points = reconstruction.gaussians.means[::61]
-    intrinsics = torch.stack([photo.intrinsics for photo in photos])
-    sightings, _ = project(points.expand(2, -1, -1), reconstruction.world2cam, intrinsics)
-    sightings[1, HIDDEN] = torch.nan
-    return photos, replace(reconstruction, points=points, observations=sightings)
+    intrinsics = torch.stack([photo.camera.intrinsics for photo in photos])
+    observations, _ = project(points.expand(2, -1, -1), reconstruction.world2cam, intrinsics)
+    observations[1, HIDDEN] = torch.nan
+    return photos, replace(reconstruction, points=points, observations=observations)
 
 
 @pytest.fixture
@@ -114,9 +114,9 @@ def test_a_point_on_the_middle_of_a_pixel_ends_in_one_half_and_has_its_color(kno
     image[:, 10, 20] = torch.tensor([1.0, 0.4, 0.2])  # of half the size of the full photo
     photos = [replace(photo, image=image) for photo in photos]
     at = torch.tensor([20.5 / 72, 10.5 / 54])
-    sightings = torch.stack([at, torch.tensor([torch.nan] * 2)])[:, None]
+    observations = torch.stack([at, torch.tensor([torch.nan] * 2)])[:, None]
     point = torch.tensor([[0.0, 0.0, 2.0]])  # projects to the middle, (72, 54) in full pixels
-    reconstruction = replace(reconstruction, points=point, observations=sightings)
+    reconstruction = replace(reconstruction, points=point, observations=observations)
     document = pose_document(photos, reconstruction, WEIGHTS)
     write_colmap(document, ["a", "b"], photos, reconstruction, tmp_path / "m", force=False)
     model = read_model(tmp_path / "m")
