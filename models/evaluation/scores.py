@@ -1,4 +1,4 @@
-"""The numbers that an evaluation yields, pair by pair."""
+"""The scores of an evaluation, pair by pair; reports write these fields."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from models.metrics.errors import PoseError
 
 @dataclass(frozen=True)
 class ImageScore:
-    """How close a rendering is to the photo."""
+    """Distance of a rendering from the photo."""
 
     psnr: float
     ssim: float
@@ -16,7 +16,7 @@ class ImageScore:
 
 @dataclass(frozen=True)
 class TargetScore:
-    """One target photo, predicted at its true pose and at the pose that fits the scene best."""
+    """Scores of a target, rendered at its true pose and at the pose that fits the scene best."""
 
     photo: str
     posed: ImageScore
@@ -29,23 +29,23 @@ class PartSeconds:
 
     forward: float | None = None  # the network: encoder, decoders and heads
     refinement: float | None = None  # matching, and measuring depth
-    render: float | None = None  # one picture, of `size` pixels squared
+    render: float | None = None  # one rendering, of `size` pixels squared
     alignment: float | None = None  # of all targets
 
 
 @dataclass(frozen=True)
 class PairScores:
-    """The row of numbers that one pair, or triple, yields."""
+    """All scores of one pair, or triple."""
 
     id: str
     scene: str
     difficulty: str  # or, of a published list, the bin of its overlap
     low_parallax: bool
     failure: str | None  # why there is no reconstruction; all scores are then the worst
-    problems: tuple[str, ...]  # what the reconstruction says against itself
-    seconds: float  # that the reconstruction took, wall time
+    problems: tuple[str, ...]  # of the reconstruction, in words
+    seconds: float  # wall time of the reconstruction
     poses: tuple[PoseError, ...]  # of the second view and, in a triple, the third
-    first_view: ImageScore | None  # the scene drawn where the first photo was taken
+    first_view: ImageScore | None  # rendered where the first photo was taken
     targets: tuple[TargetScore, ...]
     overlap: float | None = None  # as a published list states it
     parts: PartSeconds = PartSeconds()

@@ -1,4 +1,4 @@
-"""Where the work of an evaluation happens: in processes of this machine, or through Ray."""
+"""Map a function over items in processes of this machine, or through Ray."""
 
 import logging
 import os
@@ -11,40 +11,40 @@ import torch
 
 Work = Callable[[bytes], bytes]
 
-_work_here: Work  # set in worker processes, once in each
+_process_work: Work  # set in worker processes, once in each
 
 
 def map_on_processes(
-    open_work: Callable[[], Work], parcels: Iterable[bytes], jobs: int
+    open_work: Callable[[], Work], items: Iterable[bytes], jobs: int
 ) -> Iterator[bytes]:
-    """Do the same to every parcel, in new processes with one thread each; results in order.
+    """Apply a function to every item, in new processes with one thread each; yield in order.
 
-    Parcels are bytes: tensors handed over as they are would each hold a file descriptor.
+    Items are bytes: tensors handed over as they are would each hold a file descriptor.
 
     Args:
-        open_work: Makes the function that works, once per process. It must survive pickling.
-        parcels: What to work on.
+        open_work: Makes the function, once per process. It must survive pickling.
+        items: Arguments of the function.
         jobs: How many processes.
     """
     pool = ProcessPoolExecutor(
         jobs, get_context("spawn"), initializer=_start_process, initargs=(open_work,)
     )
     try:
-        yield from pool.map(_work, parcels)
+        yield from pool.map(_work, items)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def map_on_ray(
-    open_work: Callable[[], Work], parcels: Iterable[bytes], jobs: int | None, gpus: bool
+    open_work: Callable[[], Work], items: Iterable[bytes], jobs: int | None, gpus: bool
 ) -> Iterator[bytes]:
-    """The same with Ray's actors: on the cluster that RAY_ADDRESS names, or else on this machine.
+    """Apply a function with Ray's actors, on the cluster of RAY_ADDRESS or else on this machine.
 
     Files must lie at the same place on all machines of a cluster.
 
     Args:
-        open_work: As above; Ray pickles functions of any kind.
-        parcels: What to work on.
+        open_work: Makes the function, once per actor; Ray pickles functions of any kind.
+        items: Arguments of the function.
         jobs: How many actors; None is one for every core, or GPU, that Ray has.
         gpus: Whether each of them needs a GPU of its own.
 
@@ -54,19 +54,19 @@ def map_on_ray(
     import ray
     from ray.util import ActorPool
 
-    own = not ray.is_initialized()
-    if own:
+    starts_ray = not ray.is_initialized()
+    if starts_ray:
         address = os.environ.get("RAY_ADDRESS")
-        here: dict[str, Any] = {} if address else {"num_cpus": jobs, "include_dashboard": False}
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **here)
+        local: dict[str, Any] = {} if address else {"num_cpus": jobs, "include_dashboard": False}
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **local)
     try:
         kind = "GPU" if gpus else "CPU"
         count = jobs or max(1, int(ray.cluster_resources().get(kind, 1)))
         actor = ray.remote(num_cpus=1, num_gpus=int(gpus))(_Actor)
         pool: Any = ActorPool([actor.remote(open_work) for _ in range(count)])
-        yield from pool.map(lambda actor, parcel: actor.work.remote(parcel), parcels)
+        yield from pool.map(lambda actor, item: actor.work.remote(item), items)
     finally:
-        if own:
+        if starts_ray:
             ray.shutdown()
 
 
@@ -74,15 +74,15 @@ class _Actor:
     def __init__(self, open_work: Callable[[], Work]) -> None:
         _start_process(open_work)
 
-    def work(self, parcel: bytes) -> bytes:
-        return _work(parcel)
+    def work(self, item: bytes) -> bytes:
+        return _work(item)
 
 
 def _start_process(open_work: Callable[[], Work]) -> None:
-    global _work_here
+    global _process_work
     torch.set_num_threads(1)
-    _work_here = open_work()
+    _process_work = open_work()
 
 
-def _work(parcel: bytes) -> bytes:
-    return _work_here(parcel)
+def _work(item: bytes) -> bytes:
+    return _process_work(item)

@@ -26,7 +26,7 @@ INDEX, PAIRS, SCANNET = "evaluation.json", "pairs.json", "test.npz"  # lists in 
 
 @dataclass(frozen=True)
 class DataChoice:
-    """Which pairs to evaluate on; the values are those of the command line's options.
+    """Pairs to evaluate on; the values are those of the command line's options.
 
     Attributes:
         path: A JSON list of pairs, or the root of a data set.

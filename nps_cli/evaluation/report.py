@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReportChoice:
-    """Where and what to report; the values are those of the command line's options."""
+    """Contents and file of a report; the values are those of the command line's options."""
 
     out: Path | None
     pose: bool

@@ -36,7 +36,7 @@ Results = dict[str, "PairScores | Unusable"]  # by the pair's id
 
 @dataclass(frozen=True)
 class Request:
-    """What to evaluate, and how.
+    """Pairs and methods to evaluate, and the resources to use.
 
     Attributes:
         data: The pairs.

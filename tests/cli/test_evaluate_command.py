@@ -50,7 +50,7 @@ def oracle(monkeypatch, tiny_scene):
 
     info = WeightsInfo("tiny", "0" * 64, "MIT", "", {})
     monkeypatch.setattr(command, "_open_reconstruct", lambda *options: reconstruct)
-    monkeypatch.setattr("nps_cli.weights.networks.open_network", lambda *asked: (None, info))
+    monkeypatch.setattr("nps_cli.weights.networks.open_network", lambda *arguments: (None, info))
 
 
 def test_poses_alone_need_no_pictures_and_make_a_table(nps, data):
@@ -99,7 +99,7 @@ def test_a_limit_takes_so_many_pairs(nps, data):
     assert ran.out.splitlines()[1].split()[:2] == ["all", "1"]
 
 
-def test_failures_are_named_and_counted_and_nothing_but_failures_is_not_to_be_trusted(
+def test_failures_are_named_and_counting_reconstruct_and_nothing_but_failures_is_not_to_be_trusted(
     nps, data, monkeypatch
 ):
     def broken(views):
@@ -142,7 +142,7 @@ class Counting:
 
 
 @pytest.fixture
-def counted(monkeypatch):
+def counting_reconstruct(monkeypatch):
     """Sets a counting reconstruction, and gives it."""
     usual = command._open_reconstruct()
 
@@ -170,17 +170,17 @@ def timeless(value):
 QUICK = ("--no-align", "--jobs", 1, "--size", 16)
 
 
-def test_an_interrupted_run_goes_on_where_it_stopped(nps, data, tmp_path, counted):
+def test_an_interrupted_run_goes_on_where_it_stopped(nps, data, tmp_path, counting_reconstruct):
     whole, report, pictures = (tmp_path / name for name in ("whole.json", "r.json", "look"))
     assert nps("evaluate", data, *QUICK, "-o", whole).code == 0
     arguments = ("evaluate", data, *QUICK, "-o", report, "--save", pictures)
 
-    counted(interrupted_at=1)
+    counting_reconstruct(interrupted_at=1)
     ran = nps(*arguments)
     assert ran.code == 130
     assert "1 results are kept" in ran.err
     assert not report.exists() and not pictures.exists()
-    second = counted()
+    second = counting_reconstruct()
     ran = nps(*arguments)
 
     assert ran.code == 0
@@ -192,15 +192,17 @@ def test_an_interrupted_run_goes_on_where_it_stopped(nps, data, tmp_path, counte
 
 
 @pytest.mark.parametrize("change", ["options", "photo"])
-def test_what_is_kept_is_not_used_for_anything_else(nps, data, tmp_path, counted, change):
+def test_what_is_kept_is_not_used_for_anything_else(
+    nps, data, tmp_path, counting_reconstruct, change
+):
     report = tmp_path / "r.json"
-    counted(interrupted_at=1)
+    counting_reconstruct(interrupted_at=1)
     nps("evaluate", data, *QUICK, "-o", report)
     if change == "photo":
         Image.open(tmp_path / "b.png").transpose(Image.Transpose.ROTATE_180).save(
             tmp_path / "b.png"
         )
-    again = counted()
+    again = counting_reconstruct()
     size = 32 if change == "options" else 16
     ran = nps("evaluate", data, *QUICK, "--size", size, "-o", report)
     assert ran.code == 0
@@ -229,7 +231,9 @@ def test_a_shard_that_is_none_is_a_wrong_usage(nps, data):
     assert nps("evaluate", data, "--shard", "3/2").code == 2
 
 
-def test_bad_entries_and_lost_photos_are_counted_named_and_harmless(nps, data, tmp_path):
+def test_bad_entries_and_lost_photos_are_counting_reconstruct_named_and_harmless(
+    nps, data, tmp_path
+):
     entries = json.loads(data.read_text())
     entries[1]["images"] = ["a.png", "lost.png"]
     entries.insert(0, {**entries[0], "id": "still", "w2c": [entries[0]["w2c"][0]] * 2})

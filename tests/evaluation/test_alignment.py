@@ -49,9 +49,9 @@ def exponential(rho: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
         c = (angle - math.sin(angle)) / angle**3
         rotation = one + a * cross + b * cross @ cross
         v = one + b * cross + c * cross @ cross
-    motion = torch.eye(4, dtype=torch.float64)
-    motion[:3, :3], motion[:3, 3] = rotation, v @ rho
-    return motion
+    transform = torch.eye(4, dtype=torch.float64)
+    transform[:3, :3], transform[:3, 3] = rotation, v @ rho
+    return transform
 
 
 def test_every_step_is_the_published_one_worked_out_by_hand(tiny_scene, images, start):

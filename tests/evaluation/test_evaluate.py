@@ -36,8 +36,8 @@ QUICK = EvaluationConfig(size=128, align=False)
 
 
 def color_of_the_wall(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    waves = [torch.sin(7 * x + 2 * y), torch.sin(8 * y - x), torch.cos(5 * x) * torch.cos(6 * y)]
-    return 0.5 + 0.4 * torch.stack(waves, dim=-1)
+    pattern = [torch.sin(7 * x + 2 * y), torch.sin(8 * y - x), torch.cos(5 * x) * torch.cos(6 * y)]
+    return 0.5 + 0.4 * torch.stack(pattern, dim=-1)
 
 
 def photo_from(world2cam: torch.Tensor) -> torch.Tensor:

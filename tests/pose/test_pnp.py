@@ -18,7 +18,7 @@ def intrinsics_for(size: tuple[int, int], x: float = 0.5, y: float = 0.5) -> tor
 
 
 def centers_of(size: tuple[int, int], intrinsics: torch.Tensor) -> torch.Tensor:
-    """What a perfect network would predict for a bumpy slope seen by `WORLD2CAM`."""
+    """Exact centers of a bumpy surface seen by `WORLD2CAM`."""
     depth = 3 + torch.rand(size) + torch.linspace(0, 2, size[1])
     return unproject(depth, invert(WORLD2CAM), intrinsics)
 

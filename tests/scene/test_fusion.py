@@ -60,8 +60,8 @@ def test_gaussians_lie_in_a_slanted_surface():
     along = (points[96, 150] - points[96, 149]).repeat(2, 1)[0]
     here = normal.unflatten(0, SIZE)[96, 149]
     assert float(along @ here) / float(along.norm()) < 0.01
-    thin = scene.scales[:, 2]
-    assert (thin <= scene.scales[:, 0] + 1e-9).all()
+    thickness = scene.scales[:, 2]
+    assert (thickness <= scene.scales[:, 0] + 1e-9).all()
 
 
 def test_quaternions_are_those_of_the_rotation():
