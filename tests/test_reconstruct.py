@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from two_planes_scene import INTRINSICS, SIZE, photograph
+from two_planes_scene import INTRINSICS, SIZE, raytrace
 
 import models.reconstruct as reconstruct_module
 from models.confidence import (
@@ -66,7 +66,7 @@ def networks():
 
 @pytest.fixture(scope="module")
 def photos():
-    return [photograph(pose)[0] for pose in POSES]
+    return [raytrace(pose)[0] for pose in POSES]
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_three_photos_get_one_consistent_set_of_poses(views):
 def test_photos_of_different_cameras_and_shapes_are_registered(views):
     tall = INTRINSICS.clone()
     tall[0, 0], tall[1, 1] = 1.4, 0.9
-    second, _ = photograph(POSES[1], tall, (256, 176))
+    second, _ = raytrace(POSES[1], tall, (256, 176))
     found = register([views[0], view_of(second, tall)], [SiftMatcher()]).world2cam
     assert direction_error_deg(found[1, :3, 3], POSES[1, :3, 3]) < 2
 
@@ -145,7 +145,7 @@ def test_photos_with_nothing_in_common_leave_the_prediction_and_say_so(networks)
 
 def test_a_camera_that_only_turned_is_recognized(views, networks):
     turned = se3_exponential(torch.tensor([0.0, 0.0, 0.0, 0.02, 0.05, 0.0]))
-    second, _ = photograph(turned)
+    second, _ = raytrace(turned)
     result = reconstruct([views[0], view_of(second)], networks)
     assert result.problems and "moved" in result.problems[0]
     assert torch.rad2deg(rotation_angle(result.world2cam[1, :3, :3], turned[:3, :3])) < 0.3
@@ -161,7 +161,7 @@ def test_a_crop_of_the_other_photo_is_recognized(views, networks):
 def test_a_flat_scene_is_reconstructed_with_doubt(networks, monkeypatch):
     monkeypatch.setattr("two_planes_scene.HALF_CARD", 0.0)
     closer = se3_exponential(torch.tensor([0.1, -0.05, -0.6, 0.05, 0.1, 0.0]))
-    flat = [view_of(photograph(pose)[0]) for pose in (POSES[0], closer)]
+    flat = [view_of(raytrace(pose)[0]) for pose in (POSES[0], closer)]
     result = reconstruct(flat, networks, FAST)
     assert "flat surface" in result.problems[0]
     assert result.pairs[0].confidence == 0.5 and len(result.points)

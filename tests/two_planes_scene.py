@@ -1,10 +1,11 @@
-"""A textured wall with a textured card in front of it, photographed exactly: an oracle."""
+"""A textured wall with a textured card in front of it, ray-traced: exact images and depth."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.geometry.camera import camera_rays
+from models.geometry.camera import Camera, camera_rays
+from models.geometry.depth_map import DepthMap
 from models.geometry.rigid import invert
 
 INTRINSICS = torch.tensor([[0.9, 0.0, 0.48], [0.0, 1.2, 0.53], [0.0, 0.0, 1.0]])
@@ -14,7 +15,7 @@ HALF_CARD = 0.35
 
 
 def _texture(seed: int) -> Tensor:
-    """Noise on several scales, so that there is something to match at every size."""
+    """Return noise on several scales, so that there is something to match at every size."""
     generator = torch.Generator().manual_seed(seed)
     total = torch.zeros(1, 3, 512, 512)
     for cells, weight in ((8, 0.4), (32, 0.35), (128, 0.35)):
@@ -26,10 +27,10 @@ def _texture(seed: int) -> Tensor:
 _WALL_TEXTURE, _CARD_TEXTURE = _texture(1), _texture(2)
 
 
-def photograph(
+def raytrace(
     world2cam: Tensor, intrinsics: Tensor = INTRINSICS, size: tuple[int, int] = SIZE
 ) -> tuple[Tensor, Tensor]:
-    """The picture [3, height, width] that a camera takes, and its depth map (z)."""
+    """Return a camera's image [3, height, width] and its depth (z)."""
     cam2world = invert(world2cam)
     rays = camera_rays(intrinsics, size) @ cam2world[:3, :3].T
     eye = cam2world[:3, 3]
@@ -45,3 +46,9 @@ def photograph(
             on_card = (hit[..., :2].abs() < HALF_CARD).all(-1)
             color, depth = torch.where(on_card, seen[0], color), torch.where(on_card, t, depth)
     return color, depth
+
+
+def depth_map_at(world2cam: Tensor) -> DepthMap:
+    """Return the exact depth map of a camera, confident everywhere."""
+    image, depth = raytrace(world2cam)
+    return DepthMap(image, depth, torch.ones(SIZE), Camera(INTRINSICS, world2cam, SIZE))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from two_planes_scene import INTRINSICS, SIZE, photograph
+from two_planes_scene import INTRINSICS, SIZE, raytrace
 
 from models.geometry.camera import Camera
 from models.geometry.depth_map import DepthMap
@@ -25,13 +25,13 @@ def camera(size: tuple[int, int]) -> Camera:
 
 @pytest.fixture(scope="module")
 def photo() -> torch.Tensor:
-    return photograph(torch.eye(4))[0]
+    return raytrace(torch.eye(4))[0]
 
 
 @pytest.fixture(scope="module")
 def scene(photo) -> Gaussians:
     """One Gaussian for every pixel of the photo."""
-    depth = photograph(torch.eye(4))[1]
+    depth = raytrace(torch.eye(4))[1]
     view = DepthMap(photo, depth, torch.ones(SIZE), camera(SIZE))
     return splat(view, torch.ones(SIZE, dtype=torch.bool))
 

@@ -3,9 +3,8 @@
 from dataclasses import replace
 
 import torch
-from two_planes_scene import INTRINSICS, SIZE, photograph
+from two_planes_scene import depth_map_at
 
-from models.geometry.camera import Camera
 from models.geometry.depth_map import DepthMap
 from models.geometry.rigid import se3_exponential
 from models.scene.exposure import compensate_exposure
@@ -15,17 +14,12 @@ ELSEWHERE = se3_exponential(torch.tensor([0.0, 0.0, 0.0, 0.0, 2.5, 0.0]))
 GAIN, OFFSET = torch.tensor([0.8, 0.7, 0.9]), torch.tensor([0.05, 0.1, 0.0])
 
 
-def view(world2cam: torch.Tensor) -> DepthMap:
-    image, depth = photograph(world2cam)
-    return DepthMap(image, depth, torch.ones(SIZE), Camera(INTRINSICS, world2cam, SIZE))
-
-
 def darkened(posed: DepthMap) -> DepthMap:
     return replace(posed, image=posed.image * GAIN[:, None, None] + OFFSET[:, None, None])
 
 
 def test_a_darker_second_photo_gets_the_colors_of_the_first():
-    first, second = view(torch.eye(4)), view(SECOND)
+    first, second = depth_map_at(torch.eye(4)), depth_map_at(SECOND)
     compensated = compensate_exposure([first, darkened(second)])
     assert (darkened(second).image - second.image).abs().mean() > 0.05
     assert (compensated[1].image - second.image).abs().mean() < 0.015
@@ -34,7 +28,7 @@ def test_a_darker_second_photo_gets_the_colors_of_the_first():
 
 
 def test_a_highlight_in_one_photo_does_not_change_the_rest():
-    first, second = view(torch.eye(4)), view(SECOND)
+    first, second = depth_map_at(torch.eye(4)), depth_map_at(SECOND)
     image = darkened(second).image.clone()
     image[:, 60:110, 80:140] = 1.0
     compensated = compensate_exposure([first, replace(second, image=image)])
@@ -43,6 +37,6 @@ def test_a_highlight_in_one_photo_does_not_change_the_rest():
 
 
 def test_photos_that_share_nothing_stay_as_they_are():
-    first, second = view(torch.eye(4)), view(torch.eye(4))
+    first, second = depth_map_at(torch.eye(4)), depth_map_at(torch.eye(4))
     second = replace(second, camera=replace(second.camera, world2cam=ELSEWHERE))
     assert torch.equal(compensate_exposure([first, second])[1].image, second.image)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import torch
-from two_planes_scene import CARD, INTRINSICS, SIZE, WALL, photograph
+from two_planes_scene import CARD, INTRINSICS, SIZE, WALL, depth_map_at, raytrace
 
 from models.geometry.camera import Camera, camera_rays
 from models.geometry.depth_map import DepthMap, contradicted, photometric_agreement
@@ -18,32 +18,27 @@ SECOND = se3_exponential(torch.tensor([-0.4, 0.05, 0.0, 0.0, -0.1, 0.0]))
 BETWEEN = se3_exponential(torch.tensor([-0.2, 0.02, 0.0, 0.0, -0.05, 0.0]))
 
 
-def view(world2cam: torch.Tensor) -> DepthMap:
-    image, depth = photograph(world2cam)
-    return DepthMap(image, depth, torch.ones_like(depth), Camera(INTRINSICS, world2cam, SIZE))
-
-
 def everything(posed: DepthMap) -> torch.Tensor:
     return torch.ones_like(posed.depth, dtype=torch.bool)
 
 
 def test_a_photo_is_rendered_again_from_where_it_was_taken():
-    first = view(torch.eye(4))
+    first = depth_map_at(torch.eye(4))
     rendered = render(splat(first, everything(first)), Camera(INTRINSICS, torch.eye(4), SIZE))
     assert psnr(rendered.color, first.image) > 30
     assert rendered.alpha.mean() > 0.95
 
 
 def test_two_photos_show_what_lies_between_them():
-    views = [view(torch.eye(4)), view(SECOND)]
-    truth, _ = photograph(BETWEEN)
+    views = [depth_map_at(torch.eye(4)), depth_map_at(SECOND)]
+    truth, _ = raytrace(BETWEEN)
     rendered = render(join([fuse(views), extrapolate(views)]), Camera(INTRINSICS, BETWEEN, SIZE))
     assert psnr(rendered.color, truth) > 24
     assert rendered.alpha.min() > 0.5
 
 
 def test_one_gaussian_per_pixel_at_its_point_in_its_color():
-    first = view(torch.eye(4))
+    first = depth_map_at(torch.eye(4))
     scene = splat(first, everything(first))
     points = camera_rays(INTRINSICS, SIZE) * first.depth[..., None]
     torch.testing.assert_close(scene.means, points.flatten(0, 1))
@@ -52,7 +47,7 @@ def test_one_gaussian_per_pixel_at_its_point_in_its_color():
 
 def test_gaussians_lie_in_a_slanted_surface():
     slanted = torch.linspace(2, 4, SIZE[1]).expand(SIZE)
-    first = replace(view(torch.eye(4)), depth=slanted)
+    first = replace(depth_map_at(torch.eye(4)), depth=slanted)
     scene = splat(first, everything(first))
     w, x, y, z = scene.rotations.T
     normal = torch.stack([2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y)], -1)
@@ -75,7 +70,7 @@ def test_quaternions_are_those_of_the_rotation():
 
 
 def test_what_stands_in_the_way_of_a_more_confident_view_is_left_out():
-    first, second = view(torch.eye(4)), view(SECOND)
+    first, second = depth_map_at(torch.eye(4)), depth_map_at(SECOND)
     wrong = second.depth.clone()
     wrong[80:100, 100:130] = 1.0  # a floater right in front of the second camera
     floating = replace(second, depth=wrong, confidence=torch.full(SIZE, 0.5))
@@ -86,7 +81,7 @@ def test_what_stands_in_the_way_of_a_more_confident_view_is_left_out():
 
 
 def test_two_views_of_one_surface_agree_and_shifted_ones_do_not():
-    first, second = view(torch.eye(4)), view(SECOND)
+    first, second = depth_map_at(torch.eye(4)), depth_map_at(SECOND)
     error, overlap = photometric_agreement(first, second)
     worse, _ = photometric_agreement(first, replace(second, depth=second.depth * 1.2))
     assert error < 0.03 and 0.5 < overlap < 0.98
@@ -94,7 +89,7 @@ def test_two_views_of_one_surface_agree_and_shifted_ones_do_not():
 
 
 def test_the_background_goes_on_behind_the_edge_of_the_foreground():
-    first = view(torch.eye(4))
+    first = depth_map_at(torch.eye(4))
     hidden = inpaint_disocclusions(first, [], cell=4, radius=6)
     assert len(hidden) > 100
     assert (hidden.means[:, 2] - WALL).abs().max() < 0.01
@@ -104,7 +99,7 @@ def test_the_background_goes_on_behind_the_edge_of_the_foreground():
 
 
 def test_no_guess_is_made_where_another_photo_looks():
-    first, second = view(torch.eye(4)), view(SECOND)
+    first, second = depth_map_at(torch.eye(4)), depth_map_at(SECOND)
     alone, together = outpaint_border(first, []), outpaint_border(first, [second])
     coordinates = alone.means @ INTRINSICS.T
     outside = ((coordinates[:, :2] / coordinates[:, 2:] - 0.5).abs() > 0.499).any(1)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor
-from two_planes_scene import HALF_CARD, photograph
+from two_planes_scene import HALF_CARD, raytrace
 
 from models.features.matcher import NO_TENTATIVE_MATCHES, TentativeMatches
 from models.geometry.camera import Camera, project
@@ -43,7 +43,7 @@ def seen(world: Tensor) -> tuple[Tensor, Tensor]:
 
 @pytest.fixture(scope="module")
 def photos() -> tuple[Tensor, Tensor]:
-    return tuple(photograph(pose, INTRINSICS, SIZE)[0] for pose in (torch.eye(4), SECOND))
+    return tuple(raytrace(pose, INTRINSICS, SIZE)[0] for pose in (torch.eye(4), SECOND))
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from two_planes_scene import CARD, INTRINSICS, SIZE, WALL, photograph
+from two_planes_scene import CARD, INTRINSICS, SIZE, WALL, raytrace
 
 from models.features.aliked_lightglue import LearnedMatcher
 from models.features.sift import SiftMatcher
@@ -32,7 +32,7 @@ def learned():
 def pair(request):
     """Matched keypoints of two photos, from each matcher."""
     matcher = SIFT if request.param == "sift" else request.getfixturevalue("learned")
-    features = [matcher.detect(photograph(pose)[0]) for pose in POSES]
+    features = [matcher.detect(raytrace(pose)[0]) for pose in POSES]
     keypoints = features[0].coordinates, features[1].coordinates
     return TwoView(CAMERAS, keypoints, matcher.match(*features))
 
@@ -96,7 +96,7 @@ def test_a_camera_is_found_from_points_in_spite_of_outliers():
 
 
 def test_photos_of_different_things_have_no_motion_between_them(learned):
-    images = [photograph(POSES[0])[0], torch.rand(3, *SIZE)]
+    images = [raytrace(POSES[0])[0], torch.rand(3, *SIZE)]
     views = [View(image, CAMERA) for image in images]
     found = find_correspondences(views, [SIFT, learned])
     assert all(len(pose) < 25 for pose in found.poses.values())
@@ -105,14 +105,13 @@ def test_photos_of_different_things_have_no_motion_between_them(learned):
 def test_a_blank_photo_has_no_matches(learned):
     for matcher in (SIFT, learned):
         first, blank = (
-            matcher.detect(image)
-            for image in (photograph(POSES[0])[0], torch.full((3, *SIZE), 0.5))
+            matcher.detect(image) for image in (raytrace(POSES[0])[0], torch.full((3, *SIZE), 0.5))
         )
         assert len(matcher.match(first, blank)) == 0
 
 
 def test_learned_keypoints_move_with_the_picture(learned):
-    image, _ = photograph(POSES[0])
+    image, _ = raytrace(POSES[0])
     first, second = (learned.detect(part) for part in (image[:, :160, :240], image[:, 32:, 16:]))
     matches = learned.match(first, second)
     pixels = torch.tensor([240, 160])
@@ -122,7 +121,7 @@ def test_learned_keypoints_move_with_the_picture(learned):
 
 
 def test_tentative_matches_hold_more_right_ones_than_matches_and_have_probabilities(learned):
-    features = [learned.detect(photograph(pose)[0]) for pose in POSES]
+    features = [learned.detect(raytrace(pose)[0]) for pose in POSES]
     tentative = learned.match_softly(*features)
 
     def right(matches):

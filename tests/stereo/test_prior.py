@@ -1,7 +1,7 @@
 """Priors from matched points, and smoothing."""
 
 import torch
-from two_planes_scene import CARD, HALF_CARD, INTRINSICS, SIZE, WALL, photograph
+from two_planes_scene import CARD, HALF_CARD, INTRINSICS, SIZE, WALL, raytrace
 
 from models.geometry.camera import Camera, pixel_grid
 from models.geometry.rigid import se3_exponential
@@ -67,9 +67,9 @@ def test_points_fill_in_where_photos_show_nothing():
     """A wall without texture: only the points tell that the card's surroundings are flat."""
     second = se3_exponential(torch.tensor([-0.3, 0.0, 0.0, 0.0, -0.1, 0.0]))
     poses = torch.stack([torch.eye(4), second])
-    views, depth = [], photograph(poses[0])[1]
+    views, depth = [], raytrace(poses[0])[1]
     for pose in poses:
-        image, z = photograph(pose)
+        image, z = raytrace(pose)
         image = torch.where(z > (WALL + CARD) / 2, 0.5, image)
         views.append(View(image, Camera(INTRINSICS, pose, SIZE)))
     known = torch.rand(300, 3) * torch.tensor([3.0, 2.4, 0]) + torch.tensor([-1.5, -1.2, WALL])
@@ -118,7 +118,7 @@ def test_smoothing_has_the_derivative_that_small_changes_show():
 
 
 def test_imitated_matches_are_mostly_right_and_only_where_both_views_see():
-    image, depth = photograph(torch.eye(4))
+    image, depth = raytrace(torch.eye(4))
     position = (60 - 18 * (depth - CARD))[None]
     visible = torch.zeros_like(position, dtype=torch.bool)
     visible[:, :, :128] = True

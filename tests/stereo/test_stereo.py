@@ -1,7 +1,7 @@
 """Plane sweep and stereo network, against exact depth."""
 
 import torch
-from two_planes_scene import CARD, INTRINSICS, SIZE, WALL, photograph
+from two_planes_scene import CARD, INTRINSICS, SIZE, WALL, raytrace
 
 from models.geometry.camera import Camera
 from models.geometry.rigid import se3_exponential
@@ -28,7 +28,7 @@ NO_POINTS = {count: (torch.zeros(0, 3), torch.zeros(count, 0, 2)) for count in (
 
 
 def view(world2cam: torch.Tensor) -> View:
-    return View(photograph(world2cam)[0], Camera(INTRINSICS, world2cam, SIZE))
+    return View(raytrace(world2cam)[0], Camera(INTRINSICS, world2cam, SIZE))
 
 
 def planes(near: float, far: float, count: int) -> torch.Tensor:
@@ -45,8 +45,8 @@ def test_planes_run_from_near_to_far_in_even_steps_of_inverse_depth():
 
 
 def test_at_the_true_depth_the_other_photo_looks_the_same():
-    first, depth = photograph(torch.eye(4))
-    second, _ = photograph(SECOND)
+    first, depth = raytrace(torch.eye(4))
+    second, _ = raytrace(SECOND)
     warped, seen = warp_to_planes(
         second[None], FIRST_CAMERA[None], SECOND_CAMERA[None], planes(CARD, WALL, 2)
     )
@@ -60,7 +60,7 @@ def test_at_the_true_depth_the_other_photo_looks_the_same():
 
 
 def compare(second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    first, _ = photograph(torch.eye(4))
+    first, _ = raytrace(torch.eye(4))
     cameras = FIRST_CAMERA[None], SECOND_CAMERA[None]
     correlation, _, seen = sweep(
         first[None], second[None], TOLERANCE, *cameras, planes(1.0, 5.0, 8)
@@ -69,13 +69,13 @@ def compare(second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_correlation_is_zero_where_the_source_sees_nothing():
-    correlation, seen = compare(photograph(SECOND)[0])
+    correlation, seen = compare(raytrace(SECOND)[0])
     assert (seen == 0).any() and (correlation[seen == 0] == 0).all()
     assert correlation.abs().max() < 1.01
 
 
 def test_correlation_does_not_mind_exposure():
-    second, _ = photograph(SECOND)
+    second, _ = raytrace(SECOND)
     correlations = [compare(image)[0] for image in (second, 0.7 * second + 0.1)]
     assert (correlations[0] - correlations[1]).abs().mean() < 0.02
 
@@ -87,7 +87,7 @@ def test_a_box_mean_near_the_border_counts_only_what_is_there():
 
 
 def test_the_untrained_network_keeps_what_matching_finds_on_texture():
-    _, depth = photograph(torch.eye(4))
+    _, depth = raytrace(torch.eye(4))
     network = StereoNetwork(StereoConfig()).eval()
     views = [view(torch.eye(4)), view(SECOND)]
     found, _ = estimate_depths(views, RANGES[:2], *NO_POINTS[2], network)
@@ -98,7 +98,7 @@ def test_the_untrained_network_keeps_what_matching_finds_on_texture():
 
 def test_a_third_photo_helps_where_the_second_sees_nothing():
     views = [view(pose) for pose in (torch.eye(4), ASIDE, THIRD)]
-    _, depth = photograph(torch.eye(4))
+    _, depth = raytrace(torch.eye(4))
     network = StereoNetwork(StereoConfig()).eval()
 
     def good(count: int) -> float:
@@ -129,8 +129,8 @@ def test_a_match_does_not_mix_two_surfaces_and_says_how_certain_it_is():
 
 
 def test_twice_as_many_planes_find_the_same_positions():
-    first, depth = photograph(torch.eye(4))
-    second, _ = photograph(SECOND)
+    first, depth = raytrace(torch.eye(4))
+    second, _ = raytrace(SECOND)
     nothing = torch.zeros(1, *SIZE)
     found = []
     for planes_per_step in (1, 2):

@@ -1,7 +1,7 @@
 """What matches by besides gray values: colors made the same, and learned features."""
 
 import torch
-from two_planes_scene import CARD, INTRINSICS, SIZE, WALL, photograph
+from two_planes_scene import CARD, INTRINSICS, SIZE, WALL, raytrace
 
 from models.geometry.camera import Camera
 from models.geometry.rigid import se3_exponential
@@ -24,7 +24,7 @@ def points(count: int = 60) -> torch.Tensor:
 
 
 def test_another_exposure_and_white_balance_are_undone():
-    photo, _ = photograph(torch.eye(4))
+    photo, _ = raytrace(torch.eye(4))
     gain, offset = torch.tensor([0.6, 0.8, 1.1]), torch.tensor([0.1, 0.0, -0.05])
     other = photo * gain[:, None, None] + offset[:, None, None]
     undone, tolerance = match_colors(photo, other, points(), points())
@@ -35,14 +35,14 @@ def test_another_exposure_and_white_balance_are_undone():
 
 
 def test_the_less_alike_matched_points_are_the_larger_a_difference_must_be():
-    photo, _ = photograph(torch.eye(4))
+    photo, _ = raytrace(torch.eye(4))
     _, alike = match_colors(photo, photo, points(), points())
     _, unlike = match_colors(photo, photo, points(), points().flip(0))
     assert unlike > 3 * alike
 
 
 def test_without_enough_shared_points_colors_stay():
-    photo, _ = photograph(torch.eye(4))
+    photo, _ = raytrace(torch.eye(4))
     kept, tolerance = match_colors(photo, 0.5 * photo, points(7), points(7))
     torch.testing.assert_close(kept, 0.5 * photo)
     assert abs(float(tolerance) - TOLERANCE_FACTOR * (DEFAULT_DIFFERENCE + COLOR_NOISE)) < 1e-6
@@ -66,7 +66,7 @@ def test_colors_and_features_decide_where_gray_values_say_nothing():
 
 
 def test_features_are_most_alike_at_the_true_depth_and_interpolated_between_steps():
-    photos, depths = zip(*(photograph(pose) for pose in (torch.eye(4), SECOND)), strict=True)
+    photos, depths = zip(*(raytrace(pose) for pose in (torch.eye(4), SECOND)), strict=True)
     small = [torch.nn.functional.avg_pool2d(photo, 2)[None] for photo in photos]
     colors = [torch.nn.functional.normalize(each - 0.5, dim=1) for each in small]
     features = [torch.cat([each, torch.ones_like(each[:, :1])], dim=1) for each in colors]

@@ -1,10 +1,11 @@
 """Regularized depth maps: planes continue through uncertain depths, edges stay where they are."""
 
-import torch
-from two_planes_scene import CARD, INTRINSICS, SIZE, WALL, photograph
+from dataclasses import replace
 
-from models.geometry.camera import Camera
-from models.geometry.depth_map import DepthMap, look_up
+import torch
+from two_planes_scene import CARD, SIZE, WALL, depth_map_at
+
+from models.geometry.depth_map import look_up
 from models.geometry.rigid import se3_exponential
 from models.stereo.tgv import regularize, snap_edge_pixels, tgv
 
@@ -52,11 +53,10 @@ def test_two_noisy_views_of_a_card_before_a_wall_become_smooth_and_keep_its_outl
     step = (1 / NEAR_FAR[0] - 1 / NEAR_FAR[1]) / (PLANES - 1)
     truths, views = [], []
     for world2cam in (torch.eye(4), SECOND):
-        image, depth = photograph(world2cam)
-        noise = step * torch.randn(depth.shape, generator=generator)
-        noisy = 1 / (1 / depth + noise).clamp(min=0.05)
-        views.append(DepthMap(image, noisy, torch.ones(SIZE), Camera(INTRINSICS, world2cam, SIZE)))
-        truths.append(depth)
+        view = depth_map_at(world2cam)
+        noise = step * torch.randn(SIZE, generator=generator)
+        views.append(replace(view, depth=1 / (1 / view.depth + noise).clamp(min=0.05)))
+        truths.append(view.depth)
     regularized = regularize(views, [NEAR_FAR] * 2, PLANES)
     for view, noisy, truth in zip(regularized, views, truths, strict=True):
         error = (1 / view.depth - 1 / truth).abs() / step
@@ -87,11 +87,7 @@ def test_what_hides_behind_another_views_foreground_is_not_taken_for_measured(mo
         return measured
 
     monkeypatch.setattr("models.stereo.tgv.tgv", record)
-    first, second = (
-        DepthMap(image, depth, torch.ones(SIZE), Camera(INTRINSICS, world2cam, SIZE))
-        for world2cam in (torch.eye(4), SECOND)
-        for image, depth in [photograph(world2cam)]
-    )
+    first, second = depth_map_at(torch.eye(4)), depth_map_at(SECOND)
     z, inside, there = look_up(first, second, second.depth[None])
     hidden = (inside & (there[0] < 0.9 * z)).unflatten(0, SIZE)
     regularize([first, second], [NEAR_FAR] * 2, PLANES)
