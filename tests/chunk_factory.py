@@ -42,7 +42,7 @@ def make_root(root: Path, scenes: int = 4, per_chunk: int = 2, stage: str = "tra
     """`scenes` scenes, named a, b, c, ... by chunks of so many."""
     folder = root / stage
     folder.mkdir(parents=True)
-    made = [make_scene(chr(ord("a") + place)) for place in range(scenes)]
-    size = sum(len(image) for image in made[0].images)
-    write_chunks(made, folder, per_chunk * size - size // 2)
+    built = [make_scene(chr(ord("a") + place)) for place in range(scenes)]
+    size = sum(len(image) for image in built[0].images)
+    write_chunks(built, folder, per_chunk * size - size // 2)
     return root

@@ -22,7 +22,7 @@ data = typer.Typer(no_args_is_help=True, help="Make, convert and check data sets
 
 
 class Layout(StrEnum):
-    """How data sets are published."""
+    """The layouts in which data sets are published."""
 
     chunks = "chunks"
     scannet = "scannet"
@@ -30,7 +30,7 @@ class Layout(StrEnum):
 
 
 class Stage(StrEnum):
-    """What a part of a data set is for."""
+    """The stages of a data set."""
 
     train = "train"
     test = "test"

@@ -1,7 +1,7 @@
 """Times how fast training gets its views: `python tests/benchmarks/data.py`.
 
 A chunk of 3,000 JPEGs of 360x640 is written to a temporary folder; views are decoded, cropped to
-256x256 and batched from it, as training does it. A view drawn twice in an example counts twice.
+256x256 and batched from it, as training does it. A view sampled twice in an example counts twice.
 """
 
 import argparse
@@ -27,7 +27,7 @@ SIZE = 256, 256
 SCENES, FRAMES = 20, 150
 
 
-def photograph() -> torch.Tensor:
+def encode_photo() -> torch.Tensor:
     """A real photo (skimage's motorcycle), as a JPEG of RE10K's size."""
     from skimage.data import stereo_motorcycle
 
@@ -81,15 +81,16 @@ def stream(root: Path, workers: int, batch: int, steps: int) -> float:
     """Views per second, workers warm."""
     report = Report()
     source = open_source(root, SETTINGS["re10k"], report)
-    asked = ExampleStream(sources=(source,), size=SIZE, batch=batch)
-    batches = examples(asked, report, workers=workers)
-    for _ in islice(batches, 2 * workers + 2):  # what is drawn ahead does not count
+    example_stream = ExampleStream(sources=(source,), size=SIZE, batch=batch)
+    batches = examples(example_stream, report, workers=workers)
+    for _ in islice(batches, 2 * workers + 2):  # what is sampled ahead does not count
         pass
     began = time.perf_counter()
     for _ in islice(batches, steps):
         pass
     assert not report.skipped
-    return steps * batch * (asked.views + asked.targets) / (time.perf_counter() - began)
+    views = steps * batch * (example_stream.views + example_stream.targets)
+    return views / (time.perf_counter() - began)
 
 
 def main() -> None:
@@ -98,14 +99,14 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, os.cpu_count() or 1])
-    options = parser.parse_args()
+    args = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        root, photo = Path(folder), photograph()
+        root, photo = Path(folder), encode_photo()
         write(root, photo)
-        parts(root, photo, options.rounds)
-        for workers in options.workers:
-            rate = stream(root, workers, options.batch, options.steps)
+        parts(root, photo, args.rounds)
+        for workers in args.workers:
+            rate = stream(root, workers, args.batch, args.steps)
             print(f"{workers} worker processes: {rate:.0f} views/s")
 
 

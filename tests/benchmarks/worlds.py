@@ -47,34 +47,34 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8, help="worlds at a time, two views each")
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--device", default="cpu")
-    asked = parser.parse_args()
-    device = torch.device(asked.device)
+    options = parser.parse_args()
+    device = torch.device(options.device)
     generator = torch.Generator().manual_seed(0)
     assets = load_assets(
-        asked.textures, asked.panoramas, asked.meshes, 400, min(asked.size, 192), generator
+        options.textures, options.panoramas, options.meshes, 400, min(options.size, 192), generator
     ).to(device)
-    size = asked.size, asked.size
+    size = options.size, options.size
 
     def make() -> None:
-        generate(asked.batch, 2, size, assets, generator, device, 0.4)
+        generate(options.batch, 2, size, assets, generator, device, 0.4)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
 
     make()
     began, spent = time.monotonic(), time.process_time()
-    for _ in range(asked.repeats):
+    for _ in range(options.repeats):
         make()
-    images = asked.repeats * asked.batch * 2
+    images = options.repeats * options.batch * 2
     wall, spent = time.monotonic() - began, time.process_time() - spent
     print(
-        f"{images / wall:.1f} images of {asked.size}x{asked.size} a second on {asked.device}, "
+        f"{images / wall:.1f} images of {size[1]}x{size[0]} a second on {options.device}, "
         f"{torch.get_num_threads()} threads; {images / spent:.1f} a second of one core's time"
     )
     with Count() as count:
         make()
     print(
-        f"{count.launches} launches for {asked.batch} worlds of two views "
-        f"({count.launches / asked.batch / 2:.0f} an image), {count.waits} waits"
+        f"{count.launches} launches for {options.batch} worlds of two views "
+        f"({count.launches / options.batch / 2:.0f} an image), {count.waits} waits"
     )
 
 

@@ -87,8 +87,10 @@ def generate(
     rng = Rng(generator, device)
     assets = textures if isinstance(textures, Assets) else Assets(textures)
     if kinds is None:
-        shares = torch.tensor([share for _, share in _BUILDERS.values()], device=generator.device)
-        sampled = torch.multinomial(shares, batch, replacement=True, generator=generator)
+        probabilities = torch.tensor(
+            [share for _, share in _BUILDERS.values()], device=generator.device
+        )
+        sampled = torch.multinomial(probabilities, batch, replacement=True, generator=generator)
         kinds = torch.bincount(sampled, minlength=len(KINDS)).tolist()
     scenes = _build(rng, kinds, assets.meshes)
     intrinsics = sample_intrinsics(rng, batch, views, size)
@@ -124,7 +126,7 @@ def _build(rng: Rng, kinds: list[int], meshes: Meshes | None) -> Scenes:
 
 def _sample_appearance(rng: Rng, scenes: int, assets: Assets) -> Appearance:
     """Choose the textures, the strength of shadows and the sky of every scene."""
-    chosen = assets.choose(rng, scenes)
+    chosen = assets.sample_textures(rng, scenes)
     rows = torch.arange(chosen.numel(), device=rng.device).view_as(chosen)
     panoramas = 0 if assets.panoramas is None else len(assets.panoramas)
     sky = rng.integers(0, max(1, panoramas), scenes)

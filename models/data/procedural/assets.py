@@ -50,7 +50,7 @@ class Assets:
         """The atlas of the panoramas."""
         return None if self.panoramas is None else build_atlas(self.panoramas)
 
-    def choose(self, rng: Rng, scenes: int) -> Int[Tensor, "scene texture"]:
+    def sample_textures(self, rng: Rng, scenes: int) -> Int[Tensor, "scene texture"]:
         """Choose every scene's textures: the first ones materials, the others any."""
         even = rng.integers(0, len(self.materials), scenes, MATERIALS_PER_SCENE)
         rest = TEXTURES_PER_SCENE - MATERIALS_PER_SCENE

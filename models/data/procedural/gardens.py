@@ -107,8 +107,8 @@ def _bush(rng: Rng, scenes: int) -> Shapes:
 
 def _greens(rng: Rng, scenes: int, count: int) -> Tensor:
     """Sample colors of leaves: one hue per scene, of varying brightness."""
-    base = rng.tensor([0.8, 1.1, 0.55]) * rng.log_uniform(0.75, 1.3, scenes, 1, 3)
-    return base * rng.log_uniform(0.35, 1.5, scenes, count, 1)
+    hue = rng.tensor([0.8, 1.1, 0.55]) * rng.log_uniform(0.75, 1.3, scenes, 1, 3)
+    return hue * rng.log_uniform(0.35, 1.5, scenes, count, 1)
 
 
 def _rotation_x(angle: Tensor) -> Tensor:

@@ -53,13 +53,13 @@ def room(rng: Rng, scenes: int, meshes: Meshes | None = None) -> Scenes:
             position = xyz(along * width, 0, rng.uniform(-0.6, 0.6, scenes) * depth)
             yaw = rng.uniform(0, math.tau, scenes)
         parts.append(keep_scenes(rng, place(make(rng, scenes), position, yaw), 0.6))
-    thin = rng.uniform(0.008, 0.03, scenes, 4)
+    radius = rng.uniform(0.008, 0.03, scenes, 4)
     poles_at = xyz(
         rng.uniform(-0.9, 0.9, scenes, 4) * width[:, None],
         rng.uniform(-1.4, -0.5, scenes, 4),
         rng.uniform(-0.9, 0.9, scenes, 4) * depth[:, None],
     )
-    poles_half = xyz(thin, rng.uniform(0.3, 1.2, scenes, 4), thin)
+    poles_half = xyz(radius, rng.uniform(0.3, 1.2, scenes, 4), radius)
     tilt = rng.bernoulli(0.4, scenes, 4)[..., None, None]
     axes = torch.where(tilt, random_rotations(rng, scenes, 4), torch.eye(3, device=rng.device))
     parts.append(keep_each(rng, make_shapes(rng, CYLINDER, poles_at, poles_half, axes), 0.4))
@@ -93,7 +93,7 @@ def table_top(rng: Rng, scenes: int, meshes: Meshes | None = None) -> Scenes:
     size = rng.uniform(0.4, 1.0, scenes, 2)
     lift = xyz(0, -high, 0)
     board_half = xyz(size[:, :1], 0.02, size[:, 1:])
-    board = make_shapes(rng, BOX, lift, board_half, tile=(0.3, 1.5))
+    table_board = make_shapes(rng, BOX, lift, board_half, tile=(0.3, 1.5))
     reach = rng.uniform(0.15, 0.35, scenes, 1)
     things = clutter(rng, scenes, 16, reach, reach, 0.015, 0.12)
     flat = things.half * rng.tensor([1.0, 0.3, 1.0])
@@ -113,7 +113,7 @@ def table_top(rng: Rng, scenes: int, meshes: Meshes | None = None) -> Scenes:
     objects = join(kinds)
     objects = replace(objects, center=objects.center + lift - rng.tensor([0.0, 0.02, 0.0]))
     back = place(shelf(rng, scenes), xyz(0, 0, half[:, 2]), torch.zeros_like(half[:, 0]))
-    parts = [shell, board, objects, _pictures(rng, scenes, half), keep_scenes(rng, back, 0.5)]
+    parts = [shell, table_board, objects, _pictures(rng, scenes, half), keep_scenes(rng, back, 0.5)]
     yaw, pitch = rng.uniform(-0.8, 0.8, scenes), rng.uniform(0.15, 1.2, scenes)
     away = rng.log_uniform(0.35, 1.1, scenes)
     target = lift[:, 0] + rng.normal(scenes, 3) * 0.04

@@ -71,10 +71,10 @@ def street(rng: Rng, scenes: int, meshes: Meshes | None = None) -> Scenes:
             parts.append(keep_scenes(rng, built, probability))
     if meshes:
         parts.append(_street_furniture(rng, scenes, meshes, gap))
-    thin = rng.uniform(0.02, 0.12, scenes, 5)
+    radius = rng.uniform(0.02, 0.12, scenes, 5)
     tall = rng.uniform(0.5, 3, scenes, 5)
     at = xyz(rng.uniform(-1, 1, scenes, 5) * gap, -tall, rng.uniform(3, 25, scenes, 5))
-    parts.append(keep_each(rng, make_shapes(rng, CYLINDER, at, xyz(thin, tall, thin)), 0.6))
+    parts.append(keep_each(rng, make_shapes(rng, CYLINDER, at, xyz(radius, tall, radius)), 0.6))
     eye = xyz(
         rng.uniform(-0.6, 0.6, scenes) * gap[:, 0],
         rng.uniform(-2.2, -1.2, scenes),

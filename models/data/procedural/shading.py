@@ -114,14 +114,14 @@ def _mesh_hits(
     half = flat.half.index_select(0, which)
     triangle = meshes.first[flat.mesh.index_select(0, which)] * CLUSTER_SIZE + triangle
     corners, uvs = meshes.corners[triangle], meshes.uvs[triangle]
-    shares = barycentric(corners, local / half)
+    weights = barycentric(corners, local / half)
     edges = (corners[:, 1:] - corners[:, :1]) * half[:, None]
     normal = torch.linalg.cross(*edges.unbind(1))
     length = edges.norm(dim=-1).amax(1).clamp_min(1e-6)
     across = (uvs[:, 1:] - uvs[:, :1]).norm(dim=-1).amax(1)
     return _MeshHits(
         normal=unit(normal / normal.norm(dim=-1, keepdim=True).clamp_min(1e-20)),
-        uv=(shares[..., None] * uvs).sum(1),
+        uv=(weights[..., None] * uvs).sum(1),
         uv_per_meter=across / length,
         material=meshes.material[triangle],
         own=flat.petals.index_select(0, which)[:, None],

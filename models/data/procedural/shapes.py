@@ -126,15 +126,15 @@ def intersect_shapes(
             t = _intersect(kind, flat, which, packets, where, heights)
             key = (t.view(torch.int32).long() << 32) | (shape[some] << _TRIANGLE_BITS)[:, None]
             nearest.scatter_reduce_(0, where[:, None].expand(-1, rays), key, "amin")
-    solid = (flat.kind[kinds] == MESH).nonzero()[:, 0] if meshes else kinds[:0]
-    if meshes and len(solid):
-        where, which = tile[solid], kinds[solid]
+    mesh_pairs = (flat.kind[kinds] == MESH).nonzero()[:, 0] if meshes else kinds[:0]
+    if meshes and len(mesh_pairs):
+        where, which = tile[mesh_pairs], kinds[mesh_pairs]
         start, direction = _rays_in_box(flat, which, packets, where)
         planes = _frustum_planes(flat, which, packets, where, cone)
         for pair, triangle, t in intersect_meshes(
             meshes, flat.mesh[which], planes, start, direction
         ):
-            code = (shape[solid[pair]] << _TRIANGLE_BITS) | triangle
+            code = (shape[mesh_pairs[pair]] << _TRIANGLE_BITS) | triangle
             key = (t.view(torch.int32).long() << 32) | code[:, None]
             nearest.scatter_reduce_(0, where[pair][:, None].expand(-1, rays), key, "amin")
     t = (nearest >> 32).to(torch.int32).view(torch.float32)
@@ -239,8 +239,8 @@ def _intersect(
 
 
 def _intersect_slabs(start: Tensor, direction: Tensor, half: Tensor) -> tuple[Tensor, Tensor]:
-    slope = 1 / torch.where(direction.abs() < 1e-12, 1e-12, direction)
-    middle, width = -start[..., None] * slope, half[..., None] * slope.abs()
+    inverse = 1 / torch.where(direction.abs() < 1e-12, 1e-12, direction)
+    middle, width = -start[..., None] * inverse, half[..., None] * inverse.abs()
     return (middle - width).amax(1), (middle + width).amin(1)
 
 
