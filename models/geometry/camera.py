@@ -1,4 +1,4 @@
-"""The pinhole camera: `Camera`, and what turns pixels into coordinates and rays."""
+"""The pinhole camera, image coordinates, and rays."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -75,7 +75,10 @@ class Camera:
         self, depth: Float[Tensor, "*batch height width"]
     ) -> Float[Tensor, "*batch height width 3"]:
         """Return the world points of a depth map's pixels; depth is z, not distance."""
-        return unproject(depth, self.cam2world, self.intrinsics)
+        points = camera_rays(self.intrinsics, self.size) * depth[..., None]
+        cam2world = self.cam2world
+        rotated = torch.einsum("...ij,...hwj->...hwi", cam2world[..., :3, :3], points)
+        return rotated + cam2world[..., None, None, :3, 3]
 
     def rays_at(
         self, coordinates: Float[Tensor, "*batch point 2"]
@@ -140,12 +143,7 @@ def project(
     world2cam: Float[Tensor, "*batch 4 4"],
     intrinsics: Float[Tensor, "*batch 3 3"],
 ) -> tuple[Float[Tensor, "*batch point 2"], Float[Tensor, "*batch point"]]:
-    """Project world points into images.
-
-    Returns:
-        Coordinates (x, y), in [0, 1] inside the image, and depth z. Where z <= 0 the coordinates
-        mean nothing.
-    """
+    """Project world points: see `Camera.project`; in pixels if the intrinsics are in pixels."""
     in_camera = transform_points(points, world2cam)
     on_image = in_camera @ intrinsics.mT
     depth = in_camera[..., 2]
@@ -155,7 +153,7 @@ def project(
 def pixel_grid(
     size: tuple[int, int], like: Float[Tensor, "..."]
 ) -> Float[Tensor, "height width 2"]:
-    """Coordinates (x, y) of every pixel's center, on the device and in the type of `like`."""
+    """Return coordinates (x, y) of every pixel's center, with the device and dtype of `like`."""
     height, width = size
     y = (torch.arange(height, device=like.device, dtype=like.dtype) + 0.5) / height
     x = (torch.arange(width, device=like.device, dtype=like.dtype) + 0.5) / width
@@ -165,24 +163,10 @@ def pixel_grid(
 def camera_rays(
     intrinsics: Float[Tensor, "*batch 3 3"], size: tuple[int, int]
 ) -> Float[Tensor, "*batch height width 3"]:
-    """Rays through every pixel's center in camera axes, with z = 1: point = ray * depth."""
+    """Return rays through every pixel's center in camera axes, with z = 1: point = ray * depth."""
     grid = pixel_grid(size, intrinsics)
     homogeneous = torch.cat([grid, torch.ones_like(grid[..., :1])], dim=-1)
     return torch.einsum("...ij,hwj->...hwi", torch.linalg.inv(intrinsics), homogeneous)
-
-
-def unproject(
-    depth: Float[Tensor, "*batch height width"],
-    cam2world: Float[Tensor, "*batch 4 4"],
-    intrinsics: Float[Tensor, "*batch 3 3"],
-) -> Float[Tensor, "*batch height width 3"]:
-    """World points of a depth map's pixels; depth is z, not distance."""
-    size = (depth.shape[-2], depth.shape[-1])
-    points = camera_rays(intrinsics, size) * depth[..., None]
-    return (
-        torch.einsum("...ij,...hwj->...hwi", cam2world[..., :3, :3], points)
-        + (cam2world[..., None, None, :3, 3])
-    )
 
 
 def to_pixels(

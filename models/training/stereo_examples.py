@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.data.procedural import WorldBatch
-from models.geometry.camera import pixel_grid, project, unproject
+from models.geometry.camera import Camera, pixel_grid, project
 from models.geometry.rigid import invert, se3_exponential
+from models.geometry.sampling import sample_nearest
 from models.stereo.color_transfer import match_colors
 from models.stereo.plane_sweep import inverse_depth_planes
 from models.stereo.prior import SurfacePrior, triangulated_prior
@@ -56,13 +57,11 @@ def visible_in(
 ) -> Bool[Tensor, "batch height width"]:
     """Whether the other view sees each point: inside its image, and nothing in front of it."""
     identity = torch.eye(4, device=depth.device).expand(len(depth), 4, 4)
-    points = unproject(depth, identity, intrinsics).flatten(1, 2)
+    size = (depth.shape[1], depth.shape[2])
+    points = Camera(intrinsics, identity, size).unproject(depth).flatten(1, 2)
     coordinates, z = project(points, this2other, other_intrinsics)
     inside = (z > 0) & (coordinates > 0).all(-1) & (coordinates < 1).all(-1)
-    grid = (coordinates * 2 - 1).clamp(-2, 2)[:, None]
-    there = functional.grid_sample(
-        other_depth[:, None], grid, mode="nearest", align_corners=False, padding_mode="border"
-    )[:, 0, 0]
+    there = sample_nearest(other_depth[:, None], coordinates)[:, 0]
     return (inside & (z < there * (1 + tolerance))).unflatten(1, depth.shape[1:])
 
 
@@ -143,9 +142,10 @@ def _in_the_same_colors(
     drawn = uniform(SHARED_POINTS, 0.0, float(len(there)), generator, depth.device).long()
     chosen = there[drawn.clamp(max=len(there) - 1)] if len(there) else there
     identity = torch.eye(4, device=depth.device)
-    points = unproject(depth, identity, intrinsics).flatten(0, 1)[chosen]
+    size = (depth.shape[0], depth.shape[1])
+    points = Camera(intrinsics, identity, size).unproject(depth).flatten(0, 1)[chosen]
     coordinates, _ = project(points, reference2source, source_intrinsics)
-    grid = pixel_grid((depth.shape[0], depth.shape[1]), depth).flatten(0, 1)
+    grid = pixel_grid(size, depth).flatten(0, 1)
     return match_colors(reference, source, grid[chosen], coordinates)
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models.geometry.camera import Camera, unproject
+from models.geometry.camera import Camera
 from models.geometry.gaussians import SH_DEGREE_0, Gaussians
 from models.geometry.rigid import invert, rotation_angle, se3_exponential
 from models.geometry.views import View
@@ -58,7 +58,7 @@ def bumpy_scene() -> Gaussians:
     depth = 2 + 2 * noise(5)[3]
     count = size[0] * size[1]
     return Gaussians(
-        means=unproject(depth, torch.eye(4), wide).flatten(0, 1),
+        means=Camera(wide, torch.eye(4), size).unproject(depth).flatten(0, 1),
         scales=(depth.flatten()[:, None] / size[1]).repeat(1, 3),
         rotations=torch.tensor([1.0, 0.0, 0.0, 0.0]).repeat(count, 1),
         harmonics=((texture.flatten(1).T - 0.5) / SH_DEGREE_0)[:, :, None],

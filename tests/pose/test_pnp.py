@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
-from models.geometry.camera import unproject
-from models.geometry.rigid import invert, se3_exponential
+from models.geometry.camera import Camera
+from models.geometry.rigid import se3_exponential
 from models.metrics.errors import pose_error
 from models.pose.pnp import pose_from_centers
 
@@ -20,7 +20,7 @@ def intrinsics_for(size: tuple[int, int], x: float = 0.5, y: float = 0.5) -> tor
 def centers_of(size: tuple[int, int], intrinsics: torch.Tensor) -> torch.Tensor:
     """Exact centers of a bumpy surface seen by `WORLD2CAM`."""
     depth = 3 + torch.rand(size) + torch.linspace(0, 2, size[1])
-    return unproject(depth, invert(WORLD2CAM), intrinsics)
+    return Camera(intrinsics, WORLD2CAM, size).unproject(depth)
 
 
 @pytest.mark.parametrize("size", [LANDSCAPE, PORTRAIT])

@@ -13,7 +13,7 @@ from torch import Tensor
 from models.data.procedural.random import Rng
 from models.data.procedural.scenes import Scenes
 from models.data.procedural.shapes import FAR, RayPackets, Shapes, distance_bound, intersect_shapes
-from models.geometry.camera import camera_rays, project, unproject
+from models.geometry.camera import Camera, camera_rays, project
 from models.geometry.rigid import invert, look_at
 
 _COARSE_SIZE = (9, 9)  # of depth maps that cameras are chosen by
@@ -168,7 +168,8 @@ def _overlap(
 
     Views are `cam2world` and intrinsics.
     """
-    points = unproject(depth, *view).flatten(2, 3)
+    cameras = Camera(view[1], invert(view[0]), (depth.shape[-2], depth.shape[-1]))
+    points = cameras.unproject(depth).flatten(2, 3)
     cam2world, intrinsics = other
     coordinates, z = project(points, invert(cam2world), intrinsics)
     inside = (coordinates > 0).all(-1) & (coordinates < 1).all(-1) & (z > 0)
