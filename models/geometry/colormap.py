@@ -1,4 +1,4 @@
-"""Depth maps as pictures: near is bright and warm, far is dark and blue."""
+"""Depth maps in colors: near is bright and warm, far is dark and blue."""
 
 import torch
 from jaxtyping import Float
@@ -14,17 +14,17 @@ RAMP = (  # RGB from far to near, evenly spaced, ever lighter
 )
 
 
-LEAST_SPREAD = 1.2  # far to near; what is flatter is shown in nearly one color
+MIN_FAR_TO_NEAR = 1.2  # what is flatter is shown in nearly one color
 
 
 def depth_range(depth: Float[Tensor, " point"]) -> tuple[float, float]:
-    """Nearest and farthest depth worth telling apart: all but 2 % at either end."""
+    """Return the nearest and farthest positive depth but for 2 % at either end."""
     positive = depth[depth > 0].sort().values
     if len(positive) == 0:
         return 1.0, 2.0
     last = len(positive) - 1
     near, far = positive[round(0.02 * last)].item(), positive[round(0.98 * last)].item()
-    return near, max(far, LEAST_SPREAD * near)
+    return near, max(far, MIN_FAR_TO_NEAR * near)
 
 
 def color_depth(

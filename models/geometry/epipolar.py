@@ -1,4 +1,4 @@
-"""Epipolar geometry: where a point of one photo may lie in another."""
+"""Epipolar geometry of two views (Hartley and Zisserman, chapter 9)."""
 
 import torch
 from jaxtyping import Float
@@ -12,7 +12,7 @@ def fundamental_matrix(
     first_intrinsics: Float[Tensor, "3 3"],
     second_intrinsics: Float[Tensor, "3 3"],
 ) -> Float[Tensor, "*motion 3 3"]:
-    """The matrix with (x2, y2, 1) F (x1, y1, 1)ᵀ = 0 for coordinates in [0, 1] of one point."""
+    """Return F with (x2, y2, 1) F (x1, y1, 1)ᵀ = 0, for coordinates as the intrinsics have them."""
     essential = cross_matrix(first2second[..., :3, 3]) @ first2second[..., :3, :3]
     return torch.linalg.inv(second_intrinsics).T @ essential @ torch.linalg.inv(first_intrinsics)
 
@@ -20,7 +20,7 @@ def fundamental_matrix(
 def epipolar_segments(
     coordinates: Float[Tensor, "point 2"], fundamental: Float[Tensor, "3 3"]
 ) -> Float[Tensor, "point 2 2"]:
-    """The ends of every point's epipolar line inside the second photo; NaN where it misses it."""
+    """Clip every point's epipolar line to the second image; NaN where it misses the image."""
     homogeneous = torch.cat([coordinates, torch.ones_like(coordinates[:, :1])], dim=1)
     a, b, c = (homogeneous @ fundamental.T).T
     zero, one = torch.zeros_like(a), torch.ones_like(a)

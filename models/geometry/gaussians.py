@@ -1,6 +1,6 @@
-"""The `Gaussians` container: what every part of the program hands to the next."""
+"""The `Gaussians` container: scenes as networks predict and renderers show them."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -26,7 +26,7 @@ class Gaussians:
     opacities: Float[Tensor, " gaussian"]
 
     def __len__(self) -> int:
-        """How many Gaussians there are."""
+        """Return the number of Gaussians."""
         return self.means.shape[0]
 
     @property
@@ -39,7 +39,7 @@ class Gaussians:
         return Gaussians(*(getattr(self, field.name).to(device) for field in fields(self)))
 
     def select(self, keep: Bool[Tensor, " gaussian"]) -> "Gaussians":
-        """The Gaussians where `keep` is true, in the same order."""
+        """Return the Gaussians where `keep` is true, in the same order."""
         return Gaussians(*(getattr(self, field.name)[keep] for field in fields(self)))
 
 
@@ -51,11 +51,5 @@ def join(parts: list[Gaussians]) -> Gaussians:
 
 
 def rescale(gaussians: Gaussians, factor: float) -> Gaussians:
-    """The same scene, `factor` times as large about the world's origin."""
-    return Gaussians(
-        means=gaussians.means * factor,
-        scales=gaussians.scales * factor,
-        rotations=gaussians.rotations,
-        harmonics=gaussians.harmonics,
-        opacities=gaussians.opacities,
-    )
+    """Scale a scene by `factor` about the world's origin."""
+    return replace(gaussians, means=gaussians.means * factor, scales=gaussians.scales * factor)

@@ -22,7 +22,7 @@ def transform_points(
 
 
 def cross_matrix(vector: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
-    """The matrix [v]x with [v]x w = v x w."""
+    """Return the matrix [v]x with [v]x w = v x w."""
     x, y, z = vector.unbind(-1)
     zero = torch.zeros_like(x)
     rows = [zero, -z, y, z, zero, -x, -y, x, zero]
@@ -30,7 +30,7 @@ def cross_matrix(vector: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3
 
 
 def se3_exponential(twist: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch 4 4"]:
-    """The rigid motion of a twist (translation part rho first, then rotation vector theta).
+    """Return the rigid motion of a twist (rho, for translation, then the rotation vector theta).
 
     Differentiable at zero. A camera is perturbed on the left: exp(twist) @ world2cam.
     """
@@ -42,23 +42,23 @@ def se3_exponential(twist: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch 4
 
 
 def twist_gradient(
-    world2cam: Float[Tensor, "*batch 4 4"], by_matrix: Float[Tensor, "*batch 4 4"]
+    world2cam: Float[Tensor, "*batch 4 4"], matrix_gradient: Float[Tensor, "*batch 4 4"]
 ) -> Float[Tensor, "*batch 6"]:
-    """What a loss changes by with a twist to the left of a camera, at zero.
+    """Return a loss's gradient by a twist to the left of a camera, at zero.
 
-    `by_matrix` is what it changes by with the numbers of `world2cam`. Of exp(twist) @ world2cam,
+    `matrix_gradient` is its gradient by the entries of `world2cam`. Of exp(twist) @ world2cam,
     only the generator counts to first order.
     """
-    by_generator = by_matrix @ world2cam.mT
-    skew = by_generator - by_generator.mT
-    turn = torch.stack([skew[..., 2, 1], skew[..., 0, 2], skew[..., 1, 0]], dim=-1)
-    return torch.cat([by_generator[..., :3, 3], turn], dim=-1)
+    generator_gradient = matrix_gradient @ world2cam.mT
+    skew = generator_gradient - generator_gradient.mT
+    rotation = torch.stack([skew[..., 2, 1], skew[..., 0, 2], skew[..., 1, 0]], dim=-1)
+    return torch.cat([generator_gradient[..., :3, 3], rotation], dim=-1)
 
 
 def rotation_angle(
     first: Float[Tensor, "*batch 3 3"], second: Float[Tensor, "*batch 3 3"]
 ) -> Float[Tensor, "*batch"]:
-    """The angle between two rotations, accurate near zero and near pi."""
+    """Return the angle between two rotations, accurate near zero and near pi."""
     relative = first.mT @ second
     skew = torch.stack(
         [
@@ -73,21 +73,23 @@ def rotation_angle(
 
 
 def look_at(
-    eye: Float[Tensor, "*batch 3"], target: Float[Tensor, "*batch 3"], down: Float[Tensor, "3"]
+    position: Float[Tensor, "*batch 3"], target: Float[Tensor, "*batch 3"], down: Float[Tensor, "3"]
 ) -> Float[Tensor, "*batch 4 4"]:
-    """The `cam2world` of a camera at `eye` that looks at `target`, its y axis near `down`.
+    """Return the `cam2world` of a camera at `position` that looks at `target`, y axis near `down`.
 
-    Meaningless where the line of sight is parallel to `down`.
+    Meaningless where the optical axis is parallel to `down`.
     """
-    forward = torch.nn.functional.normalize(target - eye, dim=-1)
+    forward = torch.nn.functional.normalize(target - position, dim=-1)
     right = torch.nn.functional.normalize(
         torch.linalg.cross(down.expand_as(forward), forward), dim=-1
     )
-    cam2world = torch.zeros(*eye.shape[:-1], 4, 4, device=eye.device, dtype=eye.dtype)
+    cam2world = torch.zeros(
+        *position.shape[:-1], 4, 4, device=position.device, dtype=position.dtype
+    )
     cam2world[..., :3, 0] = right
     cam2world[..., :3, 1] = torch.linalg.cross(forward, right)
     cam2world[..., :3, 2] = forward
-    cam2world[..., :3, 3] = eye
+    cam2world[..., :3, 3] = position
     cam2world[..., 3, 3] = 1
     return cam2world
 
@@ -113,7 +115,7 @@ def to_wxyz(rotation: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 4"]:
 
 
 def from_wxyz(wxyz: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 3 3"]:
-    """The rotation of a quaternion, which need not be unit."""
+    """Return the rotations of quaternions, which need not be unit."""
     w, x, y, z = torch.nn.functional.normalize(wxyz, dim=-1).unbind(-1)
     vector = torch.stack([x, y, z], dim=-1)
     cross = cross_matrix(vector)

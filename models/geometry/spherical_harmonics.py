@@ -1,4 +1,4 @@
-"""Real spherical harmonics of any degree, with the order and signs of 3DGS, and rays in them."""
+"""Real spherical harmonics of any degree in 3DGS's order and signs, and embeddings of rays."""
 
 import math
 
@@ -13,7 +13,7 @@ from models.geometry.camera import camera_rays
 def real_harmonics(
     directions: Float[Tensor, "*batch 3"], degree: int
 ) -> Float[Tensor, "*batch sh"]:
-    """Values of all functions up to a degree; that of degree l and order m is at l (l + 1) + m.
+    """Evaluate all functions up to a degree; that of degree l and order m is at l (l + 1) + m.
 
     Args:
         directions: Unit vectors.
@@ -41,9 +41,9 @@ def real_harmonics(
 def turning_matrix(
     rotation: Float[Tensor, "*batch 3 3"], degree: int
 ) -> Float[Tensor, "*batch sh sh"]:
-    """What coefficients are multiplied with when the function that they describe is turned.
+    """Return the matrix that turns coefficients along with the function that they describe.
 
-    Found by sampling: exact, as functions of one degree stay among themselves.
+    A least-squares fit to samples: exact, as a rotation mixes functions of one degree only.
     """
     count = 2 * (degree + 1) ** 2
     index = torch.arange(count, device=rotation.device, dtype=rotation.dtype)
@@ -59,14 +59,14 @@ def turning_matrix(
 def ray_features(
     intrinsics: Float[Tensor, "batch view 3 3"], size: tuple[int, int], degree: int
 ) -> Float[Tensor, "batch view height width feature"]:
-    """What tells a network the ray of every pixel: harmonics of its direction, as its camera sees.
+    """Embed every pixel's ray for a network: harmonics of its direction in camera axes.
 
-    Degree 0, whose only function is constant, means the unit vector itself.
+    Degree 0, whose only function is constant, stands for the unit vector itself.
     """
     rays = normalize(camera_rays(intrinsics, size), dim=-1)
     return real_harmonics(rays, degree) if degree else rays
 
 
 def ray_width(degree: int) -> int:
-    """How many numbers `ray_features` gives for each ray."""
+    """Return the length of an embedding from `ray_features`."""
     return (degree + 1) ** 2 if degree else 3

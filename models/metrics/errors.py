@@ -39,8 +39,8 @@ def pose_error(
 ) -> PoseError:
     """Compare a camera with the true one, both in the first view's frame.
 
-    The translation is judged by where the camera stands as the first view sees it. A camera that
-    is said not to have moved at all has no direction and gets the largest error.
+    The translation error is the angle between the cameras' centers as seen from the first. A
+    predicted camera that did not move has no direction and gets the largest error.
     """
     predicted, true = invert(predicted_world2cam.double()), invert(true_world2cam.double())
     rotation = rotation_angle(predicted[:3, :3], true[:3, :3])
@@ -52,7 +52,7 @@ def pose_error(
 
 
 def pose_auc(errors_deg: Sequence[float], threshold_deg: float) -> float:
-    """Area under the curve of recall over error, up to a threshold, as a share of the whole.
+    """Return the area under the recall curve up to a threshold, over the threshold (AUC).
 
     The curve runs straight from (0, 0) through every (sorted error, recall), and level from the
     last error below the threshold to the threshold.
@@ -68,7 +68,7 @@ def pose_auc(errors_deg: Sequence[float], threshold_deg: float) -> float:
 
 
 def psnr(image: Float[Tensor, "3 height width"], photo: Float[Tensor, "3 height width"]) -> float:
-    """Peak signal-to-noise ratio in decibels, after clipping both to [0, 1]; 100 at most."""
+    """Return the PSNR in decibels, after clipping both to [0, 1]; 100 at most."""
     error = (image.double().clamp(0, 1) - photo.double().clamp(0, 1)).square().mean()
     return float(-10 * torch.log10(error.clamp(min=1e-10)))
 

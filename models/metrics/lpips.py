@@ -1,4 +1,4 @@
-"""The perceptual distance LPIPS (Zhang et al. 2018), with its VGG-16 trunk, version 0.1.
+"""The perceptual distance LPIPS (Zhang et al., 2018), with its VGG-16 trunk, version 0.1.
 
 Our own implementation. Its weights are other people's: the trunk is torchvision's ImageNet
 classifier, the heads are in the PyPI package `lpips`; neither comes with this package.
@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 _WIDTHS = ((64, 64), (128, 128), (256,) * 3, (512,) * 3, (512,) * 3)  # of VGG-16's layers
 _MEAN, _DEVIATION = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # of images in [-1, 1]
-_TINY = 1e-10
+_EPSILON = 1e-10
 
 
 class Lpips(nn.Module):
-    """How different two pictures look: 0 for equal ones, about 0.1 for good renderings."""
+    """LPIPS of two images: 0 for equal ones, about 0.1 for good renderings."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,15 +35,15 @@ class Lpips(nn.Module):
 
     def forward(
         self,
-        pictures: Float[Tensor, "batch 3 height width"],
+        images: Float[Tensor, "batch 3 height width"],
         photos: Float[Tensor, "batch 3 height width"],
     ) -> Float[Tensor, " batch"]:
-        """Compare pictures in [0, 1], which may overshoot, of at least 16 x 16 pixels."""
+        """Compare images in [0, 1], which may overshoot, of at least 16 x 16 pixels."""
         mean, deviation = (
-            pictures.new_tensor(values)[:, None, None] for values in (_MEAN, _DEVIATION)
+            images.new_tensor(values)[:, None, None] for values in (_MEAN, _DEVIATION)
         )
-        first, second = (((2 * x - 1) - mean) / deviation for x in (pictures, photos))
-        total = pictures.new_zeros(len(pictures))
+        first, second = (((2 * x - 1) - mean) / deviation for x in (images, photos))
+        total = images.new_zeros(len(images))
         for stage, head in zip(self.stages, self.heads, strict=True):
             first, second = stage(first), stage(second)
             squares = (_unit(first) - _unit(second)).square()
@@ -52,18 +52,18 @@ class Lpips(nn.Module):
 
 
 def _unit(features: Float[Tensor, "batch channel h w"]) -> Float[Tensor, "batch channel h w"]:
-    return features / (features.square().sum(1, keepdim=True).sqrt() + _TINY)
+    return features / (features.square().sum(1, keepdim=True).sqrt() + _EPSILON)
 
 
 def load_lpips(trunk: Path, heads: Path) -> Lpips:
-    """Put the distance together from the files that other programs have.
+    """Load LPIPS from the weight files of torchvision and of the package `lpips`.
 
     Args:
         trunk: torchvision's `vgg16-397923af.pth`, or just its `features`.
         heads: `weights/v0.1/vgg.pth` of the package `lpips`.
 
     Raises:
-        ValueError: If a file is something else.
+        ValueError: If a file is broken or holds something else.
     """
     with torch.device("meta"):
         network = Lpips()
@@ -87,7 +87,7 @@ def load_lpips(trunk: Path, heads: Path) -> Lpips:
 
 
 def _trunk_names() -> Iterator[str]:
-    """Torchvision's names of the convolutions: it counts activations and poolings too."""
+    """Yield torchvision's names of the convolutions, which count activations and poolings too."""
     place = 0
     for widths in _WIDTHS:
         for _ in widths:

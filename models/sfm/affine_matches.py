@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
+from models.geometry.sampling import sample_bilinear
 from models.sfm.two_view import TwoView
 
 RADIUS_PX = 8  # of the square patches, in pixels of the coarser image
@@ -154,14 +155,8 @@ def _sample_px(
 ) -> Float[Tensor, "*patch"]:
     """Sample gray values at positions in pixels, bilinearly."""
     height, width = image.shape
-    grid = 2 * positions / positions.new_tensor([width, height]) - 1
-    sampled = functional.grid_sample(
-        image[None, None],
-        grid.flatten(0, -2)[None, None],
-        padding_mode="border",
-        align_corners=False,
-    )
-    return sampled.reshape(positions.shape[:-1])
+    coordinates = positions / positions.new_tensor([width, height])
+    return sample_bilinear(image[None], coordinates.flatten(0, -2)).reshape(positions.shape[:-1])
 
 
 def _standardize(

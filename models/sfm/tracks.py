@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from models.geometry.camera import Camera, pixel_grid, project
 from models.geometry.rigid import invert, transform_points
+from models.geometry.sampling import sample_bilinear
 from models.sfm.two_view import RelativePose
 
 CELL_PX = 4  # side of the cells of a rough depth map that are computed as one
@@ -127,11 +128,7 @@ def mean_colors(
     """Return every point's mean RGB over the images that observe it, of which there must be one."""
     colors = []
     for image, coordinates in zip(images, observations, strict=True):
-        grid = 2 * coordinates.nan_to_num(0.5) - 1
-        sampled = functional.grid_sample(
-            image[None], grid[None, None], padding_mode="border", align_corners=False
-        )
-        colors.append(sampled[0, :, 0].T)
+        colors.append(sample_bilinear(image, coordinates.nan_to_num(0.5)).T)
     observed = observations.isfinite().all(-1)[..., None]
     return (torch.stack(colors) * observed).sum(0) / observed.sum(0)
 

@@ -2,8 +2,8 @@
 
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional
 
+from models.geometry.sampling import sample_bilinear
 from models.stereo.plane_sweep import box_mean
 
 WINDOW_PX = 3  # over which the color of a point is averaged
@@ -47,7 +47,4 @@ def _colors(
     image: Float[Tensor, "3 height width"], coordinates: Float[Tensor, "point 2"]
 ) -> Float[Tensor, "3 point"]:
     """Sample the colors at image points, averaged over a window."""
-    averaged, grid = box_mean(image[None], WINDOW_PX), (2 * coordinates - 1)[None, None]
-    return functional.grid_sample(averaged, grid, padding_mode="border", align_corners=False)[
-        0, :, 0
-    ]
+    return sample_bilinear(box_mean(image[None], WINDOW_PX)[0], coordinates)

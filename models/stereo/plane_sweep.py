@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.geometry.camera import Camera, camera_rays
+from models.geometry.sampling import sample_bilinear
 
 WINDOWS_PX = (5, 7)  # of the correlation; the second averages the first's statistics once more
 MIN_VARIANCE = 1e-4  # of gray values: a window of less has no texture to correlate
@@ -61,11 +62,8 @@ def warp_to_planes(
     depth = position[:, 2]
     coordinates = position[:, :2] / depth.clamp(min=1e-6)[:, None]
     inside = (depth > 1e-6) & (coordinates > 0).all(1) & (coordinates < 1).all(1)
-    grid = (coordinates * 2 - 1).clamp(-2, 2).permute(0, 2, 3, 4, 1)
-    sampled = functional.grid_sample(
-        source, grid.flatten(1, 2), mode="bilinear", padding_mode="border", align_corners=False
-    )
-    return sampled.unflatten(2, depth.shape[1:3]), inside.to(source.dtype)
+    sampled = sample_bilinear(source, coordinates.flatten(2).mT)
+    return sampled.unflatten(2, depth.shape[1:]), inside.to(source.dtype)
 
 
 def box_mean(

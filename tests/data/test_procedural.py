@@ -23,6 +23,7 @@ from models.data.textures import load_panoramas, load_textures, noise_textures
 from models.geometry.camera import Camera, camera_rays
 from models.geometry.depth_map import DepthMap
 from models.geometry.rigid import rotation_angle, transform_points
+from models.geometry.sampling import sample_bilinear
 
 SIZE = (64, 96)
 CPU = torch.device("cpu")
@@ -43,8 +44,7 @@ def project_into_second(batch: WorldBatch) -> tuple[torch.Tensor, ...]:
 
 
 def look_up(maps: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
-    grid = (at * 2 - 1)[:, None]
-    return torch.nn.functional.grid_sample(maps, grid, align_corners=False)[:, :, 0]
+    return sample_bilinear(maps, at)
 
 
 @pytest.fixture(scope="module")

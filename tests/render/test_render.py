@@ -1,4 +1,4 @@
-"""What a picture of Gaussians must look like, whoever draws it."""
+"""Facts about renderings that every renderer must reproduce."""
 
 import math
 from dataclasses import fields, replace
@@ -51,7 +51,7 @@ def cloud(count: int = 400, sh_degree: int = 3) -> Gaussians:
     )
 
 
-def look(scene: Gaussians, world2cam: Tensor = IDENTITY, **options) -> Rendering:
+def render_view(scene: Gaussians, world2cam: Tensor = IDENTITY, **options) -> Rendering:
     return render(scene, Camera(INTRINSICS, world2cam, SIZE), **options)
 
 
@@ -71,9 +71,9 @@ def centroid(alpha: Tensor) -> Tensor:
 
 
 def test_a_gaussian_on_the_axis_lands_on_the_principal_point():
-    drawn = look(blob((0.0, 0.0, 2.0)))
+    rendering = render_view(blob((0.0, 0.0, 2.0)))
 
-    torch.testing.assert_close(centroid(drawn.alpha), INTRINSICS[:2, 2], atol=2e-4, rtol=0)
+    torch.testing.assert_close(centroid(rendering.alpha), INTRINSICS[:2, 2], atol=2e-4, rtol=0)
 
 
 @pytest.mark.parametrize("mean", [(0.4, -0.3, 2.0), (-0.5, 0.2, 1.5)])
@@ -81,9 +81,9 @@ def test_a_gaussian_lands_where_its_center_projects_to(mean: tuple[float, float,
     world2cam = se3_exponential(torch.tensor([0.1, 0.05, -0.1, 0.05, -0.1, 0.2]))
     expected, _ = Camera(INTRINSICS, world2cam, SIZE).project(torch.tensor([mean]))
 
-    drawn = look(blob(mean, scale=0.02), world2cam)
+    rendering = render_view(blob(mean, scale=0.02), world2cam)
 
-    torch.testing.assert_close(centroid(drawn.alpha), expected[0], atol=1e-3, rtol=0)
+    torch.testing.assert_close(centroid(rendering.alpha), expected[0], atol=1e-3, rtol=0)
 
 
 def test_a_gaussian_is_as_wide_and_as_high_as_its_projection():
@@ -91,11 +91,14 @@ def test_a_gaussian_is_as_wide_and_as_high_as_its_projection():
     half = math.sqrt(0.5)  # a quarter turn about z swaps the axes
     turned = replace(scene, rotations=torch.tensor([[half, 0.0, 0.0, half]]))
 
-    for drawn, expected in ((look(scene), (0.3, 0.1)), (look(turned), (0.1, 0.3))):
+    for rendering, expected in (
+        (render_view(scene), (0.3, 0.1)),
+        (render_view(turned), (0.1, 0.3)),
+    ):
         height, width = SIZE
         pixels_x = torch.arange(width) + 0.5 - 0.47 * width
         pixels_y = torch.arange(height) + 0.5 - 0.55 * height
-        row, column = drawn.alpha[18], drawn.alpha[:, 23]  # those through the center
+        row, column = rendering.alpha[18], rendering.alpha[:, 23]  # those through the center
         spread_x = ((row * pixels_x**2).sum() / row.sum()).sqrt()
         spread_y = ((column * pixels_y**2).sum() / column.sum()).sqrt()
         wide = math.hypot(0.8 * width * expected[0] / 2, math.sqrt(0.3))
@@ -110,22 +113,27 @@ def test_a_scene_twice_as_large_and_as_far_looks_the_same():
     farther = world2cam.clone()
     farther[:3, 3] *= 2
 
-    small, large = look(scene, world2cam), look(rescale(scene, 2.0), farther)
+    small, large = render_view(scene, world2cam), render_view(rescale(scene, 2.0), farther)
 
     assert_same(replace(large, depth=large.depth / 2), small)
 
 
 def test_moving_world_and_camera_together_changes_nothing():
-    scene, motion = cloud(sh_degree=0), se3_exponential(torch.tensor([0.3, 0.1, -0.2, 0, 0, 1.0]))
+    scene, rigid_motion = (
+        cloud(sh_degree=0),
+        se3_exponential(torch.tensor([0.3, 0.1, -0.2, 0, 0, 1.0])),
+    )
     half = torch.tensor(0.5)
     w, x, y, z = scene.rotations.unbind(-1)
     cos, sin = half.cos(), half.sin()  # the same turn about z, multiplied from the left
     turned = torch.stack(
         [cos * w - sin * z, cos * x - sin * y, cos * y + sin * x, cos * z + sin * w], dim=-1
     )
-    moved = replace(scene, means=scene.means @ motion[:3, :3].T + motion[:3, 3], rotations=turned)
+    moved = replace(
+        scene, means=scene.means @ rigid_motion[:3, :3].T + rigid_motion[:3, 3], rotations=turned
+    )
 
-    assert_same(look(moved, invert(motion)), look(scene))
+    assert_same(render_view(moved, invert(rigid_motion)), render_view(scene))
 
 
 def test_the_order_of_gaussians_does_not_matter():
@@ -133,37 +141,37 @@ def test_the_order_of_gaussians_does_not_matter():
     order = torch.randperm(len(scene))
     shuffled = Gaussians(*(getattr(scene, field.name)[order] for field in fields(scene)))
 
-    assert_same(look(shuffled), look(scene))
+    assert_same(render_view(shuffled), render_view(scene))
 
 
 def test_the_opaque_front_hides_the_back():
     front = blob((0.0, 0.0, 1.0), RED, scale=1.0, opacity=1.0)
     back = blob((0.0, 0.0, 2.0), BLUE, scale=1.0, opacity=1.0)
 
-    drawn = look(join([back, front]))
+    rendering = render_view(join([back, front]))
 
     y, x = int(0.55 * SIZE[0]), int(0.47 * SIZE[1])
-    torch.testing.assert_close(drawn.color[:, y, x], torch.tensor(RED), atol=2e-3, rtol=0)
-    assert drawn.depth[y, x].item() == pytest.approx(1, abs=2e-3)
+    torch.testing.assert_close(rendering.color[:, y, x], torch.tensor(RED), atol=2e-3, rtol=0)
+    assert rendering.depth[y, x].item() == pytest.approx(1, abs=2e-3)
 
 
 def test_the_background_shows_where_nothing_is():
     background = (0.1, 0.6, 0.3)
 
-    drawn = look(blob((0.0, 0.0, 2.0)), background=background)
+    rendering = render_view(blob((0.0, 0.0, 2.0)), background=background)
 
-    empty = drawn.alpha == 0
+    empty = rendering.alpha == 0
     assert 0 < empty.sum() < empty.numel()
-    assert (drawn.color[:, empty] == torch.tensor(background)[:, None]).all()
-    assert (drawn.depth[empty] == 0).all()
+    assert (rendering.color[:, empty] == torch.tensor(background)[:, None]).all()
+    assert (rendering.depth[empty] == 0).all()
 
 
 def test_depth_over_alpha_is_the_distance_along_the_axis():
-    drawn = look(blob((0.3, 0.2, 2.0), scale=0.2))
+    rendering = render_view(blob((0.3, 0.2, 2.0), scale=0.2))
 
-    seen = drawn.alpha > 0.01
+    seen = rendering.alpha > 0.01
     torch.testing.assert_close(
-        drawn.depth[seen] / drawn.alpha[seen], torch.full((int(seen.sum()),), 2.0)
+        rendering.depth[seen] / rendering.alpha[seen], torch.full((int(seen.sum()),), 2.0)
     )
 
 
@@ -182,10 +190,10 @@ def test_harmonics_are_those_of_physics_in_the_order_of_3dgs(term: int):
     world2cam = torch.eye(4)
     world2cam[:3, 3] = -eye
 
-    drawn = look(scene, world2cam)
+    rendering = render_view(scene, world2cam)
 
-    bright = drawn.alpha > 0.5
-    color = (drawn.color / drawn.alpha)[:, bright].mean(-1)
+    bright = rendering.alpha > 0.5
+    color = (rendering.color / rendering.alpha)[:, bright].mean(-1)
     assert color.tolist() == pytest.approx([0.5, expected, 0.5], abs=1e-5)
 
 
@@ -193,29 +201,29 @@ def test_degrees_above_three_are_cut():
     scene = cloud()
     more = replace(scene, harmonics=torch.cat([scene.harmonics, torch.rand(400, 3, 9)], dim=-1))
 
-    assert torch.equal(look(more).color, look(scene).color)
+    assert torch.equal(render_view(more).color, render_view(scene).color)
 
 
 def test_negative_colors_are_black():
-    drawn = look(blob((0.0, 0.0, 2.0), color=(-1.0, 0.5, 0.5)))
+    rendering = render_view(blob((0.0, 0.0, 2.0), color=(-1.0, 0.5, 0.5)))
 
-    assert (drawn.color[0] == 0).all() and drawn.color[1].max() > 0.3
+    assert (rendering.color[0] == 0).all() and rendering.color[1].max() > 0.3
 
 
 def test_quaternions_may_have_any_length():
     scene = cloud()
 
-    assert_same(look(replace(scene, rotations=3 * scene.rotations)), look(scene))
+    assert_same(render_view(replace(scene, rotations=3 * scene.rotations)), render_view(scene))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (16, 16), (17, 31), (3, 130)])
 def test_any_size_shows_the_same_view(size: tuple[int, int]):
     scene = blob((0.0, 0.0, 2.0), scale=50.0, opacity=0.9)
 
-    drawn = render(scene, Camera(INTRINSICS, IDENTITY, size))
+    rendering = render(scene, Camera(INTRINSICS, IDENTITY, size))
 
-    assert drawn.color.shape == (3, *size)
-    torch.testing.assert_close(drawn.alpha, torch.full(size, 0.9), atol=1e-3, rtol=0)
+    assert rendering.color.shape == (3, *size)
+    torch.testing.assert_close(rendering.alpha, torch.full(size, 0.9), atol=1e-3, rtol=0)
 
 
 def test_nothing_and_everything_behind_the_camera_draw_the_background():
@@ -223,8 +231,8 @@ def test_nothing_and_everything_behind_the_camera_draw_the_background():
     behind = replace(cloud(), means=cloud().means * torch.tensor([1.0, 1.0, -1.0]))
 
     for scene in (nothing, behind):
-        drawn = look(scene, background=BLUE)
-        assert (drawn.alpha == 0).all() and (drawn.color[2] == 1).all()
+        rendering = render_view(scene, background=BLUE)
+        assert (rendering.alpha == 0).all() and (rendering.color[2] == 1).all()
 
 
 def leaves_of(scene: Gaussians) -> Gaussians:
@@ -248,12 +256,12 @@ def test_extreme_gaussians_leave_no_trace_of_nan():
     extreme.opacities[10:12] = torch.tensor([0.0, 1.0])
     scene, world2cam = leaves_of(extreme), torch.eye(4, requires_grad=True)
 
-    drawn = look(scene, world2cam)
-    (drawn.color.sum() + drawn.depth.sum() + drawn.alpha.sum()).backward()
+    rendering = render_view(scene, world2cam)
+    (rendering.color.sum() + rendering.depth.sum() + rendering.alpha.sum()).backward()
 
-    for field in fields(drawn):
-        assert getattr(drawn, field.name).isfinite().all()
-    assert drawn.alpha.min() >= 0 and drawn.alpha.max() <= 1
+    for field in fields(rendering):
+        assert getattr(rendering, field.name).isfinite().all()
+    assert rendering.alpha.min() >= 0 and rendering.alpha.max() <= 1
     for field in fields(scene):
         assert getattr(scene, field.name).grad.isfinite().all(), field.name
     assert world2cam.grad.isfinite().all()
@@ -261,28 +269,28 @@ def test_extreme_gaussians_leave_no_trace_of_nan():
 
 def test_the_same_call_gives_the_same_bits():
     world2cam = torch.eye(4, requires_grad=True)
-    pictures, gradients = [], []
+    images, gradients = [], []
     for _ in range(2):
         scene = leaves_of(cloud())
-        drawn = look(scene, world2cam)
-        gradients += [torch.autograd.grad(drawn.color.square().sum(), (scene.means, world2cam))]
-        pictures += [drawn.color]
+        rendering = render_view(scene, world2cam)
+        gradients += [torch.autograd.grad(rendering.color.square().sum(), (scene.means, world2cam))]
+        images += [rendering.color]
 
-    assert torch.equal(*pictures)
+    assert torch.equal(*images)
     assert all(torch.equal(*pair) for pair in zip(*gradients, strict=True))
 
 
 def test_what_needs_no_gradient_gets_none():
     scene, world2cam = cloud(), torch.eye(4, requires_grad=True)
-    look(scene, world2cam).color.sum().backward()
+    render_view(scene, world2cam).color.sum().backward()
     assert world2cam.grad is not None and scene.means.grad is None
 
     only_colors = replace(scene, harmonics=scene.harmonics.clone().requires_grad_())
     both = leaves_of(scene)
-    look(only_colors).color.sum().backward()
-    look(both).color.sum().backward()
+    render_view(only_colors).color.sum().backward()
+    render_view(both).color.sum().backward()
     assert torch.equal(only_colors.harmonics.grad, both.harmonics.grad)
-    assert not look(scene).color.requires_grad
+    assert not render_view(scene).color.requires_grad
 
 
 def test_other_floats_and_layouts_are_taken_as_they_come():
@@ -290,22 +298,22 @@ def test_other_floats_and_layouts_are_taken_as_they_come():
     odd = Gaussians(*(getattr(scene, field.name).double() for field in fields(scene)))
     odd = replace(odd, harmonics=odd.harmonics.mT.contiguous().mT.requires_grad_())
 
-    drawn = look(odd, IDENTITY.double())
-    drawn.color.sum().backward()
+    rendering = render_view(odd, IDENTITY.double())
+    rendering.color.sum().backward()
 
-    assert_same(drawn, look(scene))
+    assert_same(rendering, render_view(scene))
     assert odd.harmonics.grad.dtype == torch.float64
 
 
 def test_harmonics_of_no_degree_are_refused():
     with pytest.raises(ValueError, match=r"harmonics of 400 Gaussians have shape \(400, 3, 5\)"):
-        look(replace(cloud(), harmonics=torch.ones(400, 3, 5)))
+        render_view(replace(cloud(), harmonics=torch.ones(400, 3, 5)))
 
 
 def test_gradient_descent_brings_a_perturbed_camera_back():
     scene = cloud()
     truth = se3_exponential(torch.tensor([0.1, 0.0, 0.1, 0.0, -0.05, 0.02]))
-    target = look(scene, truth).color
+    target = render_view(scene, truth).color
     start = se3_exponential(torch.tensor([0.05, -0.04, 0.06, 0.03, 0.03, -0.04])) @ truth
     twist = torch.zeros(6, requires_grad=True)
     optimizer = torch.optim.Adam([twist], lr=1e-2)
@@ -314,8 +322,8 @@ def test_gradient_descent_brings_a_perturbed_camera_back():
         for group in optimizer.param_groups:
             group["lr"] = 1e-2 * (1 - step / 150)
         optimizer.zero_grad()
-        drawn = look(scene, se3_exponential(twist) @ start)
-        (drawn.color - target).square().mean().backward()
+        rendering = render_view(scene, se3_exponential(twist) @ start)
+        (rendering.color - target).square().mean().backward()
         optimizer.step()
 
     found = (se3_exponential(twist) @ start).detach()

@@ -36,10 +36,10 @@ def cloud(count: int, sh_degree: int) -> Gaussians:
     )
 
 
-def drawn_and_gradients(
+def rendering_and_gradients(
     scene: Gaussians, device: str
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """All that `render` gives on a device, and the gradients of a weighted sum of it."""
+    """All fields of a rendering on a device, and the gradients of a weighted sum of it."""
     leaves = {field.name: getattr(scene, field.name).to(device) for field in fields(scene)}
     leaves["twist"] = torch.tensor([0.1, -0.1, 0.2, 0.1, -0.1, 0.2], device=device)
     for leaf in leaves.values():
@@ -47,9 +47,9 @@ def drawn_and_gradients(
     *arrays, twist = leaves.values()
     world2cam = se3_exponential(twist)
     camera = Camera(INTRINSICS.to(device), world2cam, SIZE)
-    drawn = render(Gaussians(*arrays), camera, BACKGROUND)
+    rendered = render(Gaussians(*arrays), camera, BACKGROUND)
     generator = torch.Generator().manual_seed(1)
-    parts = {field.name: getattr(drawn, field.name) for field in fields(Rendering)}
+    parts = {field.name: getattr(rendered, field.name) for field in fields(Rendering)}
     loss = sum(
         (part * torch.randn(part.shape, generator=generator).to(device)).sum()
         for part in parts.values()
@@ -65,11 +65,11 @@ def drawn_and_gradients(
 def test_both_backends_agree(sh_degree: int):
     scene = cloud(2000, sh_degree)
 
-    drawn, gradients = drawn_and_gradients(scene, "cpu")
-    drawn_cuda, gradients_cuda = drawn_and_gradients(scene, "cuda")
+    rendered, gradients = rendering_and_gradients(scene, "cpu")
+    rendered_cuda, gradients_cuda = rendering_and_gradients(scene, "cuda")
 
-    for name, part in drawn.items():
-        error = (part - drawn_cuda[name]).abs()
+    for name, part in rendered.items():
+        error = (part - rendered_cuda[name]).abs()
         assert error.mean() < 1e-5, name
         assert (error > 1e-3).float().mean() < 1e-2, name  # alpha on the verge of 1/255
     for name, gradient in gradients.items():
@@ -77,9 +77,9 @@ def test_both_backends_agree(sh_degree: int):
         assert error < 1e-2 * gradient.norm(), name
 
 
-def test_nothing_to_draw_is_drawn_on_both():
+def test_an_empty_scene_is_the_background_on_both():
     nothing = cloud(1, 0).select(torch.zeros(1, dtype=torch.bool)).to(torch.device("cuda"))
 
-    drawn = render(nothing, Camera(INTRINSICS.cuda(), torch.eye(4).cuda(), SIZE), BACKGROUND)
+    rendered = render(nothing, Camera(INTRINSICS.cuda(), torch.eye(4).cuda(), SIZE), BACKGROUND)
 
-    assert (drawn.alpha == 0).all() and drawn.color[2].allclose(torch.tensor(0.6).cuda())
+    assert (rendered.alpha == 0).all() and rendered.color[2].allclose(torch.tensor(0.6).cuda())

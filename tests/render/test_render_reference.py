@@ -120,29 +120,29 @@ def doubled(scene: Gaussians) -> Gaussians:
     return Gaussians(*(getattr(scene, field.name).double() for field in fields(scene)))
 
 
-def parts(drawn: Rendering) -> dict[str, Tensor]:
-    return {field.name: getattr(drawn, field.name) for field in fields(drawn)}
+def fields_of(rendered: Rendering) -> dict[str, Tensor]:
+    return {field.name: getattr(rendered, field.name) for field in fields(rendered)}
 
 
 @pytest.mark.parametrize("sh_degree", [0, 1, 2, 3])
-def test_pictures_follow_the_definition(sh_degree: int):
+def test_renderings_follow_the_definition(sh_degree: int):
     scene, camera = random_scene(sh_degree), Camera(INTRINSICS, random_pose(), SIZE)
 
-    drawn = parts(render(scene, camera, BACKGROUND))
+    rendered = fields_of(render(scene, camera, BACKGROUND))
 
-    expected = parts(
+    expected = fields_of(
         reference(doubled(scene), Camera(INTRINSICS.double(), camera.world2cam.double(), SIZE))
     )
     assert expected["alpha"].min() < 0.4 and expected["alpha"].max() > 0.99
-    for name, value in drawn.items():
+    for name, value in rendered.items():
         error = (value - expected[name]).abs()
         assert error.mean() < 2e-6, name
         assert (error > 1e-4).float().mean() < 2e-3, name  # alpha on the verge of 1/255
         assert error.max() < 2e-2, name
 
 
-def gradients(draw, scene: Gaussians, weights: Rendering) -> dict[str, Tensor]:
-    """Of a weighted sum of all that is drawn, by all that goes in."""
+def gradients(renderer, scene: Gaussians, weights: Rendering) -> dict[str, Tensor]:
+    """Gradients of a weighted sum of a rendering, by every input."""
     leaves = {field.name: getattr(scene, field.name).clone() for field in fields(scene)}
     leaves["twist"] = torch.zeros(6, dtype=scene.means.dtype)
     leaves["intrinsics"] = INTRINSICS.to(scene.means.dtype, copy=True)
@@ -150,8 +150,8 @@ def gradients(draw, scene: Gaussians, weights: Rendering) -> dict[str, Tensor]:
         leaf.requires_grad_()
     *arrays, twist, intrinsics = leaves.values()
     world2cam = se3_exponential(twist) @ random_pose().to(twist.dtype)
-    drawn = parts(draw(Gaussians(*arrays), Camera(intrinsics, world2cam, SIZE)))
-    sum((value * parts(weights)[name]).sum() for name, value in drawn.items()).backward()
+    rendered = fields_of(renderer(Gaussians(*arrays), Camera(intrinsics, world2cam, SIZE)))
+    sum((value * fields_of(weights)[name]).sum() for name, value in rendered.items()).backward()
     return {name: leaf.grad for name, leaf in leaves.items()}
 
 
