@@ -1,5 +1,7 @@
 """Values of maps at image coordinates, which run from 0 to 1 between the outer borders."""
 
+import math
+
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
@@ -23,8 +25,8 @@ def _sample(maps: Tensor, coordinates: Tensor, mode: str) -> Tensor:
     grid = (2 * coordinates - 1).clamp(-2, 2)  # far points would overflow to NaN
     batch = maps.shape[:-3]
     sampled = functional.grid_sample(
-        maps.reshape(-1, *maps.shape[-3:]),
-        grid.reshape(-1, 1, *grid.shape[-2:]),
+        maps.reshape(math.prod(batch), *maps.shape[-3:]),
+        grid.reshape(math.prod(batch), 1, *grid.shape[-2:]),
         mode=mode,
         padding_mode="border",
         align_corners=False,

@@ -136,7 +136,7 @@ def test_weights_are_found_in_torchs_cache_and_fetched_into_it(
     files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nps
 ):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(lpips, "_in_package", lambda: [])
+    monkeypatch.setattr(lpips, "_package_heads", lambda: [])
     assert lpips.find_lpips() is None
     with pytest.raises(NpsError, match="not its heads"):
         lpips.find_lpips(files[0])
