@@ -17,7 +17,7 @@ from models.sfm.two_view import TwoView
 
 RADIUS_PX = 8  # of the square patches, in pixels of the coarser image
 ITERATIONS = 8
-MAX_EPIPOLAR_ERROR_PX = 3.0  # of matches that are refined
+MAX_CANDIDATE_ERROR_PX = 3.0  # of matches that are refined
 MAX_SHIFT_PX = 3.0  # a match that moves farther was another one
 MIN_CORRELATION = 0.8  # of two patches that show the same
 CONVERGED_PX = 0.1  # length of the last step
@@ -60,7 +60,7 @@ def refine_affine_matches(
     for pose in poses:
         depth, _ = pair.triangulate(pose)
         errors_px = pair.sampson_px(pose).abs()
-        candidate = (errors_px < MAX_EPIPOLAR_ERROR_PX) & (depth > 0) & ~is_refined
+        candidate = (errors_px < MAX_CANDIDATE_ERROR_PX) & (depth > 0) & ~is_refined
         index = candidate.nonzero()[:, 0]
         initial = _initial_affinity(pair, pose, first[index], depth[index])
         aligned_px, aligned, converged = _align_patches(gray, first[index], second[index], initial)
@@ -175,7 +175,7 @@ def _initial_affinity(
     depth: Float[Tensor, " match"],
 ) -> Float[Tensor, "match 2 2"]:
     """Return the Jacobian of the homography by a plane at each point that faces both cameras."""
-    intrinsics_px = [camera.intrinsics_px for camera in pair.cameras]
+    intrinsics_px = [matrix.float() for matrix in pair.intrinsics_px]
     inverse = torch.linalg.inv(intrinsics_px[0])
     homogeneous = functional.pad(first, (0, 1), value=1.0)
     points = homogeneous @ inverse.T * depth[:, None]

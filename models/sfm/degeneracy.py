@@ -11,12 +11,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from models.geometry.rigid import rotation_angle
-from models.sfm.two_view import MAX_ERROR_PX, MIN_MATCHES, RelativePose, TwoView, pose_angle
+from models.sfm.two_view import (
+    MAX_EPIPOLAR_ERROR_PX,
+    MIN_MATCHES,
+    RelativePose,
+    TwoView,
+    pose_angle,
+)
 
 MIN_CROP_RATIO = 0.9  # share of the inliers that a scaling explains in a crop
 MIN_IN_FRONT_RATIO = 0.9  # share of a homography's inliers that lie in front of the camera
 SAME_SUPPORT = 0.98  # of the inliers: so many agree with a second pose only on a plane
-SAME_POSE_RAD = math.radians(10)  # poses that differ by less are the same
+SECOND_POSE_RAD = math.radians(10)  # by which a second pose differs at least
 SECOND_POSE_RATIO, MIN_SECOND_POSE_INLIERS = 0.4, 15  # fewer agree with a pose by chance
 CROP_ITERATIONS = 5
 
@@ -108,9 +114,9 @@ def is_crop(inliers: TwoView) -> bool:
         scale = (from_mean[0] * from_mean[1]).sum() / from_mean[0].square().sum().clamp(min=1e-9)
         errors_px = (second - mean_second - scale * (first - mean_first)).norm(dim=1)
         good = errors_px <= torch.maximum(
-            errors_px.median(), errors_px.new_tensor(2 * MAX_ERROR_PX)
+            errors_px.median(), errors_px.new_tensor(2 * MAX_EPIPOLAR_ERROR_PX)
         )
-    if scale <= 0 or (errors_px <= 2 * MAX_ERROR_PX).float().mean() < MIN_CROP_RATIO:
+    if scale <= 0 or (errors_px <= 2 * MAX_EPIPOLAR_ERROR_PX).float().mean() < MIN_CROP_RATIO:
         return False
     corners = torch.tensor([[0.0, 0.0], [1.0, 1.0]])
     corners_first, corners_second = (
@@ -132,9 +138,9 @@ def second_planar_pose(pair: TwoView, pose: RelativePose) -> RelativePose | None
     """
     others = []
     for candidate in poses_from_homography(pair.with_matches(pose.inliers)):
-        other = pair.find_inliers(pair.refine(candidate, 2 * MAX_ERROR_PX))
-        is_same = pose_angle(pose.first2second, other.first2second) <= SAME_POSE_RAD
-        if len(other) >= MIN_MATCHES and not is_same:
+        other = pair.find_inliers(pair.refine_pose(candidate, 2 * MAX_EPIPOLAR_ERROR_PX))
+        angle = pose_angle(pose.first2second, other.first2second)
+        if len(other) >= MIN_MATCHES and angle > SECOND_POSE_RAD:
             others.append(other)
     return max(others, key=len, default=None)
 
@@ -152,11 +158,11 @@ def count_second_pose_inliers(pair: TwoView, pose: RelativePose, seed: int = 0) 
     if int((~is_inlier).sum()) < enough:
         return 0
     rest = pair.with_matches(pair.matches[~is_inlier])
-    other = rest.find_inliers(rest.estimate(seed)[0])
+    other = rest.find_inliers(rest.ransac(seed)[0])
     if len(other) < enough:
         return 0
     angle = rotation_angle(pose.first2second[:3, :3], other.first2second[:3, :3])
-    return len(other) if float(angle) > SAME_POSE_RAD else 0
+    return len(other) if float(angle) > SECOND_POSE_RAD else 0
 
 
 def poses_from_homography(inliers: TwoView) -> list[Float[Tensor, "4 4"]]:
@@ -165,10 +171,14 @@ def poses_from_homography(inliers: TwoView) -> list[Float[Tensor, "4 4"]]:
     homography, report = poselib.estimate_homography(
         first,
         second,
-        {"max_reproj_error": 2 * MAX_ERROR_PX, "min_iterations": 100, "max_iterations": 1000},
+        {
+            "max_reproj_error": 2 * MAX_EPIPOLAR_ERROR_PX,
+            "min_iterations": 100,
+            "max_iterations": 1000,
+        },
         {},
     )
-    intrinsics_px = [camera.intrinsics_px.double().numpy() for camera in inliers.cameras]
+    intrinsics_px = [matrix.numpy() for matrix in inliers.intrinsics_px]
     calibrated = np.linalg.inv(intrinsics_px[1]) @ homography @ intrinsics_px[0]
     rays = np.column_stack([first, np.ones(len(first))])
     rays = rays[np.array(report["inliers"], bool)] @ np.linalg.inv(intrinsics_px[0]).T

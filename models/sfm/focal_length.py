@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from models.geometry.camera import Camera
 from models.sfm.correspondences import Correspondences
-from models.sfm.two_view import MAX_ERROR_PX, RANSAC, TwoView, estimate_relative_pose
+from models.sfm.two_view import MAX_EPIPOLAR_ERROR_PX, RANSAC, TwoView, estimate_relative_pose
 
 MAX_FACTOR = 1.75  # by which a guess may be wrong: 16 to 49 mm where it is 28 mm
 FACTORS = 13  # that are tried, evenly spaced in log
@@ -97,11 +97,11 @@ def focal_costs(pair: TwoView, seed: int = 0) -> Float[Tensor, " factor"]:
     for log_factor in torch.linspace(-_MAX_LOG_FACTOR, _MAX_LOG_FACTOR, FACTORS):
         first, second = (scale_focal(camera, float(log_factor.exp())) for camera in pair.cameras)
         scaled = replace(pair, cameras=(first, second))
-        _, report = scaled.estimate(seed, options=_QUICK_RANSAC)
+        _, cost = scaled.ransac(seed, options=_QUICK_RANSAC)
         # PoseLib's errors are not in pixels but divided by the focal lengths.
         focals = [camera.intrinsics_px[[0, 1], [0, 1]].mean() for camera in scaled.cameras]
-        max_error = MAX_ERROR_PX * (1 / focals[0] + 1 / focals[1]) / 2
-        costs.append(report["model_score"] / max_error.square())
+        max_error = MAX_EPIPOLAR_ERROR_PX * (1 / focals[0] + 1 / focals[1]) / 2
+        costs.append(cost / max_error.square())
     return torch.stack(costs)
 
 

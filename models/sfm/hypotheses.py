@@ -25,7 +25,7 @@ from models.sfm.affine_matches import (
 )
 from models.sfm.degeneracy import poses_from_homography
 from models.sfm.two_view import (
-    MAX_ERROR_PX,
+    MAX_EPIPOLAR_ERROR_PX,
     MIN_MATCHES,
     SCORE_SCALES_PX,
     RelativePose,
@@ -37,7 +37,7 @@ SHORT_RANSAC: dict[str, int | float] = {"min_iterations": 100, "max_iterations":
 SHORT_RUNS = 16  # for each of the larger inlier thresholds
 MAX_PROPOSED_POSES = 3  # of the short runs: ten find nothing better
 MIN_SCORE_RATIO = 0.5  # of the best pose's score: poses below are not considered
-SAME_POSE_RAD = math.radians(2)  # hypotheses that differ by less are one
+DISTINCT_POSE_RAD = math.radians(2)  # by which hypotheses differ at least
 AFFINE_POSES = 2  # that initialize affine matches; a third adds few of them
 AFFINE_SCALES = (0.03, 0.06, 0.12, 0.25)  # largest errors of affinities; those of inliers are 0.04
 AFFINE_WEIGHT = 2.0  # beside the weight of the match: its neighbors have two directions
@@ -173,7 +173,7 @@ def find_runner_up(pair: TwoView, pose: RelativePose) -> RunnerUp:
 def propose_poses(pair: TwoView) -> list[Float[Tensor, "4 4"]]:
     """Run many short RANSACs: each pose that explains the matches well is found by some of them."""
     return [
-        pair.estimate(seed, scale * MAX_ERROR_PX, SHORT_RANSAC)[0]
+        pair.ransac(seed, scale * MAX_EPIPOLAR_ERROR_PX, SHORT_RANSAC)[0]
         for scale in SCORE_SCALES_PX[1:]
         for seed in range(1, 1 + SHORT_RUNS)
     ]
@@ -187,7 +187,7 @@ def search_hypotheses(
     """Refine initial poses, then poses some steps away from the best of them, and score all."""
 
     def with_refined(poses: list[Float[Tensor, "4 4"]]) -> list[Hypothesis]:
-        poses = [*poses, *(pair.refine(pose) for pose in poses)]
+        poses = [*poses, *(pair.refine_pose(pose) for pose in poses)]
         return list(map(Hypothesis, poses, score(torch.stack(poses)).tolist()))
 
     hypotheses = with_refined(initial)
@@ -202,7 +202,7 @@ def _distinct(hypotheses: list[Hypothesis]) -> list[Float[Tensor, "4 4"]]:
     for hypothesis in ranked:
         if kept and hypothesis.score < MIN_SCORE_RATIO * ranked[0].score:
             break
-        if all(pose_angle(hypothesis.first2second, pose) > SAME_POSE_RAD for pose in kept):
+        if all(pose_angle(hypothesis.first2second, pose) > DISTINCT_POSE_RAD for pose in kept):
             kept.append(hypothesis.first2second)
     return kept
 

@@ -30,7 +30,7 @@ from models.sfm.two_view import (
 
 MIN_PARALLAX_RAD = 0.006  # median over the inliers: below, depth is a guess
 MIN_SHARED_POINTS = 3  # that determine the length of a third photo's baseline
-MAX_ERROR_PX = 2.0  # reprojection error of an observation that is kept
+MAX_REPROJECTION_ERROR_PX = 2.0  # reprojection error of an observation that is kept
 BUNDLE_ROUNDS = 2  # better poses agree with further matches
 
 
@@ -256,9 +256,13 @@ def _bundle(
         tracks = build_tracks(_pairwise_inliers(found, cameras), len(cameras))
         observations = observations_of(tracks, found.keypoints)
         points = triangulate_tracks(observations, cameras)
-        points, observations = _without_outliers(points, observations, cameras, 3 * MAX_ERROR_PX)
+        points, observations = _without_outliers(
+            points, observations, cameras, 3 * MAX_REPROJECTION_ERROR_PX
+        )
         cameras, points = bundle_adjust(cameras, points, observations)
-    points, observations = _without_outliers(points, observations, cameras, MAX_ERROR_PX)
+    points, observations = _without_outliers(
+        points, observations, cameras, MAX_REPROJECTION_ERROR_PX
+    )
     pairs = _pairwise_inliers(found, cameras)
     poses = {pair: pose for pair, pose in pairs.items() if len(pose) >= MIN_MATCHES}
     return replace(found, poses=poses), cameras, points, observations

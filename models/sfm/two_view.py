@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import poselib
@@ -16,7 +15,7 @@ from models.geometry.camera import Camera
 from models.geometry.epipolar import fundamental_matrix
 from models.geometry.rigid import rotation_angle
 
-MAX_ERROR_PX = 1.0  # epipolar error of an inlier, at a working size of about 1000 pixels
+MAX_EPIPOLAR_ERROR_PX = 1.0  # epipolar error of an inlier, at a working size of about 1000 pixels
 ENOUGH_INLIERS = 200  # of a pose that is as good as it gets
 MIN_MATCHES = 8  # below which there is no pose; one of so few is reported as unsure
 SCORE_SCALES_PX = (0.5, 1.0, 2.0, 3.0)  # largest errors of inliers over which a score is a mean
@@ -87,11 +86,22 @@ class TwoView:
         )
         return first, second
 
+    @cached_property
+    def intrinsics_px(self) -> tuple[Float[Tensor, "3 3"], Float[Tensor, "3 3"]]:
+        """Calibration matrices in pixels, in float64."""
+        first, second = self.cameras
+        return first.intrinsics_px.double(), second.intrinsics_px.double()
+
+    @cached_property
+    def rays(self) -> tuple[Float[Tensor, "match 3"], Float[Tensor, "match 3"]]:
+        """Rays (z = 1) of the matches in the axes of each camera."""
+        (first, second), points = self.cameras, self.points
+        return first.rays_at(points[0]), second.rays_at(points[1])
+
     def sampson_px(self, poses: Float[Tensor, "*pose 4 4"]) -> Float[Tensor, "*pose match"]:
         """Return the signed Sampson errors of all matches (Hartley and Zisserman, eq. 11.9)."""
         first, second = (functional.pad(points, (0, 1), value=1.0) for points in self.points_px)
-        intrinsics_px = [camera.intrinsics_px.double() for camera in self.cameras]
-        fundamental = fundamental_matrix(poses.double(), *intrinsics_px)
+        fundamental = fundamental_matrix(poses.double(), *self.intrinsics_px)
         lines = second @ fundamental, first @ fundamental.mT
         gradient = torch.cat([line[..., :2] for line in lines], dim=-1)
         return (second * lines[1]).sum(-1) / gradient.square().sum(-1).sqrt()
@@ -103,11 +113,8 @@ class TwoView:
 
         The depth is that of least squares in the second image; negative where the rays diverge.
         """
-        rays = [
-            camera.rays_at(points) for camera, points in zip(self.cameras, self.points, strict=True)
-        ]
-        rotated = rays[0] @ poses[..., :3, :3].mT
-        other = rays[1].expand_as(rotated)
+        rotated = self.rays[0] @ poses[..., :3, :3].mT
+        other = self.rays[1].expand_as(rotated)
         normal = torch.linalg.cross(other, rotated)
         moment = torch.linalg.cross(other, poses[..., None, :3, 3].expand_as(other))
         depth = -(normal * moment).sum(-1) / (normal * normal).sum(-1).clamp(min=1e-12)
@@ -123,7 +130,7 @@ class TwoView:
         """Return the pose with the matches near their epipolar lines, in front of the camera."""
         errors_px = self.sampson_px(first2second).abs()
         depth, parallax = self.triangulate(first2second)
-        inlier: Bool[Tensor, " match"] = (errors_px < MAX_ERROR_PX) & (depth > 0)
+        inlier: Bool[Tensor, " match"] = (errors_px < MAX_EPIPOLAR_ERROR_PX) & (depth > 0)
         return RelativePose(
             first2second=first2second,
             inliers=self.matches[inlier],
@@ -132,13 +139,13 @@ class TwoView:
             inlier_ratio=float(inlier.float().mean()),
         )
 
-    def estimate(
+    def ransac(
         self,
         seed: int,
-        max_error_px: float = MAX_ERROR_PX,
+        max_error_px: float = MAX_EPIPOLAR_ERROR_PX,
         options: dict[str, int | float] = RANSAC,
-    ) -> tuple[Float[Tensor, "4 4"], dict[str, Any]]:
-        """Estimate the relative pose by PoseLib's five-point LO-RANSAC; return it and its report.
+    ) -> tuple[Float[Tensor, "4 4"], float]:
+        """Estimate the relative pose by PoseLib's five-point LO-RANSAC; return its MSAC cost too.
 
         Args:
             seed: Of the random samples.
@@ -151,10 +158,10 @@ class TwoView:
             {"max_epipolar_error": max_error_px, "seed": seed, **options},
             {},
         )
-        return to_relative_pose(pose), report
+        return to_relative_pose(pose), report["model_score"]
 
-    def refine(
-        self, first2second: Float[Tensor, "4 4"], max_error_px: float = MAX_ERROR_PX
+    def refine_pose(
+        self, first2second: Float[Tensor, "4 4"], max_error_px: float = MAX_EPIPOLAR_ERROR_PX
     ) -> Float[Tensor, "4 4"]:
         """Refine a pose on the matches whose error is smaller (PoseLib's truncated loss)."""
         start = poselib.CameraPose()
@@ -194,10 +201,11 @@ def estimate_relative_pose(pair: TwoView, seed: int = 0) -> RelativePose | None:
     """
     if len(pair.matches) < MIN_MATCHES:
         return None
-    poses = [pair.find_inliers(pair.estimate(seed)[0])]
+    poses = [pair.find_inliers(pair.ransac(seed)[0])]
     if len(poses[0]) < ENOUGH_INLIERS:
         poses += [
-            pair.find_inliers(pair.estimate(seed, scale * MAX_ERROR_PX)[0]) for scale in (0.5, 2.0)
+            pair.find_inliers(pair.ransac(seed, scale * MAX_EPIPOLAR_ERROR_PX)[0])
+            for scale in (0.5, 2.0)
         ]
     best = max(
         poses, key=lambda pose: float(robust_score(pair.sampson_px(pose.first2second)).sum())
@@ -229,7 +237,7 @@ def estimate_absolute_pose(
         (coordinates.double() * torch.tensor(camera.size[::-1])).numpy(),
         points.double().numpy(),
         poselib_camera(camera),
-        {"max_reproj_error": 2 * MAX_ERROR_PX, "seed": seed, **RANSAC},
+        {"max_reproj_error": 2 * MAX_EPIPOLAR_ERROR_PX, "seed": seed, **RANSAC},
         {},
     )
     inlier = torch.tensor(report["inliers"], dtype=torch.bool)
