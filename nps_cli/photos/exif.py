@@ -13,7 +13,7 @@ PIXELS_X, PIXELS_Y = 0xA002, 0xA003
 PLANE_X, PLANE_Y, PLANE_UNIT = 0xA20E, 0xA20F, 0xA210
 
 FILM_DIAGONAL_MM = math.hypot(36, 24)
-SANE_35MM = (8.0, 1600.0)  # fisheye to telescope; anything else is an error in the file
+PLAUSIBLE_35MM = (8.0, 1600.0)  # fisheye to telescope; anything else is an error in the file
 GUESSED_35MM = 28.0  # main cameras of phones: 24 to 30
 MM_PER_UNIT = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}  # inch, the default; cm; mm; micrometer
 SENSOR_DIAGONAL_MM = {  # phones that write a focal length and no 35 mm equivalent
@@ -46,21 +46,22 @@ class CameraFacts:
 def read_camera_facts(tags: Mapping[int, object]) -> CameraFacts:
     """Collect the camera's facts from EXIF tags of the main and the Exif directory."""
     unit = MM_PER_UNIT.get(_plain_int(tags.get(PLANE_UNIT, 2)), 0.0)
-    plane = _both(_within(tags.get(PLANE_X), 0, 1e9), _within(tags.get(PLANE_Y), 0, 1e9))
-    zoom = _within(tags.get(DIGITAL_ZOOM), 1, 100)
+    plane = _both(_in_range(tags.get(PLANE_X), 0, 1e9), _in_range(tags.get(PLANE_Y), 0, 1e9))
+    frame = _both(_in_range(tags.get(PIXELS_X), 0, 1e6), _in_range(tags.get(PIXELS_Y), 0, 1e6))
+    digital_zoom = _in_range(tags.get(DIGITAL_ZOOM), 1, 100)
     return CameraFacts(
         make=_text(tags.get(MAKE)),
         model=_text(tags.get(MODEL)),
-        focal_mm=_within(tags.get(FOCAL), 0, 5000),
-        focal_35mm=_within(tags.get(FOCAL_35MM), *SANE_35MM),
-        digital_zoom=zoom or 1.0,
-        frame_px=_both(_within(tags.get(PIXELS_X), 0, 1e6), _within(tags.get(PIXELS_Y), 0, 1e6)),
+        focal_mm=_in_range(tags.get(FOCAL), 0, 5000),
+        focal_35mm=_in_range(tags.get(FOCAL_35MM), *PLAUSIBLE_35MM),
+        digital_zoom=digital_zoom or 1.0,
+        frame_px=frame,
         plane_px_per_mm=(plane[0] / unit, plane[1] / unit) if plane and unit else None,
     )
 
 
 def focal_in_pixels(facts: CameraFacts, size: tuple[int, int]) -> tuple[float, Source]:
-    """The focal length in pixels of a photo of this (height, width), stored or upright.
+    """Return the focal length in pixels of a photo of this (height, width), and its source.
 
     In this order: the 35 mm equivalent, by the diagonal rule (it covers digital zoom already);
     the focal length in mm and the sensor's size, times the digital zoom; a guess, a phone's main
@@ -81,13 +82,13 @@ def focal_in_pixels(facts: CameraFacts, size: tuple[int, int]) -> tuple[float, S
     sensor_diagonal = _sensor_diagonal_mm(facts, (frame_width, frame_height))
     if facts.focal_mm and sensor_diagonal:
         focal_px = facts.focal_mm * facts.digital_zoom * diagonal_px / sensor_diagonal
-        if _within(focal_px / px_per_35mm, *SANE_35MM):
+        if _in_range(focal_px / px_per_35mm, *PLAUSIBLE_35MM):
             return focal_px, "exif-sensor"
     return GUESSED_35MM * math.hypot(width, height) / FILM_DIAGONAL_MM, "guessed"
 
 
 def _frame(facts: CameraFacts, width: int, height: int) -> tuple[float, float, float]:
-    """The frame the EXIF speaks of, (width, height), and how much it was shrunk afterwards."""
+    """Return the (width, height) of the frame that EXIF describes, and its later reduction."""
     if facts.frame_px is None:
         return width, height, 1.0
     long, short = max(facts.frame_px), min(facts.frame_px)
@@ -99,7 +100,7 @@ def _frame(facts: CameraFacts, width: int, height: int) -> tuple[float, float, f
 
 
 def _sensor_diagonal_mm(facts: CameraFacts, frame: tuple[float, float]) -> float | None:
-    """From the focal plane's resolution if it makes sense, else from the table."""
+    """Return it by the focal plane's resolution if that makes sense, else by the table."""
     if facts.plane_px_per_mm:
         width, height = facts.frame_px or frame
         sides = width / facts.plane_px_per_mm[0], height / facts.plane_px_per_mm[1]
@@ -108,8 +109,8 @@ def _sensor_diagonal_mm(facts: CameraFacts, frame: tuple[float, float]) -> float
     return SENSOR_DIAGONAL_MM.get(facts.model or "")
 
 
-def _within(value: object, least: float, most: float) -> float | None:
-    """The value as a positive number in range; EXIF may hold anything."""
+def _in_range(value: object, least: float, most: float) -> float | None:
+    """Return the value as a positive number in range, or None; EXIF may hold anything."""
     try:
         number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, ArithmeticError):
@@ -126,7 +127,7 @@ def _plain_int(value: object) -> int:
 
 
 def _text(value: object) -> str | None:
-    """At most 60 printable characters: some cameras pad, and some files are malicious."""
+    """Return at most 60 printable characters: some cameras pad, and some files are malicious."""
     if not isinstance(value, str):
         return None
     kept = "".join(character for character in value if character.isprintable())

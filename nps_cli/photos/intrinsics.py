@@ -1,4 +1,4 @@
-"""What a person says about the cameras, instead of EXIF."""
+"""Intrinsics that a person gives, instead of EXIF."""
 
 import json
 import math
@@ -35,7 +35,7 @@ class GivenIntrinsics:
             )
 
     def for_photos(self, sizes: list[tuple[int, int]]) -> list[Matrix] | None:
-        """Normalized intrinsics for upright photos of these (height, width); None if not given."""
+        """Return normalized intrinsics for upright photos of these (height, width), if given."""
         count = len(sizes)
         if self.file is not None:
             cameras = _one_each(_read_cameras(self.file), count, str(self.file))
@@ -55,7 +55,7 @@ class GivenIntrinsics:
 
 
 def pinhole(focal_px: float, size: tuple[int, int]) -> Matrix:
-    """Normalized intrinsics of square pixels and a central principal point; (height, width)."""
+    """Return normalized intrinsics of square pixels and a central principal point."""
     height, width = size
     return [[focal_px / width, 0.0, 0.5], [0.0, focal_px / height, 0.5], [0.0, 0.0, 1.0]]
 
@@ -80,11 +80,11 @@ def _read_cameras(file: Path) -> list[Any]:
     if isinstance(document, dict):
         document = document.get("views", [document])
     if not isinstance(document, list) or not document:
-        raise NpsError(f"{file} holds no cameras.", hint=_SHAPE)
+        raise NpsError(f"{file} holds no cameras.", hint=_FORMAT)
     return document
 
 
-_SHAPE = 'A camera is {"intrinsics_px": 3x3, "width": pixels, "height": pixels}.'
+_FORMAT = 'A camera is {"intrinsics_px": 3x3, "width": pixels, "height": pixels}.'
 
 
 def _normalize(camera: Any, size: tuple[int, int], file: Path) -> Matrix:
@@ -96,9 +96,9 @@ def _normalize(camera: Any, size: tuple[int, int], file: Path) -> Matrix:
         (fx, skew, cx), (zero, fy, cy), last = rows
         proper = zero == 0 and last == [0, 0, 1] and min(fx, fy, given_width, given_height) > 0
     except (KeyError, TypeError, ValueError) as error:
-        raise NpsError(f"{file} holds something that is not a camera.", hint=_SHAPE) from error
+        raise NpsError(f"{file} holds something that is not a camera.", hint=_FORMAT) from error
     if not proper or not all(map(math.isfinite, (fx, skew, cx, fy, cy, given_width, given_height))):
-        raise NpsError(f"{file} holds impossible intrinsics: {rows}.", hint=_SHAPE)
+        raise NpsError(f"{file} holds impossible intrinsics: {rows}.", hint=_FORMAT)
     scale = width / given_width
     if abs(given_height * scale - height) > 1 + scale:  # a pixel of rounding at either size
         raise NpsError(

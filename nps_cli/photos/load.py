@@ -1,20 +1,17 @@
 """A photo file of any kind to an upright `Photo` with intrinsics."""
 
-import logging
 import math
 import os
 import stat
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pillow_heif
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from nps_cli.errors import NpsError
 from nps_cli.photos.exif import (
@@ -26,6 +23,7 @@ from nps_cli.photos.exif import (
     read_camera_facts,
 )
 from nps_cli.photos.intrinsics import GivenIntrinsics, pinhole
+from nps_cli.photos.pixels import to_8_bit, to_srgb, without_native_stderr, without_warnings
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -158,7 +156,7 @@ def load_photo(path: Path, max_side: int = WORKING_SIDE_PX) -> Photo:
     _check_is_file(path)
     pillow_heif.register_heif_opener()
     try:
-        with _silence():
+        with without_warnings():
             return _decode(path, max_side)
     except NpsError:
         raise
@@ -184,10 +182,10 @@ def _decode(path: Path, max_side: int) -> Photo:
         width, height = file.size
         working = _reduced(file.size, max_side)
         file.draft(None, working)
-        with _silent_stderr() if file.format == "TIFF" else nullcontext():
+        with without_native_stderr() if file.format == "TIFF" else nullcontext():
             file.load()
         profile = file.info.get("icc_profile")
-        image = _to_srgb(_to_8_bit(file).resize(working, Image.Resampling.HAMMING), profile)
+        image = to_srgb(to_8_bit(file).resize(working, Image.Resampling.HAMMING), profile)
         orientation = _exif(file).get(ORIENTATION)  # once loaded: some decoders apply it themselves
     if orientation in TO_UPRIGHT:
         image = image.transpose(TO_UPRIGHT[orientation])
@@ -219,33 +217,6 @@ def _exif(file: Image.Image) -> dict[int, object]:
         return {**exif, **exif.get_ifd(EXIF_DIRECTORY)}
     except Exception:  # as for pixels; a photo is fine without its EXIF
         return {}
-
-
-def _to_8_bit(image: Image.Image) -> Image.Image:
-    """Bring any pixel type to L, RGB, RGBA or CMYK."""
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        values = np.nan_to_num(np.asarray(image, np.float32))
-        ranges = (1, 255, 65535) if image.mode == "F" else (65535,)
-        full = next((most for most in ranges if values.max() <= most), values.max())
-        return Image.fromarray((values.clip(0) * (255 / full) + 0.5).astype(np.uint8))
-    if image.has_transparency_data:
-        return image.convert("RGBA")
-    return image if image.mode in ("L", "RGB", "CMYK") else image.convert("RGB")
-
-
-def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Convert colors by the ICC profile if it is usable, and put what is transparent on white."""
-    color = image.convert("RGB") if image.mode == "RGBA" else image
-    try:
-        source = ImageCms.ImageCmsProfile(BytesIO(profile or b""))
-        srgb = ImageCms.createProfile("sRGB")
-        color = ImageCms.profileToProfile(color, source, srgb, outputMode="RGB") or color
-    except (ImageCms.PyCMSError, OSError, ValueError):
-        color = color.convert("RGB")
-    if image.mode == "RGBA":
-        white = Image.new("RGB", image.size, "white")
-        color = Image.composite(color, white, image.getchannel("A"))
-    return color
 
 
 def _reduced(size: tuple[int, int], max_side: int) -> tuple[int, int]:
@@ -294,31 +265,3 @@ def _too_large(path: Path) -> NpsError:
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Keep what Pillow has to say about odd files off stderr."""
-    logger = logging.getLogger("PIL")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-@contextmanager
-def _silent_stderr() -> Iterator[None]:
-    """Silence libtiff, which writes to the process's stderr itself."""
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
