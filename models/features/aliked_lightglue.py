@@ -47,7 +47,7 @@ class LearnedMatcher:
 
     @cached_property
     def _networks(self) -> tuple[Aliked, LightGlue]:
-        return load_networks(self.device, self.bfloat16)
+        return load_aliked_lightglue(self.device, self.bfloat16)
 
     @torch.no_grad()
     def detect(self, image: Float[Tensor, "3 height width"], rotation: float = 0.0) -> Features:
@@ -136,7 +136,7 @@ def weights_files() -> list[Path]:
     return files
 
 
-def load_networks(device: torch.device, bfloat16: bool = False) -> tuple[Aliked, LightGlue]:
+def load_aliked_lightglue(device: torch.device, bfloat16: bool = False) -> tuple[Aliked, LightGlue]:
     """Build both networks from the files in the package, `bfloat16` as in `LearnedMatcher`.
 
     Raises FileNotFoundError, or ValueError when a file is broken or lacks weights.

@@ -43,9 +43,6 @@ class Preprocessing:
         )
 
 
-DEFAULT_PREPROCESSING = Preprocessing()
-
-
 def network_size(aspect: float, side: int = Preprocessing.side) -> tuple[int, int]:
     """Return (height, width) in whole patches, of about `side` pixels squared."""
     height, width = side / aspect**0.5, side * aspect**0.5

@@ -223,7 +223,7 @@ def _verify(name: str) -> str:
     """Return the sha256 of weights that are as expected and fit their network."""
     import torch
 
-    from models.features.aliked_lightglue import load_networks
+    from models.features.aliked_lightglue import load_aliked_lightglue
     from models.weights import find_checkpoint, load_network, load_stereo
     from nps_cli.weights import checksums, hub
 
@@ -234,7 +234,7 @@ def _verify(name: str) -> str:
         sha256 = checksums.sha256_of(path, read=True)
     try:
         if name in ("aliked", "lightglue"):
-            load_networks(torch.device("cpu"))
+            load_aliked_lightglue(torch.device("cpu"))
         elif name == "stereo":
             load_stereo(path)
         else:

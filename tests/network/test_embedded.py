@@ -48,7 +48,7 @@ def motorcycle():
 
 
 def test_the_package_fits_into_a_repository():
-    for name in ("network", "stereo"):
+    for name in ("network", "stereo", "aliked", "lightglue"):
         assert embedded_path(name).stat().st_size < 64 * 2**20
 
 

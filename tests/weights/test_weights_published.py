@@ -114,7 +114,7 @@ def test_code_in_a_checkpoint_never_runs(tmp_path: Path, capsys, function):
 
 
 def mast3r_state() -> dict[str, torch.Tensor]:
-    """What MASt3R saves: no prefix, a confidence channel, descriptors, no parameter heads."""
+    """A MASt3R checkpoint: no prefix, a confidence channel, descriptors, no parameter heads."""
     state = {
         key.removeprefix("encoder.").removeprefix("backbone."): value
         for key, value in published_state().items()
