@@ -68,15 +68,15 @@ def run_study(
 
 def table(results: list[Result], first: str = "published") -> str:
     """Return Markdown: means over seeds, standard errors, and paired differences to `first`."""
-    measures = list(results[0].scores)
-    header = ["ablation", "parameters", *measures, f"{measures[0]} minus {first}'s"]
+    measured = list(results[0].scores)
+    header = ["ablation", "parameters", *measured, f"{measured[0]} minus {first}'s"]
     lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
     baseline = {result.seed: result for result in results if result.ablation == first}
     for name in dict.fromkeys(result.ablation for result in results):
         own = [result for result in results if result.ablation == name]
-        cells = [_with_error([result.scores[measure] for result in own]) for measure in measures]
+        cells = [_with_error([result.scores[score] for result in own]) for score in measured]
         differences = [
-            result.scores[measures[0]] - baseline[result.seed].scores[measures[0]]
+            result.scores[measured[0]] - baseline[result.seed].scores[measured[0]]
             for result in own
             if result.seed in baseline and name != first
         ]

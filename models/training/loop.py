@@ -69,14 +69,14 @@ def train(
     results: list[StepResult] = []
     batch_s = 0.0
     while run.step < last and not processes.any_of(_is_over(began, minutes), device):
-        asked = time.monotonic()
+        step_began = time.monotonic()
         batch = next(batches)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        batch_s += time.monotonic() - asked
+        batch_s += time.monotonic() - step_began
         results.append(take_step(run, batch))
         now = time.monotonic()
-        run.seconds += now - asked
+        run.seconds += now - step_began
         if run.step % log_every == 0:
             report = _report(run, results, now - logged, batch_s)
             if is_first:

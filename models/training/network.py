@@ -132,11 +132,11 @@ class NetworkTraining(TrainConfig[NoPoSplat]):
             rendered = self.render_targets(prediction, batch).flatten(0, 1)
             images = examples.target_images.flatten(0, 1)
             squares = (rendered - images).square().mean((1, 2, 3))
-            perceptual = perceptual_loss(rendered, images, lpips)
+            difference = perceptual_loss(rendered, images, lpips)
             weight = self.structure_weight if lpips is None else self.lpips_weight
-            loss = loss + squares.mean() + weight * perceptual
+            loss = loss + squares.mean() + weight * difference
             details["psnr"] = float(-10 * squares.detach().clamp(min=1e-10).log10().mean())
-            details["structure" if lpips is None else "lpips"] = float(perceptual.detach())
+            details["structure" if lpips is None else "lpips"] = float(difference.detach())
         if self.center_weight and batch.centers is not None and batch.seen is not None:
             errors = relative_errors(prediction, batch.centers, examples.cameras)
             centers = center_loss(errors, batch.seen)

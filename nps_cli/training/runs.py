@@ -33,18 +33,18 @@ def train_run(
     from nps_cli.formats.video import write_png
 
     out, report = options.out, Report()
-    board = _open_tensorboard(out) if processes.rank() == 0 else None
+    tensorboard = _open_tensorboard(out) if processes.rank() == 0 else None
 
     def on_report(line: "StepReport") -> None:
         _print_report(line)
-        if board:
-            board.add_report(line)
+        if tensorboard:
+            tensorboard.add_report(line)
 
     def on_image(step: int, image: "Tensor") -> None:
         (out / "pictures").mkdir(exist_ok=True)
         write_png(image, out / "pictures" / f"{step:07d}.png")
-        if board:
-            board.add_image(step, image)
+        if tensorboard:
+            tensorboard.add_image(step, image)
 
     try:
         assets = training.load_run_assets(
@@ -59,8 +59,8 @@ def train_run(
         options.minutes, options.steps, log_every=options.log_every,
         image_every=options.pictures or None, on_report=on_report, on_image=on_image,
     )  # fmt: skip
-    if board:
-        board.close()
+    if tensorboard:
+        tensorboard.close()
     for line in report.lines() if data_sets else []:
         console.info(line)
     console.info(f"wrote {out / training.CHECKPOINT} (step {run.step}, {run.skipped} skipped)")

@@ -28,11 +28,11 @@ def begun(tmp_path: Path) -> Path:
 def test_a_second_call_goes_on_with_the_first_ones_settings(begun: Path, capsys):
     export = begun / "stereo.safetensors"
     train_stereo(begun, resume=True, total_steps=99, export=export, score=1)
-    said = capsys.readouterr()
+    output = capsys.readouterr()
     run = resume(begun / CHECKPOINT, next(load_stereo(export)[0].parameters()).device)
 
     assert (run.step, run.config.total_steps, run.config.sizes) == (2, 7, ((32, 48),))
-    assert "depth_error" in said.out and "train stereo" in said.err
+    assert "depth_error" in output.out and "train stereo" in output.err
 
 
 def test_a_run_is_not_overwritten_unasked(begun: Path):
@@ -64,11 +64,11 @@ def test_a_bad_chunk_is_named_and_counted_and_training_goes_on(data: Path, tmp_p
     chunk = sorted((data / "train").glob("*.torch"))[0]
     chunk.write_bytes(chunk.read_bytes()[:100])
     train_paper(tmp_path / "run", data=[str(data)], steps=2, batch=2)
-    said, run = capsys.readouterr().err, tmp_path / "run"
+    output, run = capsys.readouterr().err, tmp_path / "run"
 
-    assert chunk.name in said and "4 of " in said
-    assert "LPIPS has no weights" in said and "nps weights fetch lpips-vgg" in said
-    assert f"--data {data} --out {run} --resume" in said
+    assert chunk.name in output and "4 of " in output
+    assert "LPIPS has no weights" in output and "nps weights fetch lpips-vgg" in output
+    assert f"--data {data} --out {run} --resume" in output
     assert len((run / "log.jsonl").read_text().splitlines()) == 2
     assert len(list((run / "pictures").glob("*.png"))) == 2
     assert list((run / "tensorboard").glob("events*"))
@@ -117,11 +117,13 @@ def test_all_ablations_are_compared_and_none_twice(tmp_path: Path, capsys, monke
     monkeypatch.setattr("models.training.ablation_study.ABLATIONS", two)
     options = {"size": ["48x32"], "batch": 1, "total_steps": 1, "score": 1, "seeds": 1}
     train.ablations(out=tmp_path, **options)
-    told = capsys.readouterr()
+    first = capsys.readouterr()
     train.ablations(out=tmp_path, **options, resume=True)
-    again = capsys.readouterr()
+    second = capsys.readouterr()
 
-    assert "| no-rgb-shortcut |" in told.out and (tmp_path / "ablations.md").read_text() in told.out
-    assert again.out == told.out and "seed 0" in told.err and "seed 0" not in again.err
+    assert (
+        "| no-rgb-shortcut |" in first.out and (tmp_path / "ablations.md").read_text() in first.out
+    )
+    assert second.out == first.out and "seed 0" in first.err and "seed 0" not in second.err
     with pytest.raises(NpsError, match="exists"):
         train.ablations(out=tmp_path, **options)

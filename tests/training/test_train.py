@@ -46,7 +46,7 @@ both_parts = pytest.mark.parametrize("config", [TINY, TINY_STEREO], ids=["networ
 def test_the_loss_falls_on_a_fixed_batch(config: TrainConfig, left: float, textures: torch.Tensor):
     run = start(config, CPU)
     batch = next(world_batches(config, textures, CPU))
-    losses = [take_step(run, batch).loss for _ in range(30)]
+    losses = [take_step(run, batch).loss for _ in range(25)]
     assert losses[-1] < left * losses[0]  # the stereo network starts as a good matcher
 
 
@@ -126,8 +126,8 @@ def test_a_step_that_explodes_changes_nothing(textures: torch.Tensor):
 
 
 def test_the_learning_rate_rises_then_falls():
-    rates = [TINY.learning_rate_at(step) for step in (0, 1, 50, 102, 1000)]
-    assert rates[0] < rates[1] > rates[2] > rates[3] == rates[4] > 0
+    values = [TINY.learning_rate_at(step) for step in (0, 1, 50, 102, 1000)]
+    assert values[0] < values[1] > values[2] > values[3] == values[4] > 0
 
 
 def test_the_average_follows_closely_at_first_and_slowly_later():
@@ -200,10 +200,10 @@ def test_an_untrained_network_is_scored_as_a_shell(textures: torch.Tensor):
 def test_a_stereo_network_that_matches_scores_better_than_one_that_is_off(textures: torch.Tensor):
     config = StereoTraining(network=StereoConfig(steps=32), sizes=((64, 96),))
     matcher = config.build()
-    scores = config.validate(matcher, textures, pairs=3)
+    scores = config.validate(matcher, textures, pairs=2)
     with torch.no_grad():
         matcher.head.bias[0] = 1e4  # all positions as far off as it can move them
-    off = config.validate(matcher, textures, pairs=3)
+    off = config.validate(matcher, textures, pairs=2)
 
     assert scores["depth_error"] < 0.5 * off["depth_error"]
     assert scores["far_off"] < off["far_off"]

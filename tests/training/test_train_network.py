@@ -288,11 +288,11 @@ def test_the_log_shows_context_target_and_rendering(batch: TrainingBatch):
 
 
 def test_every_ablation_changes_its_one_thing_and_predicts_the_same_views(worlds: WorldBatch):
-    base = replace(TRAINING, skipped_views=1)
-    targets = base.make_batch(worlds).examples.target_images
-    configs = {name: ablation.apply(base) for name, ablation in ABLATIONS.items()}
+    experiment = replace(TRAINING, skipped_views=1)
+    targets = experiment.make_batch(worlds).examples.target_images
+    configs = {name: ablation.apply(experiment) for name, ablation in ABLATIONS.items()}
 
-    assert configs["published"] == base
+    assert configs["published"] == experiment
     assert len({(c.network, c.context) for c in configs.values()}) == len(ABLATIONS)
     for name, config in configs.items():
         examples = config.make_batch(worlds).examples
@@ -301,7 +301,9 @@ def test_every_ablation_changes_its_one_thing_and_predicts_the_same_views(worlds
 
 
 def test_a_study_scores_every_ablation_from_every_seed(textures: torch.Tensor):
-    experiment = replace(TRAINING, skipped_views=1, batch=1, targets=1, total_steps=2)
+    experiment = replace(
+        TRAINING, sizes=((32, 32),), skipped_views=1, batch=1, targets=1, total_steps=2
+    )
     seen: list[Result] = []
     names = ["published", "transform-then-fuse", "3-views"]
     results = run_study(experiment, names, [0, 1], 1, textures, seen.append)
