@@ -46,7 +46,6 @@ Photos = Annotated[
     typer.Argument(
         metavar="PHOTO",
         callback=two_or_three,
-        show_default=False,
         help="Two or three photos of one place, each from its own spot.",
     ),
 ]
@@ -54,7 +53,6 @@ Weights = Annotated[
     str | None,
     typer.Option(
         metavar="NAME|FILE",
-        show_default=False,
         help="Network weights: a name from `nps weights list` (fetched if it is not here), or a "
         ".safetensors or .ckpt file. Default: the best on this machine.",
     ),
@@ -65,16 +63,13 @@ Device = Annotated[
 ]
 Precision = Annotated[
     Literal["auto", "float32", "bfloat16"],
-    typer.Option(
-        help="Of the network; auto: bfloat16 for large networks on a CPU that has it.",
-    ),
+    typer.Option(help="Of the network; auto: bfloat16 for large networks on a CPU that has it."),
 ]
 Crop = Annotated[
     Literal["square", "full"] | None,
     typer.Option(
-        show_default=False,
         help="What the network sees: the central square, equally wide in all photos, or all of "
-        "them. Default: square for published weights, full for others.",
+        "them. Default: square for published weights, full for others."
     ),
 ]
 Focal35mm = Annotated[
@@ -83,7 +78,6 @@ Focal35mm = Annotated[
         "--focal-35mm",
         metavar="MM",
         callback=_positive,
-        show_default=False,
         help="Focal length as its 35 mm equivalent, instead of EXIF. Repeat for one per photo.",
     ),
 ]
@@ -92,7 +86,6 @@ Fov = Annotated[
     typer.Option(
         metavar="DEG",
         callback=_degrees,
-        show_default=False,
         help="Horizontal field of view of the upright photo, instead of EXIF. "
         "Repeat for one per photo.",
     ),
@@ -101,22 +94,17 @@ Intrinsics = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        show_default=False,
         help="JSON with `intrinsics_px`, `width`, `height`, one for all photos or a list with one "
         "per photo; a pose document works too.",
     ),
 ]
 Refine = Annotated[
-    bool,
-    typer.Option(help="Refine the network's prediction by matches and stereo."),
+    bool, typer.Option(help="Refine the network's prediction by matches and stereo.")
 ]
 Resolution = Annotated[
     int,
     typer.Option(
-        metavar="PIXELS",
-        min=64,
-        max=2048,
-        help="Long side of the depth maps; a Gaussian a pixel.",
+        metavar="PIXELS", min=64, max=2048, help="Long side of the depth maps; a Gaussian a pixel."
     ),
 ]
 Seed = Annotated[
@@ -128,7 +116,6 @@ Textures = Annotated[
         metavar="DIR",
         exists=True,
         file_okay=False,
-        show_default=False,
         help="Images to cut textures of worlds from. Default: noise.",
     ),
 ]
@@ -138,7 +125,6 @@ Panoramas = Annotated[
         metavar="DIR",
         exists=True,
         file_okay=False,
-        show_default=False,
         help="Equirectangular images: skies of worlds, and what is seen through their windows.",
     ),
 ]
@@ -148,7 +134,6 @@ Meshes = Annotated[
         metavar="FILE",
         exists=True,
         dir_okay=False,
-        show_default=False,
         help="Furniture and other things in worlds, packed as .npz (docs/worlds.md).",
     ),
 ]

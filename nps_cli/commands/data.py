@@ -38,7 +38,7 @@ class Stage(StrEnum):
 
 @data.command()
 def make(
-    out: Annotated[Path, typer.Argument(metavar="DIR", show_default=False, help="What to write.")],
+    out: Annotated[Path, typer.Argument(metavar="DIR", help="What to write.")],
     layout: Annotated[
         Layout,
         typer.Option(
@@ -94,8 +94,7 @@ def sheet(
         typer.Option(min=0, max=1, metavar="D", help="0: close together; 1: far apart and turned."),
     ] = 0.5,
     artifacts: Annotated[
-        float,
-        typer.Option(min=0, max=1, metavar="A", help="How careless the photographer is."),
+        float, typer.Option(min=0, max=1, metavar="A", help="How careless the photographer is.")
     ] = 0.7,
     seed: options.Seed = 0,
     force: options.Force = False,
@@ -134,7 +133,6 @@ def convert(
             metavar="FOLDER",
             exists=True,
             file_okay=False,
-            show_default=False,
             help="Where scenes are, at any depth: folders with a transforms.json (nerfstudio, "
             "DL3DV) or a COLMAP model.",
         ),
@@ -147,7 +145,6 @@ def convert(
         str | None,
         typer.Option(
             metavar="NAME",
-            show_default=False,
             help="Folder of images in every scene's, such as images_4. Default: where the cameras "
             "say, or else images_4, images_8, images_2.",
         ),
@@ -170,7 +167,6 @@ def convert(
             metavar="FILE",
             exists=True,
             dir_okay=False,
-            show_default=False,
             help="Leave out scenes whose key, or its last part, is a line of this file.",
         ),
     ] = None,
@@ -221,7 +217,6 @@ def check(
         typer.Argument(
             metavar="PATH",
             exists=True,
-            show_default=False,
             help="A data set of chunks, a folder like ScanNet-1500's, or one with a pairs.json.",
         ),
     ],
@@ -231,7 +226,6 @@ def check(
             metavar="FILE",
             exists=True,
             dir_okay=False,
-            show_default=False,
             help="Check the pairs that this evaluation index names, rather than everything.",
         ),
     ] = None,

@@ -65,7 +65,6 @@ Out = Annotated[
         *("--out", "-o"),
         metavar="FILE",
         callback=_report,
-        show_default=False,
         help="The report: .json, .csv or .md. If the run is interrupted, the same command "
         "goes on where it stopped.",
     ),
@@ -86,7 +85,6 @@ def evaluate_data(
         typer.Argument(
             metavar="DATA",
             exists=True,
-            show_default=False,
             help="A list of pairs (.json), or the root of a data set in a published layout.",
         ),
     ],
@@ -97,7 +95,6 @@ def evaluate_data(
             metavar="FILE",
             exists=True,
             dir_okay=False,
-            show_default=False,
             help="Which frames of a data set are shown and predicted. "
             "Default: evaluation.json in its root.",
         ),
@@ -132,8 +129,7 @@ def evaluate_data(
         bool, typer.Option("--triples", help="Take entries with three photos too.")
     ] = False,
     limit: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", show_default=False, help="At most N, from all scenes."),
+        int | None, typer.Option(min=1, metavar="N", help="At most N, from all scenes.")
     ] = None,
     shard: Annotated[
         str,
@@ -142,20 +138,14 @@ def evaluate_data(
         ),
     ] = "1/1",
     jobs: Annotated[
-        int | None,
-        typer.Option(
-            min=1, metavar="N", show_default=False, help="Processes. Default: one a core, or GPU."
-        ),
+        int | None, typer.Option(min=1, metavar="N", help="Processes. Default: one a core, or GPU.")
     ] = None,
     engine: Annotated[
         EngineChoice,
         typer.Option(help="What starts them; ray uses the cluster that RAY_ADDRESS names."),
     ] = EngineChoice.processes,
     save: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", show_default=False, help="Also pictures: photo, rendering, aligned."
-        ),
+        Path | None, typer.Option(metavar="DIR", help="Also pictures: photo, rendering, aligned.")
     ] = None,
     weights: options.Weights = None,
     device: options.Device = "auto",
@@ -235,7 +225,6 @@ def merge_reports(
             metavar="REPORT",
             exists=True,
             dir_okay=False,
-            show_default=False,
             help="Reports (.json) of all shards of an evaluation.",
         ),
     ],

@@ -12,9 +12,7 @@ MAX_COMMENT_LENGTH = 100
 
 
 def inspect(
-    files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", show_default=False, help="Photos or scenes.")
-    ],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Photos or scenes.")],
     json: options.Json = False,
 ) -> None:
     """Show what nps knows about photos and scenes."""

@@ -53,7 +53,6 @@ def pose(
         Path | None,
         typer.Option(
             metavar="FILE",
-            show_default=False,
             help="Also a picture of matches, epipolar lines, cameras and points: .png.",
         ),
     ] = None,

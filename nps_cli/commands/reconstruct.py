@@ -30,21 +30,13 @@ def reconstruct(
     ],
     video: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE",
-            show_default=False,
-            help=f"Also an orbit: {console.either(*VIDEO_SUFFIXES)}.",
-        ),
+        typer.Option(metavar="FILE", help=f"Also an orbit: {console.either(*VIDEO_SUFFIXES)}."),
     ] = None,
     poses: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", show_default=False, help="Also the photos' poses: .json."),
+        Path | None, typer.Option(metavar="FILE", help="Also the photos' poses: .json.")
     ] = None,
     depth: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", show_default=False, help="Also each photo's depth: .npy and .png."
-        ),
+        Path | None, typer.Option(metavar="DIR", help="Also each photo's depth: .npy and .png.")
     ] = None,
     weights: options.Weights = None,
     device: options.Device = "auto",

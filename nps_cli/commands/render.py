@@ -54,18 +54,13 @@ def render(
         str | None,
         typer.Option(
             metavar="WxH",
-            show_default=False,
             help="Width and height in pixels. Default: the first photo's shape, 768 at the most.",
         ),
     ] = None,
     frames: Annotated[
         int | None,
         typer.Option(
-            metavar="N",
-            min=1,
-            max=100_000,
-            show_default=False,
-            help=f"How many frames. Default: {DEFAULT_FRAMES}.",
+            metavar="N", min=1, max=100_000, help=f"How many frames. Default: {DEFAULT_FRAMES}."
         ),
     ] = None,
     fps: Annotated[
@@ -112,8 +107,7 @@ def _parse_path(text: str) -> CameraPath:
         return CameraPath.given
     if text not in NAMED_PATHS:
         raise typer.BadParameter(
-            f"{text!r} is none of {', '.join(NAMED_PATHS)}, and no .json file.",
-            param_hint="--path",
+            f"{text!r} is none of {', '.join(NAMED_PATHS)}, and no .json file.", param_hint="--path"
         )
     return CameraPath(text)
 

@@ -20,11 +20,7 @@ def view(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out",
-            "-o",
-            metavar="FILE.html",
-            show_default=False,
-            help="Write the page there, and open nothing.",
+            "--out", "-o", metavar="FILE.html", help="Write the page there, and open nothing."
         ),
     ] = None,
     force: options.Force = False,

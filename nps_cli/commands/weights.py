@@ -13,12 +13,8 @@ if TYPE_CHECKING:
 
 weights = typer.Typer(no_args_is_help=True, help="Which weights exist, and where they are.")
 
-Published = Annotated[
-    str, typer.Argument(metavar="NAME", show_default=False, help="As in `nps weights list`.")
-]
-NameOrFile = Annotated[
-    str, typer.Argument(metavar="NAME|FILE", show_default=False, help="A name, or a file.")
-]
+Published = Annotated[str, typer.Argument(metavar="NAME", help="As in `nps weights list`.")]
+NameOrFile = Annotated[str, typer.Argument(metavar="NAME|FILE", help="A name, or a file.")]
 
 
 @weights.command("list")
@@ -83,9 +79,7 @@ def verify(
     which: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[NAME|FILE]...",
-            show_default=False,
-            help="Names or files. Default: all weights on this machine.",
+            metavar="[NAME|FILE]...", help="Names or files. Default: all weights on this machine."
         ),
     ] = None,
 ) -> None:
@@ -110,8 +104,7 @@ def verify(
 def convert(
     source: NameOrFile,
     out: Annotated[
-        Path,
-        typer.Option("--out", "-o", metavar="FILE", help="The .safetensors file to write."),
+        Path, typer.Option("--out", "-o", metavar="FILE", help="The .safetensors file to write.")
     ],
     half: Annotated[
         bool, typer.Option("--half", help="Write float16: half as large, slightly rounded.")

@@ -14,7 +14,7 @@ from nps_cli import options
 
 
 def _file(help: str) -> Any:
-    return typer.Option(metavar="FILE", exists=True, dir_okay=False, show_default=False, help=help)
+    return typer.Option(metavar="FILE", exists=True, dir_okay=False, help=help)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,6 @@ class TrainOptions:
         list[str] | None,
         typer.Option(
             metavar="WxH",
-            show_default=False,
             help="Training images, multiples of 16 pixels. Worlds: repeat for several, used in "
             "turn. Default: the recipe's own.",
         ),
@@ -42,7 +41,6 @@ class TrainOptions:
         typer.Option(
             metavar="N",
             min=1,
-            show_default=False,
             help="Examples per step, process and data set. Default: the recipe's own.",
         ),
     ] = None
@@ -51,14 +49,12 @@ class TrainOptions:
         typer.Option(
             metavar="N",
             min=1,
-            show_default=False,
             help="Steps over which the learning rate falls, of all runs with --resume together. "
             "Default: the recipe's own.",
         ),
     ] = None
     learning_rate: Annotated[
-        float | None,
-        typer.Option(metavar="R", min=0, show_default=False, help="Default: the recipe's own."),
+        float | None, typer.Option(metavar="R", min=0, help="Default: the recipe's own.")
     ] = None
     score: Annotated[
         int,
@@ -90,16 +86,13 @@ class RunOptions(TrainOptions):
     panoramas: options.Panoramas = None
     meshes: options.Meshes = None
     minutes: Annotated[
-        float | None,
-        typer.Option(metavar="M", min=0, show_default=False, help="Stop after this time."),
+        float | None, typer.Option(metavar="M", min=0, help="Stop after this time.")
     ] = None
     steps: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, show_default=False, help="Stop after so many steps."),
+        int | None, typer.Option(metavar="N", min=1, help="Stop after so many steps.")
     ] = None
     export: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", show_default=False, help="Write .safetensors at the end."),
+        Path | None, typer.Option(metavar="FILE", help="Write .safetensors at the end.")
     ] = None
     pictures: Annotated[
         int, typer.Option(metavar="N", min=0, help="Steps between images in the log; 0: none.")
@@ -167,7 +160,6 @@ class PaperOptions(NetworkOptions):
         list[str] | None,
         typer.Option(
             metavar="[KIND=]DIR",
-            show_default=False,
             help="A data set in the published layout: DIR/train/*.torch. Repeat for several, "
             "each with a batch of its own. KIND (re10k, acid, dl3dv, ..., own) is the preset's, or "
             "own.",
@@ -180,7 +172,6 @@ class PaperOptions(NetworkOptions):
         str | None,
         typer.Option(
             metavar="NAME",
-            show_default=False,
             help="re10k, acid, dl3dv, re10k-3view, re10k-dl3dv, re10k-dl3dv-512 or re10k-1x8; the "
             "options here change it. Default: re10k, for data of any kind.",
         ),
@@ -189,7 +180,6 @@ class PaperOptions(NetworkOptions):
         str | None,
         typer.Option(
             metavar="NAME",
-            show_default=False,
             help="One change to it: no-intrinsics, global-add, dense-0, dense-2, dense-4, "
             "dense-4-decoder, no-rgb-shortcut, linear-heads, transform-then-fuse or 3-views.",
         ),
@@ -198,7 +188,6 @@ class PaperOptions(NetworkOptions):
         str | None,
         typer.Option(
             metavar="SIZE",
-            show_default=False,
             help="published, small, tiny, or embedded, whose Gaussians start in front of their "
             "pixels. Default: published.",
         ),
@@ -208,7 +197,6 @@ class PaperOptions(NetworkOptions):
         typer.Option(
             metavar="W",
             min=0,
-            show_default=False,
             help="Worlds: weight of the distance to true centers, which the paper has not.",
         ),
     ] = None
