@@ -14,14 +14,7 @@ if TYPE_CHECKING:
     from models.geometry.gaussians import Gaussians
     from models.weights import WeightsInfo
 
-__all__ = [
-    "SceneCamera",
-    "check_format",
-    "is_scene",
-    "load_scene",
-    "read_cameras",
-    "save_scene",
-]
+__all__ = ["SceneCamera", "check_format", "is_scene", "load_scene", "read_cameras", "save_scene"]
 STREAM = "-"
 READABLE = (".ply", ".spz", ".splat")
 WRITABLE = (*READABLE, ".glb", ".html")
@@ -55,31 +48,32 @@ def save_scene(
     A .ply and a .glb take the cameras of its photos and its weights along, a page the cameras;
     the others have no place for them.
     """
-    from nps_cli.formats.glb import save_glb
-    from nps_cli.formats.page import save_page
-    from nps_cli.formats.ply import save_ply
-    from nps_cli.formats.splat import save_splat
-    from nps_cli.formats.spz import save_spz
+    from nps_cli.formats.glb import encode_glb
+    from nps_cli.formats.page import encode_page
+    from nps_cli.formats.ply import encode_ply
+    from nps_cli.formats.splat import encode_splat
+    from nps_cli.formats.spz import encode_spz
 
     path = Path(path)
     check_format(path)
     comments = write_comments(cameras, weights)
+    match path.suffix.lower():
+        case ".spz":
+            content = encode_spz(gaussians)
+        case ".splat":
+            content = encode_splat(gaussians)
+        case ".glb":
+            content = encode_glb(gaussians, comments)
+        case ".html":
+            content = encode_page(gaussians, cameras)
+        case _:
+            content = encode_ply(gaussians, comments, sh_degree)
     if str(path) == STREAM:
-        save_ply(gaussians, sys.stdout.buffer, comments, sh_degree)
+        sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
-        return
-    with whole_file(path, force=force) as file:
-        match path.suffix.lower():
-            case ".ply":
-                save_ply(gaussians, file, comments, sh_degree)
-            case ".spz":
-                save_spz(gaussians, file)
-            case ".splat":
-                save_splat(gaussians, file)
-            case ".glb":
-                save_glb(gaussians, file, comments)
-            case ".html":
-                save_page(gaussians, file, cameras)
+    else:
+        with whole_file(path, force=force) as file:
+            file.write_bytes(content)
 
 
 def load_scene(path: Path) -> "tuple[Gaussians, list[str]]":
@@ -87,9 +81,9 @@ def load_scene(path: Path) -> "tuple[Gaussians, list[str]]":
 
     Raises NpsError if the file cannot be read.
     """
-    from nps_cli.formats.ply import load_ply
-    from nps_cli.formats.splat import load_splat
-    from nps_cli.formats.spz import load_spz
+    from nps_cli.formats.ply import decode_ply
+    from nps_cli.formats.splat import decode_splat
+    from nps_cli.formats.spz import decode_spz
 
     if not is_scene(path):
         raise NpsError(
@@ -97,16 +91,16 @@ def load_scene(path: Path) -> "tuple[Gaussians, list[str]]":
             hint=f"Give a file that ends in {either(*READABLE)}.",
         )
     if str(path) == STREAM:
-        return load_ply(sys.stdin.buffer)
+        return decode_ply(sys.stdin.buffer.read(), "the scene on stdin")
     try:
-        match path.suffix.lower():
-            case ".spz":
-                return load_spz(path), []
-            case ".splat":
-                return load_splat(path), []
-            case _:
-                return load_ply(path)
+        content = path.read_bytes()
     except OSError as error:
-        raise NpsError(
-            f"{path} cannot be read ({error.strerror}).", hint="Check the path."
-        ) from error
+        reason = f"{path} cannot be read ({error.strerror})."
+        raise NpsError(reason, hint="Check the path.") from error
+    match path.suffix.lower():
+        case ".spz":
+            return decode_spz(content, str(path)), []
+        case ".splat":
+            return decode_splat(content, str(path)), []
+        case _:
+            return decode_ply(content, str(path))

@@ -7,7 +7,7 @@ stays in ours, and its node turns it by half a circle about x.
 import json
 import struct
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -18,23 +18,19 @@ from models.geometry.gaussians import SH_DEGREE_0, Gaussians
 EXTENSION = "KHR_gaussian_splatting"
 HEADER = struct.Struct("<4sII")  # magic, version, length
 CHUNK_HEADER = struct.Struct("<I4s")  # chunkLength, chunkType
-MODE_POINTS, TARGET_ARRAY_BUFFER = 0, 34962
+MODE_POINTS = 0
+ARRAY_BUFFER = {"buffer": 0, "target": 34962}
 COMPONENT_TYPES = {torch.float32: 5126, torch.uint8: 5121}
 ACCESSOR_TYPES = {1: "SCALAR", 3: "VEC3", 4: "VEC4"}
 MAX_SH_DEGREE = 3
 HALF_TURN_ABOUT_X_XYZW = [1.0, 0.0, 0.0, 0.0]
 
 
-def save_glb(gaussians: Gaussians, path: Path, comments: Iterable[str] = ()) -> None:
-    """Write a scene as float32, and point colors as bytes; comments become the asset's extras."""
+def encode_glb(gaussians: Gaussians, comments: Iterable[str] = ()) -> bytes:
+    """Return a file's content: float32, point colors as bytes, comments as the asset's extras."""
     values = {name: part.detach().cpu().contiguous() for name, part in _attributes(gaussians)}
     blobs = [part.numpy().tobytes() for part in values.values()]
-    buffer_views: list[dict[str, Any]] = []
-    length = 0
-    for blob in blobs:
-        view = {"buffer": 0, "byteOffset": length, "byteLength": len(blob)}
-        buffer_views.append({**view, "target": TARGET_ARRAY_BUFFER})
-        length += len(blob)
+    starts = [0, *accumulate(map(len, blobs))]
     primitive = {
         "mode": MODE_POINTS,
         "attributes": {name: index for index, name in enumerate(values)},
@@ -48,17 +44,17 @@ def save_glb(gaussians: Gaussians, path: Path, comments: Iterable[str] = ()) -> 
         "nodes": [{"mesh": 0, "rotation": HALF_TURN_ABOUT_X_XYZW}],
         "meshes": [{"primitives": [primitive]}],
         "accessors": [_accessor(index, *item) for index, item in enumerate(values.items())],
-        "bufferViews": buffer_views,
-        "buffers": [{"byteLength": length}],
+        "bufferViews": [
+            {**ARRAY_BUFFER, "byteOffset": start, "byteLength": len(blob)}
+            for start, blob in zip(starts, blobs, strict=False)
+        ],
+        "buffers": [{"byteLength": starts[-1]}],
     }
     text = json.dumps(document, allow_nan=False).encode()
     text += b" " * (-len(text) % 4)
-    with path.open("wb") as stream:
-        total_length = HEADER.size + 2 * CHUNK_HEADER.size + len(text) + length
-        stream.write(HEADER.pack(b"glTF", 2, total_length))
-        stream.write(CHUNK_HEADER.pack(len(text), b"JSON") + text)
-        stream.write(CHUNK_HEADER.pack(length, b"BIN\0"))
-        stream.writelines(blobs)
+    chunks = CHUNK_HEADER.pack(len(text), b"JSON") + text
+    chunks += CHUNK_HEADER.pack(starts[-1], b"BIN\0") + b"".join(blobs)
+    return HEADER.pack(b"glTF", 2, HEADER.size + len(chunks)) + chunks
 
 
 def _attributes(gaussians: Gaussians) -> Iterator[tuple[str, Tensor]]:

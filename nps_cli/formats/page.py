@@ -14,17 +14,17 @@ from models.geometry.rigid import transform_points
 from models.geometry.trajectory import guess_camera, mean_camera, orbit_amplitude_deg, scene_center
 from models.render.constants import MIN_DEPTH
 from nps_cli.formats.provenance import SceneCamera
-from nps_cli.formats.spz import pack_spz
+from nps_cli.formats.spz import encode_spz
 
 TEMPLATE = Path(__file__).with_name("viewer.html")
 
 
-def save_page(gaussians: Gaussians, path: Path, cameras: Sequence[SceneCamera] = ()) -> None:
-    """Write a page whose visitors orbit the scene, and step into the photos' cameras.
+def encode_page(gaussians: Gaussians, cameras: Sequence[SceneCamera] = ()) -> bytes:
+    """Return a page whose visitors orbit the scene, and step into the photos' cameras.
 
     The scene is in it as an .spz of SH degree 0: the page shows no view-dependent color.
     """
-    scene = base64.b64encode(pack_spz(gaussians, sh_degree=0)).decode()
+    scene = base64.b64encode(encode_spz(gaussians, sh_degree=0)).decode()
     title = " and ".join(photo.name for photo in cameras) or "A scene"
     facts = _facts(gaussians, [photo.camera for photo in cameras])
     text = TEMPLATE.read_text(encoding="utf-8")
@@ -34,7 +34,7 @@ def save_page(gaussians: Gaussians, path: Path, cameras: Sequence[SceneCamera] =
         ("TITLE", escape(title)),
     ):
         text = text.replace(placeholder, value, 1)
-    path.write_text(text, encoding="utf-8")
+    return text.encode()
 
 
 def _facts(gaussians: Gaussians, cameras: list[Camera]) -> dict[str, Any]:

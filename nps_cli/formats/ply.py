@@ -5,8 +5,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import fields
 from io import BytesIO
-from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -26,31 +24,29 @@ REQUIRED_PROPERTIES = (
 )
 
 
-def save_ply(
-    gaussians: Gaussians,
-    target: Path | BinaryIO,
-    comments: Iterable[str] = (),
-    sh_degree: int | None = None,
-) -> None:
-    """Write a scene; raise ValueError if a Gaussian is not finite.
+def encode_ply(
+    gaussians: Gaussians, comments: Iterable[str] = (), sh_degree: int | None = None
+) -> bytes:
+    """Return a file's content; raise ValueError if a Gaussian is not finite.
+
+    Opacities and scales are kept a little inside their open ranges, so that every logit and
+    logarithm is finite.
 
     Args:
-        gaussians: The scene; opacities and scales are kept a little inside their open ranges, so
-            that every logit and logarithm is finite.
-        target: A path, written directly (see `nps_cli.output`), or a binary stream.
+        gaussians: The scene.
         comments: Lines for the header, ASCII.
         sh_degree: Degree to cut the spherical harmonics to, at most 3. By default the smallest
             that keeps all coefficients up to degree 3 that are not zero.
     """
     if sh_degree is None:
         sh_degree = _lossless_sh_degree(gaussians.harmonics)
-    rest = gaussians.harmonics[:, :, 1 : (min(sh_degree, MAX_SH_DEGREE) + 1) ** 2]
+    rest = gaussians.harmonics[:, :, 1 : (min(sh_degree, MAX_SH_DEGREE) + 1) ** 2].flatten(1)
     columns = torch.cat(
         [
             gaussians.means,
             torch.zeros_like(gaussians.means),  # normals, unused
             gaussians.harmonics[:, :, 0],
-            rest.flatten(1),  # all of red, all of green, all of blue
+            rest,  # all of red, all of green, all of blue
             gaussians.opacities.clamp(MIN_OPACITY, MAX_OPACITY).logit()[:, None],
             gaussians.scales.clamp(min=MIN_SCALE).log(),
             torch.nn.functional.normalize(gaussians.rotations, dim=-1),
@@ -61,21 +57,14 @@ def save_ply(
     nonfinite = int((~np.isfinite(values)).any(axis=1).sum())
     if nonfinite:
         raise ValueError(f"{nonfinite} of {len(values)} Gaussians have values that are not finite")
-    content = _header(len(values), rest.shape[1] * rest.shape[2], comments), values.tobytes()
-    if isinstance(target, Path):
-        with target.open("wb") as stream:
-            stream.writelines(content)
-    else:
-        target.writelines(content)
+    return _header(len(values), rest.shape[1], comments) + values.tobytes()
 
 
-def load_ply(source: Path | BinaryIO) -> tuple[Gaussians, list[str]]:
+def decode_ply(content: bytes, name: str) -> tuple[Gaussians, list[str]]:
     """Return a scene and the comments of its header; raise NpsError for other or damaged files.
 
     Any order and type of properties, binary or ascii, with or without normals; SH of any degree.
     """
-    name = str(source) if isinstance(source, Path) else "the scene on stdin"
-    content = _read(source, name)
     header, body = _split_header(content, name)
     comments = [
         line.removeprefix("comment").strip() for line in header if _keyword(line) == "comment"
@@ -102,15 +91,6 @@ def _header(count: int, rest: int, comments: Iterable[str]) -> bytes:
 def _lossless_sh_degree(harmonics: Float[Tensor, "gaussian 3 sh"]) -> int:
     used = (harmonics[:, :, : (MAX_SH_DEGREE + 1) ** 2] != 0).any(dim=1).any(dim=0).nonzero()
     return math.isqrt(int(used.max())) if len(used) else 0
-
-
-def _read(source: Path | BinaryIO, name: str) -> bytes:
-    try:
-        return source.read_bytes() if isinstance(source, Path) else source.read()
-    except OSError as error:
-        raise NpsError(
-            f"{name} cannot be read ({error.strerror}).", hint="Check the path."
-        ) from error
 
 
 def _split_header(content: bytes, name: str) -> tuple[list[str], bytes]:

@@ -3,8 +3,6 @@
 Lossy: colors, opacities and rotations are bytes, and spherical harmonics are cut to degree 0.
 """
 
-from pathlib import Path
-
 import numpy as np
 import torch
 
@@ -17,34 +15,30 @@ RECORD = np.dtype(
 QUATERNION_ZERO = 128  # byte of a component 0; -1 is at 0, +1 at 256, clipped to 255
 
 
-def save_splat(gaussians: Gaussians, path: Path) -> None:
-    """Write a scene by decreasing volume times opacity: viewers draw while they load."""
+def encode_splat(gaussians: Gaussians) -> bytes:
+    """Return a file's content, by decreasing volume times opacity: viewers draw while they load."""
     log_volume = gaussians.scales.clamp(min=1e-12).log().sum(dim=1)
     order = (log_volume + gaussians.opacities.clamp(min=1e-12).log()).argsort(descending=True)
     color = 0.5 + SH_DEGREE_0 * gaussians.harmonics[:, :, 0]
-    rotation = (
-        torch.nn.functional.normalize(gaussians.rotations, dim=-1) * QUATERNION_ZERO
-        + QUATERNION_ZERO
-    )
+    rotation = torch.nn.functional.normalize(gaussians.rotations, dim=-1)
     records = np.empty(len(gaussians), RECORD)
     for name, values in (
         ("mean", gaussians.means),
         ("scale", gaussians.scales),
         ("color", torch.cat([color, gaussians.opacities[:, None]], dim=1) * 255),
-        ("rotation", rotation),
+        ("rotation", rotation * QUATERNION_ZERO + QUATERNION_ZERO),
     ):
         values = values[order].detach().float().cpu()
         is_byte = RECORD[name].base == np.uint8
         records[name] = (values.round().clamp(0, 255) if is_byte else values).numpy()
-    path.write_bytes(records.tobytes())
+    return records.tobytes()
 
 
-def load_splat(path: Path) -> Gaussians:
-    """Read a scene; raise NpsError if the file is not a whole number of Gaussians."""
-    content = path.read_bytes()
+def decode_splat(content: bytes, name: str) -> Gaussians:
+    """Return a scene; raise NpsError if the content is not a whole number of Gaussians."""
     if not content or len(content) % RECORD.itemsize:
         raise NpsError(
-            f"{path} is no .splat file, or cut short: {len(content)} bytes are no multiple of "
+            f"{name} is no .splat file, or cut short: {len(content)} bytes are no multiple of "
             f"{RECORD.itemsize}.",
             hint="Copy it again, or make it again.",
         )

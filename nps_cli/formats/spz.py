@@ -8,7 +8,6 @@ import gzip
 import math
 import struct
 import zlib
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -28,29 +27,23 @@ COLOR_SCALE = 0.15  # of the degree 0 coefficient: leaves room for colors beyond
 LOG_SCALE_STEPS, MIN_LOG_SCALE = 16, -10  # steps per unit of the natural logarithm
 ROTATION_STEPS = 511  # from 0 to 1 / sqrt(2), the largest second-largest component
 SH_BITS = 5, 4, 4  # kept of coefficients of degree 1, 2, 3
+CONVERT = "Convert it to .ply with the program that wrote it."
 FLIP_YZ = torch.tensor([1.0, -1.0, -1.0])  # half a turn about x
 
 
-def save_spz(gaussians: Gaussians, path: Path) -> None:
-    """Write a scene; raise NpsError if a Gaussian is too far away."""
-    path.write_bytes(pack_spz(gaussians))
-
-
-def pack_spz(gaussians: Gaussians, sh_degree: int = MAX_SH_DEGREE) -> bytes:
-    """Return a scene as a file's content, harmonics cut to `sh_degree`.
+def encode_spz(gaussians: Gaussians, sh_degree: int = MAX_SH_DEGREE) -> bytes:
+    """Return a file's content, harmonics cut to `sh_degree`.
 
     Raises NpsError if a Gaussian is too far away.
     """
     degree = min(gaussians.sh_degree, sh_degree, MAX_SH_DEGREE)
     fraction = _fraction_bits(gaussians.means)
-    fixed_point = (
-        (gaussians.means * FLIP_YZ.to(gaussians.means) * 2**fraction).round().int().contiguous()
-    )
+    fixed_point = (gaussians.means * FLIP_YZ.to(gaussians.means) * 2**fraction).round().int()
     log_scales = gaussians.scales.clamp(min=1e-12).log()
     rest = gaussians.harmonics[:, :, 1 : (degree + 1) ** 2].mT  # coefficient by coefficient
     rest = rest * _flip_signs(degree).to(rest)
     streams = (
-        fixed_point.cpu().numpy().astype("<i4").view(np.uint8).reshape(-1, 4)[:, :3],
+        fixed_point.contiguous().cpu().numpy().astype("<i4").view(np.uint8).reshape(-1, 4)[:, :3],
         _to_bytes(gaussians.opacities * 255),
         _to_bytes((COLOR_SCALE * gaussians.harmonics[:, :, 0] + 0.5) * 255),
         _to_bytes((log_scales - MIN_LOG_SCALE) * LOG_SCALE_STEPS),
@@ -62,23 +55,21 @@ def pack_spz(gaussians: Gaussians, sh_degree: int = MAX_SH_DEGREE) -> bytes:
     return gzip.compress(content, compresslevel=6, mtime=0)
 
 
-def load_spz(path: Path) -> Gaussians:
+def decode_spz(content: bytes, name: str) -> Gaussians:
     """Return a scene of version 2 or 3; raise NpsError for other or damaged files."""
-    header, body = _read_header(path)
-    version, count, degree, fraction = header
+    content = _decompress(content, name)
+    version, count, degree, fraction = _parse_header(content, name)
     coefficients = (degree + 1) ** 2 - 1
     widths = (9, 1, 3, 3, 4 if version == VERSION else 3, 3 * coefficients)
+    body = np.frombuffer(content, np.uint8, offset=HEADER.size)
     if len(body) != count * sum(widths):
         raise NpsError(
-            f"{path} is cut short, or its header is damaged: {len(body)} bytes for {count} "
+            f"{name} is cut short, or its header is damaged: {len(body)} bytes for {count} "
             "Gaussians.",
             hint="Copy it again, or make it again.",
         )
-    streams, start = [], 0
-    for width in widths:
-        part = np.frombuffer(body, np.uint8, count * width, start).reshape(count, width)
-        streams.append(part)
-        start += count * width
+    ends = count * np.cumsum(widths[:-1])
+    streams = (stream.reshape(count, -1) for stream in np.split(body, ends))
     position, opacity, color, scale, rotation, harmonics = streams
     padded = np.zeros((count, 3, 4), np.uint8)
     padded[:, :, 1:] = position.reshape(count, 3, 3)
@@ -96,29 +87,29 @@ def load_spz(path: Path) -> Gaussians:
     )
 
 
-def _read_header(path: Path) -> tuple[tuple[int, int, int, int], bytes]:
-    """Return version, count, SH degree and fractional bits; and the streams."""
-    content = path.read_bytes()
+def _decompress(content: bytes, name: str) -> bytes:
     try:
-        content = gzip.decompress(content)
+        return gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:
         newer = content[:4] == MAGIC.to_bytes(4, "little")
-        raise NpsError(
-            f"{path} is an .spz of a version that nps cannot read."
-            if newer
-            else f"{path} is no .spz file, or damaged.",
-            hint="Convert it to .ply with the program that wrote it.",
-        ) from error
+        problem = (
+            "an .spz of a version that nps cannot read" if newer else "no .spz file, or damaged"
+        )
+        raise NpsError(f"{name} is {problem}.", hint=CONVERT) from error
+
+
+def _parse_header(content: bytes, name: str) -> tuple[int, int, int, int]:
+    """Return version, count, SH degree and fractional bits."""
     if len(content) < HEADER.size:
-        raise NpsError(f"{path} is cut short.", hint="Copy it again, or make it again.")
+        raise NpsError(f"{name} is cut short.", hint="Copy it again, or make it again.")
     magic, version, count, degree, fraction, _ = HEADER.unpack_from(content)
     if magic != MAGIC or version not in (2, VERSION) or degree > MAX_SH_DEGREE or not count:
         raise NpsError(
-            f"{path} is an .spz that nps cannot read: version {version}, {count} Gaussians, "
+            f"{name} is an .spz that nps cannot read: version {version}, {count} Gaussians, "
             f"harmonics of degree {degree}.",
-            hint="Convert it to .ply with the program that wrote it.",
+            hint=CONVERT,
         )
-    return (version, count, degree, fraction), content[HEADER.size :]
+    return version, count, degree, fraction
 
 
 def _fraction_bits(means: Float[Tensor, "gaussian 3"]) -> int:
