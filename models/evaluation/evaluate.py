@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -66,48 +66,16 @@ class Unusable:
     reason: str
 
 
-@dataclass(frozen=True)
-class _Loaded:
-    """A pair with its input views, whose poses are unknown, and the views to compare with.
-
-    The latter are squares of the first view and the targets, with lengths in baselines; there are
-    none if only poses are scored.
-    """
-
-    pair: PhotoPair
-    inputs: list[View]
-    squares: list[View]
-
-
-@dataclass(frozen=True)
-class _Outcome:
-    """The reconstruction of a pair; of a failure, the worst.
-
-    Attributes:
-        gaussians: In baselines.
-        side_px: Short side of the images that the Gaussians were made from.
-        poses: Errors of the further views.
-        failure: Error message.
-        problems: Of the reconstruction.
-    """
-
-    gaussians: Gaussians | None
-    side_px: int
-    poses: tuple[PoseError, ...]
-    failure: str | None
-    problems: tuple[str, ...]
-
-
 def evaluate_pair(
     pair: PhotoPair,
     reconstruct: ReconstructFn,
     config: EvaluationConfig,
     lpips: Lpips | None = None,
-) -> PairResult:
+) -> PairResult | Unusable:
     """Reconstruct one pair and compare the result with the truth.
 
     Targets are rendered at their true pose relative to the first view. No reconstruction knows the
-    world's unit, so true poses and the scene are both measured in baselines (see `_reconstruct`).
+    world's unit, so true poses and the scene are both measured in baselines (see `_in_baselines`).
     A reconstruction that fails, by raising or by numbers that are not finite, does not drop out:
     its poses count as wrong by 180 degrees, its views as black images.
 
@@ -118,10 +86,56 @@ def evaluate_pair(
         config: See `EvaluationConfig`.
         lpips: The perceptual distance, on the device of the reconstruction; None leaves it out.
 
-    Raises:
-        ValueError: If a photo cannot be read.
+    Returns:
+        The scores, or `Unusable` if a photo cannot be read.
     """
-    return _score_pair(_load(pair, config), reconstruct, config, lpips)
+    load = partial(load_square, size=config.size, published=config.published_crop)
+    compared = (pair.views[0], *pair.targets) if config.views else ()
+    try:
+        squares = [load(photo) for photo in compared]
+        inputs = [load(photo) if config.published_crop else photo.load() for photo in pair.views]
+    except ValueError as error:
+        return Unusable(pair.id, str(error))
+    start = time.perf_counter()
+    true_poses = [photo.camera.world2cam for photo in pair.views]
+    gaussians, failure, side_px = None, None, 1
+    problems: tuple[str, ...] = ()
+    try:
+        result = reconstruct([_moved(view, torch.eye(4)) for view in inputs])
+        gaussians, poses = _in_baselines(result, true_poses, config.keep_scale)
+        problems = result.problems
+        side_px = min((min(depth.shape) for depth in result.depths), default=1)
+    except Exception as error:  # whatever the cause, the pair counts, and the report names it
+        failure, poses = f"{type(error).__name__}: {error}", (FAILED_POSE,) * (len(true_poses) - 1)
+    scores = PairScores(
+        id=pair.id,
+        scene=pair.scene,
+        difficulty=pair.difficulty,
+        low_parallax=pair.low_parallax,
+        failure=failure,
+        problems=problems,
+        seconds=time.perf_counter() - start,
+        poses=poses,
+        first_view=None,
+        targets=(),
+        overlap=pair.overlap,
+        parts=getattr(reconstruct, "parts", PartSeconds()),
+    )
+    if not squares:
+        return PairResult(scores, None)
+    scaled = torch.stack([view.camera.world2cam for view in squares])
+    scaled[:, :3, 3] /= _baseline(true_poses[-1])
+    squares = [_moved(*each) for each in zip(squares, scaled, strict=True)]
+    factor = 1 if config.published_crop else math.ceil(side_px / config.size)
+    views = score_views(gaussians, squares, config.align, lpips, config.gaussians_per_pixel, factor)
+    targets = zip(pair.targets, views.posed[1:], views.aligned, strict=True)
+    scores = replace(
+        scores,
+        first_view=views.posed[0],
+        targets=tuple(TargetScore(photo.name, posed, aligned) for photo, posed, aligned in targets),
+        parts=replace(scores.parts, render=views.render_seconds, alignment=views.align_seconds),
+    )
+    return PairResult(scores, views.side_by_side if config.side_by_side else None)
 
 
 def evaluate_pairs(
@@ -158,108 +172,43 @@ def evaluate_pairs(
     yield from map(pickle.loads, results)
 
 
-Worker = Callable[[PhotoPair], PairResult | Unusable]
-
-
 def _open_worker(
     open_reconstruct: Callable[[], ReconstructFn],
     open_lpips: Callable[[], Lpips | None] | None,
     config: EvaluationConfig,
-) -> Worker:
+) -> Callable[[PhotoPair], PairResult | Unusable]:
     reconstruct, lpips = open_reconstruct(), open_lpips and open_lpips()
-
-    def work(pair: PhotoPair) -> PairResult | Unusable:
-        try:
-            loaded = _load(pair, config)
-        except ValueError as error:
-            return Unusable(pair.id, str(error))
-        return _score_pair(loaded, reconstruct, config, lpips)
-
-    return work
+    return lambda pair: evaluate_pair(pair, reconstruct, config, lpips)
 
 
-def _open_pickled(open_worker: Callable[[], Worker]) -> Callable[[bytes], bytes]:
+def _open_pickled(open_worker: Callable[[], Callable[[Any], Any]]) -> Callable[[bytes], bytes]:
     worker = open_worker()
     return lambda item: pickle.dumps(worker(pickle.loads(item)))
 
 
-def _load(pair: PhotoPair, config: EvaluationConfig) -> _Loaded:
-    load = partial(load_square, size=config.size, published=config.published_crop)
-    squares = [load(photo) for photo in (pair.views[0], *pair.targets)] if config.views else []
-    inputs = [load(photo) if config.published_crop else photo.load() for photo in pair.views]
-    baseline = _baseline(pair.views[-1].camera.world2cam)
-    return _Loaded(
-        pair,
-        [_moved(view, torch.eye(4)) for view in inputs],
-        [_moved(view, _in_baselines(view.camera.world2cam, baseline)) for view in squares],
-    )
-
-
-def _score_pair(
-    loaded: _Loaded, reconstruct: ReconstructFn, config: EvaluationConfig, lpips: Lpips | None
-) -> PairResult:
-    pair, start = loaded.pair, time.perf_counter()
-    outcome = _reconstruct(loaded, reconstruct, config.keep_scale)
-    scores = PairScores(
-        id=pair.id,
-        scene=pair.scene,
-        difficulty=pair.difficulty,
-        low_parallax=pair.low_parallax,
-        failure=outcome.failure,
-        problems=outcome.problems,
-        seconds=time.perf_counter() - start,
-        poses=outcome.poses,
-        first_view=None,
-        targets=(),
-        overlap=pair.overlap,
-        parts=getattr(reconstruct, "parts", PartSeconds()),
-    )
-    if not loaded.squares:
-        return PairResult(scores, None)
-    factor = 1 if config.published_crop else math.ceil(outcome.side_px / config.size)
-    views = score_views(
-        outcome.gaussians, loaded.squares, config.align, lpips, config.gaussians_per_pixel, factor
-    )
-    scores = replace(
-        scores,
-        first_view=views.posed[0],
-        targets=tuple(
-            TargetScore(photo.name, posed, aligned)
-            for photo, posed, aligned in zip(
-                pair.targets, views.posed[1:], views.aligned, strict=True
-            )
-        ),
-        parts=replace(scores.parts, render=views.render_seconds, alignment=views.align_seconds),
-    )
-    return PairResult(scores, views.side_by_side if config.side_by_side else None)
-
-
-def _reconstruct(loaded: _Loaded, reconstruct: ReconstructFn, keep_scale: bool) -> _Outcome:
-    """Reconstruct, compare the poses, and measure the scene in baselines.
+def _in_baselines(
+    result: Reconstruction, true_poses: list[Float[Tensor, "4 4"]], keep_scale: bool
+) -> tuple[Gaussians, tuple[PoseError, ...]]:
+    """Return the scene, measured in baselines, and the pose errors of the further views.
 
     One unit becomes the true distance from the first camera to the last: the scene is divided by
     as much of its own, which is that distance times the median, over the further views, of
     predicted to true distance from the first camera. With `keep_scale` it is left as it is: the
     published networks are trained to make that distance one.
+
+    Raises:
+        ValueError: If the reconstruction is not finite, or has all cameras on one point.
     """
-    true_poses = [photo.camera.world2cam for photo in loaded.pair.views]
-    try:
-        result = reconstruct(loaded.inputs)
-        poses = torch.stack([camera.world2cam.detach().cpu() for camera in result.cameras])
-        if not (poses.isfinite().all() and result.gaussians.means.isfinite().all()):
-            raise ValueError("the reconstruction is not finite")
-        further = list(zip(poses[1:], true_poses[1:], strict=True))
-        ratios = [_baseline(pose) / _baseline(true) for pose, true in further]
-        if not any(ratios):
-            raise ValueError("the reconstruction has all cameras on one point")
-        length = statistics.median(filter(None, ratios)) * _baseline(true_poses[-1])
-        gaussians = rescale(result.gaussians, 1.0 if keep_scale else 1 / length)
-        errors = tuple(pose_error(pose, true) for pose, true in further)
-        side_px = min((min(depth.shape) for depth in result.depths), default=1)
-    except Exception as error:  # whatever the cause, the pair counts, and the report names it
-        failure = f"{type(error).__name__}: {error}"
-        return _Outcome(None, 1, (FAILED_POSE,) * (len(true_poses) - 1), failure, ())
-    return _Outcome(gaussians, side_px, errors, None, result.problems)
+    poses = torch.stack([camera.world2cam.detach().cpu() for camera in result.cameras])
+    if not (poses.isfinite().all() and result.gaussians.means.isfinite().all()):
+        raise ValueError("the reconstruction is not finite")
+    further = list(zip(poses[1:], true_poses[1:], strict=True))
+    ratios = [_baseline(pose) / _baseline(true) for pose, true in further]
+    if not any(ratios):
+        raise ValueError("the reconstruction has all cameras on one point")
+    length = statistics.median(filter(None, ratios)) * _baseline(true_poses[-1])
+    gaussians = rescale(result.gaussians, 1.0 if keep_scale else 1 / length)
+    return gaussians, tuple(pose_error(pose, true) for pose, true in further)
 
 
 def _moved(view: View, world2cam: Float[Tensor, "4 4"]) -> View:
@@ -269,9 +218,3 @@ def _moved(view: View, world2cam: Float[Tensor, "4 4"]) -> View:
 def _baseline(world2cam: Float[Tensor, "4 4"]) -> float:
     """Return the distance of a camera from the first one."""
     return float(world2cam[:3, 3].norm())
-
-
-def _in_baselines(world2cam: Float[Tensor, "4 4"], baseline: float) -> Float[Tensor, "4 4"]:
-    scaled = world2cam.clone()
-    scaled[:3, 3] /= baseline
-    return scaled

@@ -2,10 +2,9 @@
 
 import re
 import shutil
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -20,13 +19,6 @@ if TYPE_CHECKING:
 SUFFIXES = (".json", ".csv", ".md")
 GAUSSIANS_PER_PIXEL = 0.7  # to align by: 0.4 of the time, and 0.03 dB off on average
 MERGE = "merge"
-
-
-class EngineChoice(StrEnum):
-    """The library that starts the processes."""
-
-    processes = "processes"
-    ray = "ray"
 
 
 class _DataByDefault(TyperGroup):
@@ -72,9 +64,6 @@ Out = Annotated[
 Pose = Annotated[bool, typer.Option("--pose", help="Score relative poses.")]
 Views = Annotated[
     bool, typer.Option("--views", help="Score novel views. Without either flag: both.")
-]
-Details = Annotated[
-    bool, typer.Option("--details", help="Print distributions, the worst pairs and times too.")
 ]
 
 
@@ -124,7 +113,6 @@ def evaluate_data(
     compare: Annotated[
         bool, typer.Option("--compare", help="Evaluate also without refinement, and compare.")
     ] = False,
-    details: Details = False,
     triples: Annotated[
         bool, typer.Option("--triples", help="Take entries with three photos too.")
     ] = False,
@@ -141,9 +129,9 @@ def evaluate_data(
         int | None, typer.Option(min=1, metavar="N", help="Processes. Default: one a core, or GPU.")
     ] = None,
     engine: Annotated[
-        EngineChoice,
+        Literal["processes", "ray"],
         typer.Option(help="What starts them; ray uses the cluster that RAY_ADDRESS names."),
-    ] = EngineChoice.processes,
+    ] = "processes",
     save: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Also pictures: photo, rendering, aligned.")
     ] = None,
@@ -164,8 +152,8 @@ def evaluate_data(
     """
     console.set_verbosity(quiet=quiet, verbose=verbose)
     from models.evaluation.evaluate import EvaluationConfig
-    from nps_cli.evaluation.inputs import DataChoice, load_data
-    from nps_cli.evaluation.report import ReportChoice, report
+    from nps_cli.evaluation.inputs import load_data
+    from nps_cli.evaluation.report import report
     from nps_cli.evaluation.runner import ALONE, USUAL, Request, run
     from nps_cli.output import check_outputs
     from nps_cli.weights.networks import NetworkChoice
@@ -174,7 +162,7 @@ def evaluate_data(
     refine = refine and not paper
     if compare and not refine:
         raise typer.BadParameter("--compare needs refinement to compare with.")
-    which, count = map(int, shard.split("/"))
+    number, count = map(int, shard.split("/"))
     published_crop = paper or (data.is_dir() and not (data / "pairs.json").is_file())
     config = EvaluationConfig(
         views=views or not pose,
@@ -189,26 +177,31 @@ def evaluate_data(
     recorded |= {"size": size, "paper": paper, "published_crop": published_crop}
     network = NetworkChoice(weights, device, precision, crop)
     opened = partial(_open_reconstruct, network, resolution, paper)
-    methods = {USUAL: partial(opened, refine)}
-    if compare:
-        methods[ALONE] = partial(opened, False)
     progress = None if out is None else out.with_name(f".{out.name}.unfinished")
-    evaluation = run(
-        Request(
-            load_data(DataChoice(data, index, kind, context, triples, limit, (which, count))),
-            config,
-            recorded,
-            methods,
-            network,
-            context,
-            jobs,
-            engine.value,
-            progress,
-            save,
-            force,
-        )
+    request = Request(
+        data=load_data(
+            data,
+            index=index,
+            kind=kind,
+            context=context,
+            triples=triples,
+            limit=limit,
+            shard=(number, count),
+        ),
+        config=config,
+        recorded=recorded,
+        methods={USUAL: partial(opened, refine)}
+        | ({ALONE: partial(opened, False)} if compare else {}),
+        network=network,
+        views=context,
+        jobs=jobs,
+        engine=engine,
+        progress=progress,
+        save=save,
+        force=force,
     )
-    report(evaluation, ReportChoice(out, pose, views, details, json, force))
+    evaluation = run(request)
+    report(evaluation, out, pose=pose, views=views, json=json, force=force)
     if progress is not None:
         shutil.rmtree(progress, ignore_errors=True)
     if save is not None:
@@ -231,7 +224,6 @@ def merge_reports(
     out: Out = None,
     pose: Pose = False,
     views: Views = False,
-    details: Details = False,
     force: options.Force = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -239,13 +231,13 @@ def merge_reports(
 ) -> None:
     """Merge the reports of an evaluation's shards into the one that a single run would write."""
     console.set_verbosity(quiet=quiet, verbose=verbose)
-    from nps_cli.evaluation.report import ReportChoice, report
+    from nps_cli.evaluation.report import report
     from nps_cli.formats.evaluation import merge, read_report
     from nps_cli.output import check_outputs
 
     check_outputs(out, force=force)
     merged = merge([(path, read_report(path)) for path in reports])
-    report(merged, ReportChoice(out, pose, views, details, json, force))
+    report(merged, out, pose=pose, views=views, json=json, force=force)
 
 
 def _open_reconstruct(

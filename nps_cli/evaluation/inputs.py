@@ -25,29 +25,6 @@ INDEX, PAIRS, SCANNET = "evaluation.json", "pairs.json", "test.npz"  # lists in 
 
 
 @dataclass(frozen=True)
-class DataChoice:
-    """Pairs to evaluate on; the values are those of the command line's options.
-
-    Attributes:
-        path: A JSON list of pairs, or the root of a data set.
-        index: The evaluation index of a data set; default: the list in its root.
-        kind: Whose filters hold: a key of `models.data.settings.SETTINGS`.
-        context: How many photos of a scene of the index are shown.
-        triples: Take entries with three photos from a list of pairs.
-        limit: Take at most so many.
-        shard: Take the first number's share of these, of as many shares as the second.
-    """
-
-    path: Path
-    index: Path | None
-    kind: str
-    context: int
-    triples: bool
-    limit: int | None
-    shard: tuple[int, int]
-
-
-@dataclass(frozen=True)
 class Data:
     """The pairs of a shard, those skipped in the whole list, and the list's name and hash."""
 
@@ -58,8 +35,26 @@ class Data:
     shard: tuple[int, int]
 
 
-def load_data(choice: DataChoice) -> Data:
+def load_data(
+    path: Path,
+    *,
+    index: Path | None,
+    kind: str,
+    context: int,
+    triples: bool,
+    limit: int | None,
+    shard: tuple[int, int],
+) -> Data:
     """Read a list of pairs, or what an index names in a data set's root; decode nothing yet.
+
+    Args:
+        path: A JSON list of pairs, or the root of a data set.
+        index: The evaluation index of a data set; default: the list in its root.
+        kind: Whose filters hold: a key of `models.data.settings.SETTINGS`.
+        context: How many photos of a scene of the index are shown.
+        triples: Take entries with three photos from a list of pairs.
+        limit: Take at most so many.
+        shard: Take the first number's share of these, of as many shares as the second.
 
     Raises:
         NpsError: If there is no such list, or no pair in it that can be used.
@@ -71,25 +66,25 @@ def load_data(choice: DataChoice) -> Data:
     from models.data.settings import SETTINGS
     from models.evaluation.evaluate import Unusable
 
-    data, limit = choice.path.resolve(), choice.limit
-    if choice.kind not in SETTINGS:
+    data = path.resolve()
+    if kind not in SETTINGS:
         kinds = ", ".join(SETTINGS)
-        raise NpsError(f"There is no kind of data {choice.kind}.", hint=f"One of: {kinds}.")
-    listed, report = _find_list(data, choice.index), Report()
+        raise NpsError(f"There is no kind of data {kind}.", hint=f"One of: {kinds}.")
+    listed, report = _find_list(data, index), Report()
     try:
         digest = sha256(listed.read_bytes()).hexdigest()
         if listed.name == SCANNET:
             pairs = load_scannet(data, report, limit)
         elif data.is_dir() and listed.name != PAIRS:
-            settings = SETTINGS[choice.kind]
-            pairs = load_benchmark(data, listed, settings, report, choice.context, limit)
+            settings = SETTINGS[kind]
+            pairs = load_benchmark(data, listed, settings, report, context, limit)
             for pair in (each for each in pairs if each.difficulty == IGNORED):
                 reason = f"its overlap is {pair.overlap:.2f}; the published tables leave it out"
                 report.skip("pair", pair.id, reason)
             pairs = [pair for pair in pairs if pair.difficulty != IGNORED]
         else:
             loaded = load_pairs(listed, report)
-            pairs = [pair for pair in loaded if choice.triples or len(pair.views) == 2]
+            pairs = [pair for pair in loaded if triples or len(pair.views) == 2]
             pairs = spread_over_scenes(pairs, limit or len(pairs))
     except (OSError, ValueError) as error:
         raise NpsError(str(error), hint="`nps evaluate --help` says what it takes.") from error
@@ -101,13 +96,13 @@ def load_data(choice: DataChoice) -> Data:
     if not pairs:
         reason = f"{wrong[0].where}: {wrong[0].why}"
         raise NpsError(f"No pair of {data} can be used. {reason}", hint="Try: nps data check")
-    number, count = choice.shard
+    number, count = shard
     if number > len(pairs):
         raise NpsError(
             f"There are only {len(pairs)} pairs.", hint=f"Use fewer than {count} shards."
         )
     skipped = tuple(Unusable(each.where, each.why) for each in wrong)
-    return Data(str(choice.path), pairs[number - 1 :: count], skipped, digest, choice.shard)
+    return Data(str(path), pairs[number - 1 :: count], skipped, digest, shard)
 
 
 def _find_list(data: Path, index: Path | None) -> Path:

@@ -1,6 +1,7 @@
 """Keep the finished results of an evaluation beside its report until that is written."""
 
 import json
+import re
 import shutil
 from dataclasses import asdict
 from hashlib import sha256
@@ -12,63 +13,79 @@ from nps_cli.errors import NpsError
 
 if TYPE_CHECKING:
     from models.data.pairs import PhotoPair
+    from models.evaluation.evaluate import PairResult
     from models.evaluation.scores import PairScores
 
 LINES, IMAGES = "finished.jsonl", "pictures"
 
 
 class Progress:
-    """A folder with the results, and the images, of the pairs that are finished."""
+    """The scores of the pairs that are finished, in a folder, and their images."""
 
-    def __init__(self, folder: Path, conditions: dict[str, Any]) -> None:
-        """Open the folder of a run under the same conditions, or warn and begin anew."""
+    def __init__(
+        self, folder: Path | None, conditions: dict[str, Any], images: Path | None = None
+    ) -> None:
+        """Continue a run under the same conditions, or warn and begin anew.
+
+        Args:
+            folder: None keeps no scores.
+            conditions: All that results depend on, beside the pair and the method.
+            images: Where images go if there is no folder, otherwise they stay there till the end;
+                None writes none.
+        """
         self.folder = folder
-        self.images = folder / IMAGES
-        self._finished: dict[str, dict[str, Any]] = {}
+        self.images = folder / IMAGES if folder and images else images
+        self.finished: dict[str, dict[str, Any]] = {}
+        if folder is None:
+            return
         try:
-            self._open(json.loads(json.dumps(conditions)))
+            self._open(folder, json.loads(json.dumps(conditions | {"code": _digest_of_code()})))
         except OSError as error:
             raise NpsError(
                 f"{folder} cannot be used ({error.strerror or error}).",
                 hint="It holds what an interrupted run had finished; remove it, or make room.",
             ) from error
 
-    def find(self, key: str, image: str | None) -> "PairScores | None":
+    def find(self, pair: "PhotoPair", method: str) -> "PairScores | None":
         """Return the scores of a pair, if they and its image, where one is wanted, are here."""
         from nps_cli.formats.evaluation import read_scores
 
-        if key not in self._finished or (image and not (self.images / image).is_file()):
+        if not self.finished or (key := _key(pair, method)) not in self.finished:
             return None
-        return read_scores(self._finished[key])
+        if self.images and not (self.images / _image_name(pair, method)).is_file():
+            return None
+        return read_scores(self.finished[key])
 
-    def keep(self, key: str, scores: "PairScores") -> None:
-        """Write the scores of a finished pair at once."""
-        line = json.dumps({"key": key, "scores": asdict(scores)}, allow_nan=False)
-        with (self.folder / LINES).open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+    def keep(self, pair: "PhotoPair", method: str, result: "PairResult") -> None:
+        """Write the image and the scores of a finished pair at once."""
+        from nps_cli.formats.video import write_png
 
-    def discard(self) -> None:
-        """Remove the folder."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if self.images and result.side_by_side is not None:
+            write_png(result.side_by_side, self.images / _image_name(pair, method))
+        if self.folder:
+            key, scores = _key(pair, method), asdict(result.scores)
+            with (self.folder / LINES).open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"key": key, "scores": scores}, allow_nan=False) + "\n")
+            self.finished[key] = scores
 
-    def _open(self, conditions: dict[str, Any]) -> None:
-        path = self.folder / LINES
+    def _open(self, folder: Path, conditions: dict[str, Any]) -> None:
+        path = folder / LINES
         if path.is_file():
             header, *lines = [_parse(line) for line in path.read_text("utf-8").splitlines()] or [{}]
             changed = [name for name in conditions if header.get(name) != conditions[name]]
             if not changed:
-                self._finished = {each["key"]: each["scores"] for each in lines if each}
+                self.finished = {each["key"]: each["scores"] for each in lines if each}
                 return
             console.warning(
-                f"{len(lines)} finished pairs in {self.folder} are not used: "
+                f"{len(lines)} finished pairs in {folder} are not used: "
                 f"{', '.join(changed)} changed since"
             )
-            self.discard()
-        self.images.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(folder, ignore_errors=True)
+        (folder / IMAGES).mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(conditions) + "\n", encoding="utf-8")
 
 
-def key_of(pair: "PhotoPair", method: str) -> str:
+def _key(pair: "PhotoPair", method: str) -> str:
     """Digest all that a pair's scores depend on, beside the conditions of the run."""
     cameras: list[tuple[Any, ...]] = []
     for photo in (*pair.views, *pair.targets):
@@ -83,9 +100,15 @@ def key_of(pair: "PhotoPair", method: str) -> str:
     return sha256(repr(facts).encode()).hexdigest()
 
 
-def digest_of_code() -> str:
+def _image_name(pair: "PhotoPair", method: str) -> str:
+    """Return a file name without special characters; of the usual method, without its name."""
+    name = re.sub(r"[^\w.-]", "_", pair.id)
+    return f"{name}.{method}.png" if method else f"{name}.png"
+
+
+def _digest_of_code() -> str:
     """Digest our own source: what other code computed is not continued."""
-    root = Path(__file__).parent.parent.parent
+    root = Path(__file__).parents[2]
     whole = sha256()
     for package in ("models", "nps_cli"):
         for path in sorted((root / package).rglob("*.py")):
@@ -97,5 +120,5 @@ def _parse(line: str) -> dict[str, Any]:
     """Parse a line; return nothing if the run ended in the middle of it."""
     try:
         return dict(json.loads(line))
-    except (json.JSONDecodeError, ValueError):
+    except ValueError:
         return {}

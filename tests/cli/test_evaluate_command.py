@@ -277,13 +277,13 @@ def test_with_and_without_refinement_are_compared(nps, data, monkeypatch, tmp_pa
     monkeypatch.setattr(
         command, "_open_reconstruct", lambda *options: usual if options[-1] else broken
     )
-    report = tmp_path / "report.json"
-    ran = nps("evaluate", data, *QUICK, "--compare", "--details", "-o", report)
+    report = tmp_path / "report.md"
+    ran = nps("evaluate", data, *QUICK, "--compare", "--json", "-o", report)
     assert ran.code == 0
-    document = json.loads(report.read_text())
+    document = json.loads(ran.out)
     assert [pair["failure"] is None for pair in document["network_alone"]] == [False, False]
     assert (document["comparison"]["poses_better"], document["comparison"]["targets"]) == (2, 2)
-    assert "Refinement against the network alone" in ran.out
+    assert "Refinement against the network alone" in report.read_text()
 
 
 def test_a_data_set_is_scored_by_overlap(nps, tmp_path, monkeypatch):
@@ -293,18 +293,18 @@ def test_a_data_set_is_scored_by_overlap(nps, tmp_path, monkeypatch):
     index = {name: {**entry, "overlap": overlaps.get(name, 0.1)} for name, entry in index.items()}
     (tmp_path / "evaluation.json").write_text(json.dumps({**index, "e": None}))
 
-    report = tmp_path / "report.json"
-    ran = nps("evaluate", tmp_path, *QUICK, "--details", "-o", report)
+    report = tmp_path / "report.md"
+    ran = nps("evaluate", tmp_path, *QUICK, "--json", "-o", report)
 
     assert ran.code == 0
-    document = json.loads(report.read_text())
+    document = json.loads(ran.out)
     assert [summary["group"] for summary in document["summary"]] == [
         *("all", "small", "medium", "large"),
     ]
     assert [pair["overlap"] for pair in document["pairs"]] == [0.1, 0.4, 0.7]
     assert {each["id"]: each["reason"] for each in document["left_out"]}.keys() == {"d", "f"}
     assert document["summary"][0]["views"]["targets"] == 9
-    assert "View synthesis by overlap, at the true poses" in ran.out
+    assert "View synthesis by overlap, at the true poses" in report.read_text()
 
 
 def test_a_data_set_can_show_three_views(nps, tmp_path):
