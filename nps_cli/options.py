@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from nps_cli import console
+from nps_cli.formats import READABLE
+
 if TYPE_CHECKING:
     from nps_cli.photos.intrinsics import GivenIntrinsics
 
@@ -48,6 +51,10 @@ Photos = Annotated[
         callback=two_or_three,
         help="Two or three photos of one place, each from its own spot.",
     ),
+]
+Scene = Annotated[
+    Path,
+    typer.Argument(metavar="SCENE", help=f"A {console.either(*READABLE)} file, or - for stdin."),
 ]
 Weights = Annotated[
     str | None,

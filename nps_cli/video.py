@@ -1,6 +1,6 @@
 """Render a scene along a camera path into a file, frame by frame."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,19 +33,13 @@ class CameraPath(StrEnum):
 
 
 def check_video(out: Path, frames: int, size: tuple[int, int]) -> None:
-    """Raise NpsError if the format of `out` cannot hold frames of this number and size.
-
-    Args:
-        out: A video, a .png, or without a suffix a folder.
-        frames: Their number.
-        size: (height, width) in pixels.
-    """
+    """Raise NpsError if a video, a .png or a folder cannot hold frames of this number and size."""
     suffix = out.suffix.lower()
     if suffix not in (*VIDEO_SUFFIXES, IMAGE_SUFFIX, ""):
+        kinds = ", ".join((*VIDEO_SUFFIXES, IMAGE_SUFFIX))
         raise NpsError(
             f"{out} ends in {out.suffix}, which nps cannot write.",
-            hint=f"Use {', '.join((*VIDEO_SUFFIXES, IMAGE_SUFFIX))}, or a folder's name for a "
-            "picture per frame.",
+            hint=f"Use {kinds}, or a folder's name for a picture per frame.",
         )
     if suffix == IMAGE_SUFFIX and frames != 1:
         raise NpsError(
@@ -65,17 +59,10 @@ def plan_cameras(
     size: tuple[int, int],
     frames: int,
 ) -> "Camera":
-    """Return a batch with the camera of every frame.
+    """Return a batch with the camera of every frame, which moves around the scene's center.
 
-    Args:
-        gaussians: The scene, around whose center the camera moves.
-        cameras: Those of the photos; their fields of view are cropped to the aspect of `size`.
-        path: How to move.
-        size: (height, width) of the frames, in pixels.
-        frames: Their number.
-
-    Raises:
-        NpsError: If there is no second camera to move to.
+    The fields of view of the photos' `cameras` are cropped to the aspect of `size`. Raises
+    NpsError if there is no second camera to move to.
     """
     from models.geometry import trajectory
     from models.geometry.camera import stack_cameras
@@ -88,17 +75,8 @@ def plan_cameras(
     if path is CameraPath.given:
         return photos[:frames]
     center = trajectory.scene_center(gaussians, photos)
-    match path:
-        case CameraPath.orbit:
-            return trajectory.orbit(photos, center, frames)
-        case CameraPath.wiggle:
-            return trajectory.wiggle(photos, center, frames)
-        case CameraPath.dolly:
-            return trajectory.dolly(photos, center, frames)
-        case CameraPath.spiral:
-            return trajectory.spiral(photos, center, frames)
-        case CameraPath.interpolate:
-            return trajectory.interpolate(photos, center, frames)
+    motion: Callable[..., Camera] = getattr(trajectory, path.value)
+    return motion(photos, center, frames)
 
 
 def render_to_file(
@@ -110,15 +88,9 @@ def render_to_file(
     depth: bool = False,
     force: bool = False,
 ) -> None:
-    """Render every frame, and write a video, a .png or, without a suffix, a folder of .png.
+    """Render a frame per camera, color or depth, and write them whole or not at all.
 
-    Args:
-        gaussians: The scene.
-        cameras: A batch with the camera of every frame.
-        out: Written whole or not at all.
-        fps: Frames per second of a video.
-        depth: Show depth instead of color.
-        force: Overwrite what is there.
+    They become a video of `fps` frames per second, a .png or, without a suffix, a folder of .png.
     """
     frames = _render_frames(gaussians, cameras, depth)
     suffix = out.suffix.lower()

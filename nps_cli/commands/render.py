@@ -6,17 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nps_cli import console, options
-from nps_cli.formats import READABLE
-from nps_cli.video import (
-    DEFAULT_FPS,
-    DEFAULT_FRAMES,
-    IMAGE_SUFFIX,
-    VIDEO_SUFFIXES,
-    CameraPath,
-    check_video,
-    plan_cameras,
-    render_to_file,
-)
+from nps_cli.video import DEFAULT_FPS, DEFAULT_FRAMES, IMAGE_SUFFIX, VIDEO_SUFFIXES, CameraPath
 
 if TYPE_CHECKING:
     from models.geometry.camera import Camera
@@ -27,12 +17,7 @@ MIN_SIDE_PX, MAX_SIDE_PX = 8, 8192
 
 
 def render(
-    scene: Annotated[
-        Path,
-        typer.Argument(
-            metavar="SCENE", help=f"A {console.either(*READABLE)} file, or - for stdin."
-        ),
-    ],
+    scene: options.Scene,
     out: Annotated[
         Path,
         typer.Option(
@@ -82,6 +67,7 @@ def render(
     from nps_cli.formats import load_scene
     from nps_cli.formats.poses import read_poses
     from nps_cli.output import check_outputs
+    from nps_cli.video import check_video, plan_cameras, render_to_file
 
     given = read_poses(Path(path)) if camera_path is CameraPath.given else []
     count = _count_frames(frames, len(given), out)

@@ -7,16 +7,10 @@ import typer
 
 from nps_cli import console, options
 from nps_cli.errors import NpsError
-from nps_cli.formats import READABLE
 
 
 def view(
-    scene: Annotated[
-        Path,
-        typer.Argument(
-            metavar="SCENE", help=f"A {console.either(*READABLE)} file, or - for stdin."
-        ),
-    ],
+    scene: options.Scene,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -42,7 +36,13 @@ def view(
         console.info(f"wrote {out} ({len(gaussians):,} Gaussians)")
         return
     console.info(f"opening {page}")
-    _open(page)
+    import webbrowser
+
+    if not webbrowser.open(page.as_uri()):
+        raise NpsError(
+            "There is no browser here.",
+            hint=f"Open {page} in one, or write a page to take along with -o page.html.",
+        )
 
 
 def _temporary(scene: Path) -> Path:
@@ -51,13 +51,3 @@ def _temporary(scene: Path) -> Path:
 
     name = "scene" if str(scene) == "-" else scene.stem
     return Path(mkdtemp(prefix="nps-")) / f"{name}.html"
-
-
-def _open(page: Path) -> None:
-    import webbrowser
-
-    if not webbrowser.open(page.as_uri()):
-        raise NpsError(
-            "There is no browser here.",
-            hint=f"Open {page} in one, or write a page to take along with -o page.html.",
-        )

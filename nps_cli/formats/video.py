@@ -16,31 +16,25 @@ LIMITED_RANGE = 1
 def write_mp4(frames: "Iterable[Tensor]", path: Path, fps: float) -> None:
     """Write H.264 that plays everywhere: 4:2:0, tagged BT.709, its index at the start.
 
-    Args:
-        frames: RGB in [0, 1], [3, height, width], all of one size with even sides.
-        path: Written whatever its suffix.
-        fps: Frames per second.
+    `frames` are RGB in [0, 1], [3, height, width], all of one size with even sides; the path's
+    suffix does not matter.
     """
-    _encode(frames, path, fps, "mp4", "libx264", {"movflags": "+faststart"})
+    _encode(frames, path, fps, "mp4", "libx264")
 
 
 def write_webm(frames: "Iterable[Tensor]", path: Path, fps: float) -> None:
     """Write VP9, free of patents, for web pages; arguments are those of `write_mp4`."""
-    _encode(frames, path, fps, "webm", "libvpx-vp9", {})
+    _encode(frames, path, fps, "webm", "libvpx-vp9")
 
 
 def _encode(
-    frames: "Iterable[Tensor]",
-    path: Path,
-    fps: float,
-    container_format: str,
-    codec: str,
-    container_options: dict[str, str],
+    frames: "Iterable[Tensor]", path: Path, fps: float, container_format: str, codec: str
 ) -> None:
     import av
     from av.video.reformatter import ColorRange, Colorspace
 
-    with av.open(str(path), "w", format=container_format, options=container_options) as container:
+    index_first = {"movflags": "+faststart"} if container_format == "mp4" else {}
+    with av.open(str(path), "w", format=container_format, options=index_first) as container:
         stream: Any = None
         for pixels in _to_pixels(frames):
             if stream is None:
@@ -54,9 +48,7 @@ def _encode(
                 context.color_primaries = context.color_trc = context.colorspace = BT709
                 context.color_range = LIMITED_RANGE
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(
-                format="yuv420p",
-                dst_colorspace=Colorspace.ITU709,
-                dst_color_range=ColorRange.MPEG,
+                format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
             )
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
@@ -72,12 +64,11 @@ def write_gif(frames: "Iterable[Tensor]", path: Path, fps: float) -> None:
     images = (Image.fromarray(pixels) for pixels in _to_pixels(frames))
     first = next(images)
     palette = first.quantize(256, method=Image.Quantize.MEDIANCUT)
-    dither = Image.Dither.FLOYDSTEINBERG
-    first.quantize(palette=palette, dither=dither).save(
+    first.quantize(palette=palette).save(
         path,
         format="GIF",
         save_all=True,
-        append_images=(image.quantize(palette=palette, dither=dither) for image in images),
+        append_images=(image.quantize(palette=palette) for image in images),
         duration=max(20, 10 * round(100 / fps)),
         loop=0,
         optimize=False,
