@@ -7,6 +7,7 @@ from models.geometry.camera import Camera
 from models.geometry.depth_map import DepthMap, photometric_agreement
 from models.metrics.errors import pose_error
 from models.options import PoseMethod
+from models.pose.pnp import PnpPose
 from models.sfm.hypotheses import RunnerUp
 from models.sfm.registration import Registration
 
@@ -43,25 +44,24 @@ class PairQuality:
 
 
 def pnp_quality(
-    method: PoseMethod, second: int, inliers: int, inlier_ratio: float, depth_maps: list[DepthMap]
+    method: PoseMethod, second: int, pose: PnpPose, depth_maps: list[DepthMap]
 ) -> PairQuality:
     """Return the quality of the network's pose of a view relative to the first."""
     error, overlap = photometric_agreement(depth_maps[0], depth_maps[second])
-    confidence = inlier_ratio * max(0.0, 1 - error / MAX_PHOTOMETRIC_ERROR)
-    return PairQuality(0, second, method, inliers, inlier_ratio, error, overlap, confidence)
+    confidence = pose.inlier_ratio * max(0.0, 1 - error / MAX_PHOTOMETRIC_ERROR)
+    support = pose.inliers, pose.inlier_ratio
+    return PairQuality(0, second, method, *support, error, overlap, confidence)
 
 
 def match_quality(
     first: int, second: int, registration: Registration, depth_maps: list[DepthMap]
 ) -> PairQuality:
     """Return the quality of a registered pair."""
-    error, overlap = photometric_agreement(depth_maps[first], depth_maps[second])
+    agreement = photometric_agreement(depth_maps[first], depth_maps[second])
     pose = registration.pairs.get((first, second))
-    inliers, ratio = (0, 0.0) if pose is None else (len(pose), pose.inlier_ratio)
+    support = (0, 0.0) if pose is None else (len(pose), pose.inlier_ratio)
     confidence = pair_confidence(first, second, registration)
-    return PairQuality(
-        first, second, PoseMethod.matches, inliers, ratio, error, overlap, confidence
-    )
+    return PairQuality(first, second, PoseMethod.matches, *support, *agreement, confidence)
 
 
 def pair_confidence(first: int, second: int, registration: Registration) -> float:
@@ -125,14 +125,6 @@ def match_confidence(
     return 1 / (1 + math.exp(-odds))
 
 
-def best_pair(view: int, pairs: tuple[PairQuality, ...]) -> PairQuality:
-    """Return the most confident pair that a view belongs to."""
-    return max(
-        (pair for pair in pairs if view in (pair.first, pair.second)),
-        key=lambda pair: pair.confidence,
-    )
-
-
 def low_confidence_message(inliers: int, runner_up: RunnerUp | None) -> str:
     """Explain why a view's pose is not to be trusted, in words that follow its name."""
     if runner_up is None or runner_up.margin > CLEAR_MARGIN * inliers:
@@ -143,12 +135,19 @@ def low_confidence_message(inliers: int, runner_up: RunnerUp | None) -> str:
     )
 
 
-def degeneracy_messages(registration: Registration) -> tuple[str, ...]:
-    """Explain what speaks against the poses; of three photos, name the two concerned."""
-    return tuple(
-        f"Photos {first + 1} and {second + 1}: {sentence}"
-        if len(registration.cameras) > 2
-        else sentence
-        for (first, second), degeneracy in sorted(registration.degeneracies.items())
-        for sentence in degeneracy.messages
-    )
+def registration_problems(registration: Registration, pairs: list[PairQuality]) -> tuple[str, ...]:
+    """Explain what speaks against registered poses: degenerate pairs, views placed by few matches.
+
+    Of three photos, the two that a degeneracy concerns are named.
+    """
+    problems = []
+    for (first, second), degeneracy in sorted(registration.degeneracies.items()):
+        which = f"Photos {first + 1} and {second + 1}: " if len(registration.cameras) > 2 else ""
+        problems += [which + message for message in degeneracy.messages]
+    for view in range(1, len(registration.cameras)):
+        of_view = [pair for pair in pairs if view in (pair.first, pair.second)]
+        best = max(of_view, key=lambda pair: pair.confidence)
+        if best.confidence < TRUSTED_CONFIDENCE:
+            message = low_confidence_message(best.inliers, registration.runner_up)
+            problems.append(f"Photo {view + 1} {message}")
+    return tuple(problems)

@@ -18,7 +18,7 @@ from models.network.noposplat import NoPoSplat
 from models.network.preprocessing import Preprocessing
 from models.options import PoseMethod
 from models.pose.photometric import align_pose
-from models.pose.pnp import pose_from_centers
+from models.pose.pnp import PnpPose, pose_from_centers
 from models.sfm.focal_length import SharedFocal
 from models.stereo.network import StereoNetwork
 
@@ -76,23 +76,25 @@ class Reconstruction:
         """The poses of all cameras."""
         return torch.stack([camera.world2cam for camera in self.cameras])
 
+    @property
+    def confidence(self) -> float:
+        """The least confidence in any pair."""
+        return min(pair.confidence for pair in self.pairs)
+
 
 @torch.no_grad()
 def predict(views: list[View], networks: Networks) -> Reconstruction:
     """Return the network's Gaussians, and poses by PnP on their centers."""
     inputs = networks.preprocessing.apply(views)
     gaussians = networks.noposplat.reconstruct(inputs)
-    centers, opacities = (
-        values.unflatten(0, (len(views), *inputs.size))
-        for values in (gaussians.means, gaussians.opacities)
-    )
-    identity = torch.eye(4, device=inputs.images.device)
-    world2cam, support = [identity], []
-    for view in range(1, len(views)):
-        pose = pose_from_centers(centers[view], opacities[view], inputs.intrinsics[0, view])
-        world2cam.append(identity if pose is None else pose.world2cam)
-        support.append((0, 0.0) if pose is None else (pose.inliers, pose.inlier_ratio))
-    return _prediction(views, inputs, gaussians, world2cam, support, PoseMethod.pnp)
+    maps = (len(views), *inputs.size)
+    centers, opacities = gaussians.means.unflatten(0, maps), gaussians.opacities.unflatten(0, maps)
+    unknown = PnpPose(torch.eye(4, device=inputs.images.device), 0, 0.0)
+    poses = [
+        pose_from_centers(centers[view], opacities[view], inputs.intrinsics[0, view]) or unknown
+        for view in range(1, len(views))
+    ]
+    return _prediction(views, inputs, gaussians, [unknown, *poses], PoseMethod.pnp)
 
 
 @torch.no_grad()
@@ -101,29 +103,22 @@ def align_prediction(
 ) -> Reconstruction:
     """Move a prediction's poses until its Gaussians, rendered, look most like the photos."""
     inputs = networks.preprocessing.apply(views)
-    world2cam = [camera.world2cam for camera in prediction.cameras]
+    poses = [PnpPose(prediction.cameras[0].world2cam, 0, 0.0)]
     for pair in prediction.pairs:
-        if not pair.inliers:
-            continue
-        image, matrix = inputs.images[0, pair.second], inputs.intrinsics[0, pair.second]
-        view = View(image, Camera(matrix, world2cam[pair.second], inputs.size))
-        with torch.enable_grad():
-            camera = align_pose(prediction.gaussians, view, lpips=networks.lpips)
-        world2cam[pair.second] = camera.world2cam
-    support = [(pair.inliers, pair.inlier_ratio) for pair in prediction.pairs]
-    aligned = _prediction(
-        views, inputs, prediction.gaussians, world2cam, support, PoseMethod.photometric
-    )
-    return replace(aligned, focal=prediction.focal)
+        number, world2cam = pair.second, prediction.cameras[pair.second].world2cam
+        if pair.inliers:
+            camera = Camera(inputs.intrinsics[0, number], world2cam, inputs.size)
+            view = View(inputs.images[0, number], camera)
+            with torch.enable_grad():
+                aligned = align_pose(prediction.gaussians, view, lpips=networks.lpips)
+            world2cam = aligned.world2cam
+        poses.append(PnpPose(world2cam, pair.inliers, pair.inlier_ratio))
+    found = _prediction(views, inputs, prediction.gaussians, poses, PoseMethod.photometric)
+    return replace(found, focal=prediction.focal)
 
 
 def _prediction(
-    views: list[View],
-    inputs: Views,
-    gaussians: Gaussians,
-    world2cam: list[Float[Tensor, "4 4"]],
-    support: list[tuple[int, float]],
-    method: PoseMethod,
+    views: list[View], inputs: Views, gaussians: Gaussians, poses: list[PnpPose], method: PoseMethod
 ) -> Reconstruction:
     """Return the network's reconstruction with these poses.
 
@@ -131,25 +126,21 @@ def _prediction(
         views: The photos.
         inputs: The crops of them that the network saw.
         gaussians: One per pixel of `inputs`, view by view.
-        world2cam: Of all views.
-        support: Inliers of PnP and their ratio, of all views but the first.
+        poses: Of all views, with the inliers of PnP.
         method: How the poses were found; see `PairQuality`.
     """
-    depths = tuple(
-        transform_points(centers, pose)[:, 2].unflatten(0, inputs.size)
-        for centers, pose in zip(
-            gaussians.means.unflatten(0, (len(views), -1)), world2cam, strict=True
-        )
-    )
-    depth_maps = [
-        DepthMap(image, depth, torch.ones_like(depth), Camera(matrix, pose, inputs.size))
-        for image, depth, matrix, pose in zip(
-            inputs.images[0], depths, inputs.intrinsics[0], world2cam, strict=True
-        )
-    ]
+    world2cam = torch.stack([pose.world2cam for pose in poses])
+    depth_maps = []
+    for image, centers, camera in zip(
+        inputs.images[0],
+        gaussians.means.unflatten(0, (len(views), -1)),
+        Camera(inputs.intrinsics[0], world2cam, inputs.size),
+        strict=True,
+    ):
+        depth = transform_points(centers, camera.world2cam)[:, 2].unflatten(0, inputs.size)
+        depth_maps.append(DepthMap(image, depth, torch.ones_like(depth), camera))
     pairs = tuple(
-        pnp_quality(method, second, *inliers, depth_maps)
-        for second, inliers in enumerate(support, start=1)
+        pnp_quality(method, second, poses[second], depth_maps) for second in range(1, len(views))
     )
     return Reconstruction(
         gaussians=gaussians,
@@ -157,7 +148,7 @@ def _prediction(
             replace(view.camera, world2cam=pose)
             for view, pose in zip(views, world2cam, strict=True)
         ),
-        depths=depths,
+        depths=tuple(depth_map.depth for depth_map in depth_maps),
         points=gaussians.means.new_zeros(0, 3),
         observations=gaussians.means.new_zeros(len(views), 0, 2),
         pairs=pairs,

@@ -24,6 +24,7 @@ from models.metrics.errors import psnr
 from models.network.noposplat import NoPoSplat, NoPoSplatConfig
 from models.network.preprocessing import network_size
 from models.options import Options, PoseMethod
+from models.pose.pnp import PnpPose
 from models.reconstruct import estimate_poses, reconstruct
 from models.reconstruction import Networks
 from models.render import render
@@ -197,16 +198,16 @@ def test_alignment_keeps_the_networks_shapes_and_looks_no_worse(views, networks)
 
 
 def test_a_pose_from_which_colors_do_not_agree_is_not_trusted():
-    wall = torch.rand(3, 16, 24)
-    plain = torch.ones(16, 24)
-    depth_maps = [
-        DepthMap((wall + off).clamp(0, 1), 2 * plain, plain, Camera(INTRINSICS, torch.eye(4), SIZE))
-        for off in (0.0, 0.02, 0.3)
-    ]
-    alike, unlike = (
-        pnp_quality(PoseMethod.pnp, 1, 300, 0.8, [depth_maps[0], other]) for other in depth_maps[1:]
+    wall, plain = torch.rand(3, 16, 24), torch.ones(16, 24)
+    camera = Camera(INTRINSICS, torch.eye(4), (16, 24))
+    first, like, unlike = (
+        DepthMap((wall + off).clamp(0, 1), 2 * plain, plain, camera) for off in (0.0, 0.02, 0.3)
     )
-    assert unlike.confidence < TRUSTED_CONFIDENCE < alike.confidence
+    pose = PnpPose(torch.eye(4), 300, 0.8)
+    right, wrong = (
+        pnp_quality(PoseMethod.pnp, 1, pose, [first, second]) for second in (like, unlike)
+    )
+    assert wrong.confidence < TRUSTED_CONFIDENCE < right.confidence
 
 
 def test_poses_alone_are_those_of_the_scene(views, networks):
