@@ -6,17 +6,17 @@ rows) and `images` (encoded bytes). `root/{train,test}/index.json` tells which c
 """
 
 import json
-from collections.abc import Iterable, Sequence
+import pickle
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.data.archive import Archive, StoredTensor
 from models.data.report import Report, Skipped
 from models.data.scenes import Scene
 
@@ -43,11 +43,14 @@ def open_chunk(path: Path) -> Chunk:
     """
     name = "/".join(path.parts[-2:])
     try:
-        entries = Archive(path).load()
-        if not isinstance(entries, list):
-            raise TypeError(f"it holds a {type(entries).__name__}, not a list of scenes")
+        entries = torch.load(path, weights_only=True, mmap=True)
+        why = f"it holds a {type(entries).__name__}, not a list of scenes"
+    except pickle.UnpicklingError:
+        entries, why = None, "it holds more than tensors, and wants to run code: refused"
     except Exception as error:  # files from elsewhere: whatever is wrong, the chunk is named
-        return Chunk(path, {}, (Skipped("chunk", name, _why_unreadable(error)),))
+        entries, why = None, f"it is truncated or not a chunk ({type(error).__name__})"
+    if not isinstance(entries, list):
+        return Chunk(path, {}, (Skipped("chunk", name, why),))
     scenes: dict[str, Scene] = {}
     skipped = []
     for place, entry in enumerate(entries):
@@ -144,35 +147,16 @@ def _parse(entry: Any) -> Scene:
     key, cameras, images = entry["key"], entry["cameras"], entry["images"]
     if not isinstance(key, str) or not isinstance(images, list):
         raise TypeError("its key is no text, or its images are no list")
-    if not isinstance(cameras, StoredTensor) or cameras.shape != (len(images), _NUMBERS_PER_CAMERA):
+    if not isinstance(cameras, Tensor) or cameras.shape != (len(images), _NUMBERS_PER_CAMERA):
         shape = list(getattr(cameras, "shape", ()))
         raise ValueError(f"it has {len(images)} images, but cameras of shape {shape}")
     if not all(map(_is_image, images)):
         raise TypeError("an image is not a row of bytes")
-    intrinsics, world2cam = _from_rows(cameras.read().float())
-    return Scene(key, _LazyImages(images), intrinsics, world2cam)
+    return Scene(key, images, *_from_rows(cameras.float()))
 
 
 def _is_image(image: Any) -> bool:
-    return isinstance(image, StoredTensor) and image.dtype == torch.uint8 and len(image.shape) == 1
-
-
-class _LazyImages(Sequence[Tensor]):
-    """Encoded images, each read when it is indexed."""
-
-    def __init__(self, stored: list[StoredTensor]) -> None:
-        self._stored = stored
-
-    def __len__(self) -> int:
-        return len(self._stored)
-
-    @overload
-    def __getitem__(self, place: int) -> Tensor: ...
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[Tensor]: ...
-    def __getitem__(self, place: int | slice) -> Tensor | Sequence[Tensor]:
-        found = self._stored[place]
-        return _LazyImages(found) if isinstance(found, list) else found.read()
+    return isinstance(image, Tensor) and image.dtype == torch.uint8 and image.ndim == 1
 
 
 def _from_rows(
@@ -208,9 +192,3 @@ def _load_index(path: Path) -> dict[str, str]:
     if not isinstance(index, dict) or not all(isinstance(name, str) for name in index.values()):
         raise ValueError(f"{path} does not map keys to names of chunks")
     return index
-
-
-def _why_unreadable(error: Exception) -> str:
-    if isinstance(error, TypeError) or "refused" in str(error):
-        return str(error)
-    return f"it is truncated or not a chunk ({type(error).__name__})"

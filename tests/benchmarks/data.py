@@ -12,7 +12,6 @@ import time
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 
@@ -63,16 +62,11 @@ def parts(root: Path, photo: torch.Tensor, rounds: int) -> None:
         open_chunk.cache_clear()
         open_chunk(path)
 
-    def pillow() -> None:
-        np.asarray(image.resize((455, 256), Image.Resampling.LANCZOS))
-
     for what, work, times in (
         (f"decode a JPEG of {len(photo) / 1e3:.0f} kB", lambda: decode(photo), rounds),
         ("shrink and crop", lambda: rescale_and_crop(image, SIZE), rounds),
-        ("  the same in Pillow", pillow, rounds),
         ("to float", lambda: to_float(pixels), rounds),
         (f"open a chunk of {SCENES * FRAMES} images", open_anew, 5),
-        ("  the same by torch.load", lambda: torch.load(path, mmap=True, weights_only=True), 3),
     ):
         print(f"{what}: {milliseconds(work, times):.2f} ms")
 
