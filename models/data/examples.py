@@ -1,6 +1,6 @@
 """Examples as training takes them: context views, target views, and their normalized cameras."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,7 +12,7 @@ from models.data.crop import crop_camera, rescale_and_crop
 from models.data.sampling import Sample
 from models.data.scenes import Scene, decode, to_float
 from models.data.settings import DataSettings
-from models.geometry.camera import Camera
+from models.geometry.camera import Camera, stack_cameras
 from models.geometry.rigid import invert
 
 
@@ -79,12 +79,11 @@ def make_example(
     world2cam, scale = normalize_poses(
         scene.world2cam[frames], len(sample.context), settings.baselines
     )
-    crops: dict[int, tuple[Tensor, Camera]] = {}
-    for frame in dict.fromkeys(frames):
-        crops[frame] = _crop_frame(scene, frame, settings, size, flip)
+    crops = {
+        frame: _crop_frame(scene, frame, settings, size, flip) for frame in dict.fromkeys(frames)
+    }
     pixels, cropped = zip(*(crops[frame] for frame in frames), strict=True)
-    stacked = torch.stack([camera.intrinsics for camera in cropped])
-    cameras = Camera(stacked, world2cam, size)
+    cameras = replace(stack_cameras(cropped), world2cam=world2cam)
     if flip:
         cameras = mirror_cameras(cameras)
     return Example(torch.stack(pixels), cameras, scale, scene.key)
@@ -93,7 +92,7 @@ def make_example(
 def collate(examples: Sequence[Example], context: int) -> ExampleBatch:
     """Stack examples of one size; the first `context` views of each are its context."""
     images = to_float(torch.stack([example.pixels for example in examples]))
-    cameras = _join_cameras(torch.stack, [example.cameras for example in examples])
+    cameras = stack_cameras([example.cameras for example in examples])
     return ExampleBatch(
         images=images[:, :context],
         cameras=cameras[:, :context],
@@ -101,29 +100,6 @@ def collate(examples: Sequence[Example], context: int) -> ExampleBatch:
         target_cameras=cameras[:, context:],
         scale=torch.tensor([example.scale for example in examples]),
         keys=tuple(example.key for example in examples),
-    )
-
-
-def concatenate(batches: Sequence[ExampleBatch]) -> ExampleBatch:
-    """Concatenate batches of images of one size."""
-    if len(batches) == 1:
-        return batches[0]
-    return ExampleBatch(
-        images=torch.cat([batch.images for batch in batches]),
-        cameras=_join_cameras(torch.cat, [batch.cameras for batch in batches]),
-        target_images=torch.cat([batch.target_images for batch in batches]),
-        target_cameras=_join_cameras(torch.cat, [batch.target_cameras for batch in batches]),
-        scale=torch.cat([batch.scale for batch in batches]),
-        keys=tuple(key for batch in batches for key in batch.keys),
-    )
-
-
-def _join_cameras(join: Callable[[list[Tensor]], Tensor], cameras: list[Camera]) -> Camera:
-    """Stack or concatenate cameras whose images have one size."""
-    return replace(
-        cameras[0],
-        intrinsics=join([each.intrinsics for each in cameras]),
-        world2cam=join([each.world2cam for each in cameras]),
     )
 
 
@@ -173,9 +149,7 @@ def _crop_frame(
     try:
         image = decode(scene.images[frame])
         shape = image.height, image.width
-        if settings.shape and shape != settings.shape:
-            stated = f"{settings.shape[1]}x{settings.shape[0]}"
-            raise ValueError(f"its image is {image.width}x{image.height}, not {stated}")
+        settings.check_size(shape)
         camera = Camera(scene.intrinsics[frame], scene.world2cam[frame], shape)
         cropped = crop_camera(camera, size, move_center=settings.move_center)
         return rescale_and_crop(image, size, flip=flip), cropped

@@ -32,6 +32,12 @@ class DataSettings:
     baselines: tuple[float, float] = (1e-3, math.inf)  # between first and last context view
     move_center: bool = False  # the crop moves an off-center principal point; published: it stays
 
+    def check_size(self, size: tuple[int, int]) -> None:
+        """Refuse an image of another (height, width) with a ValueError."""
+        if self.shape not in (None, size):
+            height, width = self.shape or size
+            raise ValueError(f"its image is {size[1]}x{size[0]}, not {width}x{height}")
+
 
 _RE10K = GapCurriculum((25, 25), (45, 90))
 _DL3DV = GapCurriculum((5, 7), (8, 22))

@@ -7,15 +7,15 @@ processes of one run share the examples that one process with the whole batch wo
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
+from itertools import count
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch.utils.data import DataLoader, Dataset
 
 from models.data.chunks import open_chunk, read_index
-from models.data.examples import Example, ExampleBatch, collate, concatenate, make_example
+from models.data.examples import Example, ExampleBatch, collate, make_example
 from models.data.report import Report
 from models.data.sampling import Sample, sample_views
 from models.data.scenes import Scene, find_bad_frames
@@ -30,20 +30,11 @@ class Source:
 
     folder: Path
     settings: DataSettings
-    keys: dict[str, list[str]]  # of every chunk, by its file's name
+    chunks: tuple[tuple[str, list[str]], ...]  # the file's name and the keys of each
+    sizes: tuple[int, ...]  # numbers of scenes, by chunk
 
     def __len__(self) -> int:
         return sum(self.sizes)
-
-    @cached_property
-    def names(self) -> tuple[str, ...]:
-        """File names of the chunks."""
-        return tuple(self.keys)
-
-    @cached_property
-    def sizes(self) -> tuple[int, ...]:
-        """Numbers of scenes, by chunk."""
-        return tuple(map(len, self.keys.values()))
 
 
 def open_source(root: Path, settings: DataSettings, report: Report, stage: str = "train") -> Source:
@@ -52,7 +43,8 @@ def open_source(root: Path, settings: DataSettings, report: Report, stage: str =
     Raises:
         ValueError: If there are none.
     """
-    source = Source(root / stage, settings, read_index(root / stage, report))
+    chunks = tuple(read_index(root / stage, report).items())
+    source = Source(root / stage, settings, chunks, tuple(len(keys) for _, keys in chunks))
     if not len(source):
         raise ValueError(f"{source.folder} has no scene that can be used")
     return source
@@ -79,13 +71,13 @@ class ExampleStream:
             ValueError: If a data set yields no example, whatever is tried.
         """
         report = Report()
-        parts = []
-        for place, source in enumerate(self.sources):
-            first = (step * self.processes + self.rank) * self.batch
-            numbers = range(first, first + self.batch)
-            made = [self._make_example(place, source, number, step, report) for number in numbers]
-            parts.append(collate(made, self.views))
-        return concatenate(parts), report
+        first = (step * self.processes + self.rank) * self.batch
+        made = [
+            self._make_example(place, source, number, step, report)
+            for place, source in enumerate(self.sources)
+            for number in range(first, first + self.batch)
+        ]
+        return collate(made, self.views), report
 
     def _make_example(
         self, place: int, source: Source, number: int, step: int, report: Report
@@ -95,8 +87,8 @@ class ExampleStream:
         order = _shuffle(source.sizes, self.seed, epoch)
         for attempt in range(min(_MAX_ATTEMPTS, len(source))):
             chunk, member = order[(at + attempt) % len(order)]
-            name = source.names[chunk]
-            key = source.keys[name][member]
+            name, keys = source.chunks[chunk]
+            key = keys[member]
             rng = np.random.default_rng([self.seed, place, number, attempt])
             try:
                 scene, good = _find_scene(source.folder / name, key, report)
@@ -132,10 +124,7 @@ def examples(
         ValueError: If a data set yields no example.
     """
     loader = DataLoader(
-        _BatchDataset(stream),
-        batch_size=None,
-        sampler=_StepSampler(first_step),
-        num_workers=workers,
+        _BatchDataset(stream), batch_size=None, sampler=count(first_step), num_workers=workers
     )
     for sampled in loader:
         if isinstance(sampled, str):
@@ -155,17 +144,6 @@ class _BatchDataset(Dataset[tuple[ExampleBatch, Report] | str]):
             return self.stream.sample(step)
         except ValueError as error:
             return str(error)
-
-
-class _StepSampler(torch.utils.data.Sampler[int]):
-    def __init__(self, first_step: int) -> None:
-        self.first_step = first_step
-
-    def __iter__(self) -> Iterator[int]:
-        step = self.first_step
-        while True:
-            yield step
-            step += 1
 
 
 @lru_cache(maxsize=4)
