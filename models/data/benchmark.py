@@ -1,6 +1,5 @@
 """The published evaluation lists: which frames of which scenes are shown and predicted."""
 
-import json
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from models.data.chunks import open_chunk, read_index
 from models.data.examples import check_fov, normalize_poses
 from models.data.pairs import PhotoPair, PosedPhoto
 from models.data.report import Report
-from models.data.scenes import Scene, find_bad_frames, read_size
+from models.data.scenes import Scene, evenly, find_bad_frames, read_json, read_size
 from models.data.settings import DataSettings
 from models.geometry.camera import Camera
 from models.geometry.rigid import invert
@@ -54,10 +53,8 @@ def load_benchmark(
         ValueError: If the index or the data set cannot be read at all.
     """
     entries = _load_entries(index)
-    if limit is not None and limit < len(entries):
-        keys = list(entries)
-        chosen = [keys[int((at + 0.5) * len(keys) / limit)] for at in range(limit)]
-        entries = {key: entries[key] for key in chosen}
+    if limit is not None:
+        entries = {key: entries[key] for key in evenly(list(entries), limit)}
     folder = root / "test"
     places = {key: name for name, keys in read_index(folder, report).items() for key in keys}
     by_chunk: dict[str, list[str]] = defaultdict(list)
@@ -90,10 +87,7 @@ def spread_views(first: int, last: int, views: int) -> tuple[int, ...]:
 
 def _load_entries(path: Path) -> dict[str, dict[str, Any]]:
     """Read the scenes of an index that are to be evaluated."""
-    try:
-        index = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
+    index = read_json(path)
     if not isinstance(index, dict) or not all(
         entry is None or (isinstance(entry, dict) and {"context", "target"} <= entry.keys())
         for entry in index.values()
@@ -106,7 +100,7 @@ def _parse_pair(
     entry: dict[str, Any], scene: Scene, chunk: Path, settings: DataSettings, views: int
 ) -> PhotoPair:
     context, targets = _parse_frames(entry["context"]), _parse_frames(entry["target"])
-    if len(context) != 2 and len(context) != views:
+    if len(context) not in (2, views):
         raise ValueError(f"its index names {len(context)} context frames")
     if views > len(context):
         context = list(spread_views(context[0], context[1], views))
@@ -121,7 +115,9 @@ def _parse_pair(
     check_fov(scene.intrinsics[frames], settings.max_fov_deg)
     normalize_poses(scene.world2cam[frames], len(context), settings.baselines)
     photos = [_find_photo(scene, frame, frames[0], chunk, settings) for frame in frames]
-    overlap = _parse_overlap(entry.get("overlap"))
+    overlap = entry.get("overlap")
+    if not isinstance(overlap, float):  # as the published code: words stand for numbers
+        overlap = 0.75 if overlap == "large" else 0.25
     return PhotoPair(
         id=scene.key,
         scene=scene.key,
@@ -138,11 +134,9 @@ def _find_photo(
 ) -> PosedPhoto:
     try:
         size = read_size(scene.images[frame])
+        settings.check_size(size)
     except ValueError as error:
         raise ValueError(f"frame {frame}: {error}") from error
-    if settings.shape and size != settings.shape:
-        stated = f"{settings.shape[1]}x{settings.shape[0]}"
-        raise ValueError(f"frame {frame}: its image is {size[1]}x{size[0]}, not {stated}")
     relative = scene.world2cam[frame].double() @ invert(scene.world2cam[first].double())
     world2cam = torch.eye(4) if frame == first else relative.float()
     return PosedPhoto(
@@ -154,10 +148,3 @@ def _parse_frames(numbers: Any) -> list[int]:
     if not isinstance(numbers, list) or not all(type(number) is int for number in numbers):
         raise ValueError(f"its index names frames {numbers!r}")
     return numbers
-
-
-def _parse_overlap(overlap: Any) -> float:
-    """Return an overlap as the published code reads it: words stand for numbers."""
-    if isinstance(overlap, float):
-        return overlap
-    return 0.75 if overlap == "large" else 0.25

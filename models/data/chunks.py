@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from models.data.report import Report, Skipped
-from models.data.scenes import Scene
+from models.data.scenes import Scene, read_json
 
 INDEX = "index.json"
 STAGES = ("train", "test")
@@ -185,10 +185,7 @@ def _to_entry(scene: Scene) -> dict[str, Any]:
 
 
 def _load_index(path: Path) -> dict[str, str]:
-    try:
-        index = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
+    index = read_json(path)
     if not isinstance(index, dict) or not all(isinstance(name, str) for name in index.values()):
         raise ValueError(f"{path} does not map keys to names of chunks")
     return index

@@ -1,20 +1,27 @@
 """Photos whose cameras are known, in twos and threes, with further photos to predict."""
 
-import json
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
 from models.data.chunks import open_chunk
 from models.data.crop import crop_camera, rescale_and_crop
 from models.data.report import Report
-from models.data.scenes import RIGID_TOLERANCE, decode, read_encoded, to_float, to_tensor
+from models.data.scenes import (
+    RIGID_TOLERANCE,
+    decode,
+    evenly,
+    read_encoded,
+    read_json,
+    to_float,
+    to_tensor,
+)
 from models.geometry.camera import Camera, from_pixels
 from models.geometry.rigid import invert
 from models.geometry.views import View
@@ -65,7 +72,11 @@ class PosedPhoto:
     def _open(self) -> Image.Image:
         where = f"{self.path}" if self.frame is None else f"{self.path}: {self.name}"
         try:
-            image = decode(self._read())
+            if self.frame is None:
+                image = decode(read_encoded(self.path))
+            else:
+                key, number = self.frame
+                image = decode(open_chunk(self.path).scenes[key].images[number])
         except (KeyError, OSError, ValueError) as error:
             raise ValueError(f"{where} cannot be read: {error}") from error
         height, width = self.camera.size
@@ -73,12 +84,6 @@ class PosedPhoto:
             found = f"{image.width}x{image.height}"
             raise ValueError(f"{where} is {found}, but the list says {width}x{height}")
         return image
-
-    def _read(self) -> UInt8[Tensor, " _bytes"]:
-        if self.frame is None:
-            return read_encoded(self.path)
-        key, number = self.frame
-        return open_chunk(self.path).scenes[key].images[number]
 
 
 @dataclass(frozen=True)
@@ -88,9 +93,7 @@ class PhotoPair:
     id: str
     scene: str
     difficulty: str
-    low_parallax: (
-        bool  # the direction of the baseline is ill-conditioned: not to be scored strictly
-    )
+    low_parallax: bool  # its baseline's direction is ill-conditioned: not to be scored strictly
     views: tuple[PosedPhoto, ...]  # the first one's camera is the identity
     targets: tuple[PosedPhoto, ...]
     overlap: float | None = None  # as a published index states it
@@ -111,10 +114,7 @@ def load_pairs(path: Path, report: Report | None = None) -> list[PhotoPair]:
     Raises:
         ValueError: If the file is not such a list; says which entry and what is wrong with it.
     """
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
+    entries = read_json(path)
     if not isinstance(entries, list) or not entries:
         raise ValueError(f"{path} does not hold a list of pairs")
     pairs: dict[str, PhotoPair] = {}
@@ -146,16 +146,9 @@ def spread_over_scenes(pairs: list[PhotoPair], limit: int) -> list[PhotoPair]:
     counts = Counter[str]()
     while sum(counts.values()) < min(limit, len(pairs)):
         open_scenes = [scene for scene in scenes if counts[scene] < len(scenes[scene])]
-        missing = limit - sum(counts.values())
-        counts.update(_evenly(open_scenes, missing))
-    chosen = {pair.id for scene in scenes for pair in _evenly(scenes[scene], counts[scene])}
+        counts.update(evenly(open_scenes, limit - sum(counts.values())))
+    chosen = {pair.id for scene in scenes for pair in evenly(scenes[scene], counts[scene])}
     return [pair for pair in pairs if pair.id in chosen]
-
-
-def _evenly(things: list[Any], count: int) -> list[Any]:
-    """Choose at most `count` of the things, evenly spaced."""
-    count = min(count, len(things))
-    return [things[int((index + 0.5) * len(things) / count)] for index in range(count)]
 
 
 def _parse_pair(entry: Any, folder: Path) -> PhotoPair:
@@ -165,9 +158,9 @@ def _parse_pair(entry: Any, folder: Path) -> PhotoPair:
     for key in ("size", "K", "w2c"):
         if len(entry[key]) != len(images):
             raise ValueError(f"it has {len(images)} images but {len(entry[key])} of {key}")
-    cameras = zip(images, entry["size"], entry["K"], entry["w2c"], strict=True)
+    photos = zip(images, entry["size"], entry["K"], entry["w2c"], strict=True)
     first = _parse_pose(entry["w2c"][0])
-    views = tuple(_parse_photo(folder, first, *camera) for camera in cameras)
+    views = tuple(_parse_photo(folder, first, *photo) for photo in photos)
     rounding = 1e-6 * first[:3, 3].norm()
     if not all(view.camera.world2cam[:3, 3].norm() > rounding for view in views[1:]):
         raise ValueError("its cameras stand on one point")
@@ -178,27 +171,22 @@ def _parse_pair(entry: Any, folder: Path) -> PhotoPair:
         low_parallax=bool(entry.get("low_parallax", False)),
         views=views,
         targets=tuple(
-            _parse_photo(folder, first, target["image"], target["size"], target["K"], target["w2c"])
+            _parse_photo(folder, first, *(target[name] for name in ("image", "size", "K", "w2c")))
             for target in entry.get("targets", [])
         ),
     )
 
 
 def _parse_photo(
-    folder: Path,
-    first: Float[Tensor, "4 4"],
-    image: Any,
-    width_height: Any,
-    intrinsics_px: Any,
-    world2cam: Any,
+    folder: Path, first: Float[Tensor, "4 4"], image: Any, wh: Any, rows: Any, world2cam: Any
 ) -> PosedPhoto:
-    width, height = (int(side) for side in width_height)
+    width, height = map(int, wh)
     if min(width, height) < 1:
         raise ValueError(f"{image} has the size {width}x{height}")
-    matrix = _parse_matrix(intrinsics_px, 3)
-    if min(matrix[0, 0], matrix[1, 1]) <= 0 or matrix[2].tolist() != [0, 0, 1]:
-        raise ValueError(f"K of {image} is not a pinhole camera's: {intrinsics_px}")
-    intrinsics = from_pixels(matrix, (height, width)).float()
+    intrinsics_px = _parse_matrix(rows, 3)
+    if intrinsics_px.diagonal().min() <= 0 or intrinsics_px[2].tolist() != [0, 0, 1]:
+        raise ValueError(f"K of {image} is not a pinhole camera's: {rows}")
+    intrinsics = from_pixels(intrinsics_px, (height, width)).float()
     relative = (_parse_pose(world2cam) @ invert(first)).float()
     return PosedPhoto(folder / image, Camera(intrinsics, relative, (height, width)))
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from models.data.pairs import PhotoPair, PosedPhoto
 from models.data.report import Report
-from models.data.scenes import find_bad_frames, read_encoded, read_size
+from models.data.scenes import evenly, find_bad_frames, read_encoded, read_size
 from models.geometry.camera import Camera, from_pixels
 
 LIST = "test.npz"
@@ -38,10 +38,8 @@ def load_scannet(root: Path, report: Report, limit: int | None = None) -> list[P
         ValueError: If there is no such list.
     """
     names, poses = _load_list(root / LIST)
-    count = len(names) if limit is None else min(limit, len(names))
-    chosen = [int((at + 0.5) * len(names) / count) for at in range(count)]
     pairs = []
-    for row in chosen:
+    for row in evenly(range(len(names)), limit or len(names)):
         scene, sequence, *frames = (int(number) for number in names[row])
         folder = root / "scans_test" / f"scene{scene:04d}_{sequence:02d}"
         name = f"{folder.name}/{frames[0]}-{frames[1]}"

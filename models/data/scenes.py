@@ -1,16 +1,20 @@
 """Posed sequences of encoded images, their decoding, and their faults."""
 
 import io
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
+
+T = TypeVar("T")
 
 RIGID_TOLERANCE = 1e-3  # on the entries of R Rᵀ: files carry six decimals
 
@@ -42,6 +46,13 @@ def decode(encoded: UInt8[Tensor, " _bytes"]) -> Image.Image:
         return image.convert("RGB")
 
 
+def encode_jpeg(image: Image.Image) -> UInt8[Tensor, " _bytes"]:
+    """Encode an RGB image as a JPEG of quality 95."""
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=95)
+    return torch.frombuffer(bytearray(file.getvalue()), dtype=torch.uint8)
+
+
 def read_size(encoded: UInt8[Tensor, " _bytes"]) -> tuple[int, int]:
     """Read (height, width) of an encoded image from its header.
 
@@ -55,6 +66,20 @@ def read_size(encoded: UInt8[Tensor, " _bytes"]) -> tuple[int, int]:
 def read_encoded(path: Path) -> UInt8[Tensor, " _bytes"]:
     """Read the bytes of a file. Raises OSError."""
     return torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file. Raises ValueError if it is none."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # of the encoding or the syntax
+        raise ValueError(f"{path} is not JSON: {error}") from error
+
+
+def evenly(things: Sequence[T], count: int) -> list[T]:
+    """Choose at most `count` of the things, evenly spaced."""
+    count = min(count, len(things))
+    return [things[int((index + 0.5) * len(things) / count)] for index in range(count)]
 
 
 @contextmanager
