@@ -1,6 +1,5 @@
 """Conversion of folders of posed images (nerfstudio, COLMAP, DL3DV) to scenes for chunks."""
 
-import io
 import os
 import re
 from collections.abc import Iterator
@@ -15,15 +14,10 @@ from torch import Tensor
 from models.data import colmap, nerfstudio
 from models.data.posed_images import PosedImage, undistort
 from models.data.report import Report
-from models.data.scenes import Scene, decode, find_bad_frames, read_encoded, read_size
+from models.data.scenes import Scene, decode, encode_jpeg, find_bad_frames, read_encoded, read_size
 from models.geometry.camera import Camera
 
-_JPEG_QUALITY = 95
-_SMALLER_FOLDERS = (
-    "images_4",
-    "images_8",
-    "images_2",
-)  # DL3DV comes with one of these, and not the full
+_SMALLER_FOLDERS = "images_4", "images_8", "images_2"  # DL3DV comes with one, without the full
 
 
 @dataclass(frozen=True)
@@ -125,10 +119,7 @@ def _convert(
         scale = options.short_side / min(height, width)
         smaller = round(width * scale), round(height * scale)
         image = image.resize(smaller, Image.Resampling.LANCZOS)
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=_JPEG_QUALITY)
-    content = torch.frombuffer(bytearray(file.getvalue()), dtype=torch.uint8)
-    return content, camera.resized((image.height, image.width))
+    return encode_jpeg(image), camera.resized((image.height, image.width))
 
 
 def _find_cameras(folder: Path) -> Path | None:

@@ -67,9 +67,11 @@ def make_evaluation_index(
         if apart < 2:
             continue
         left = (count - 1 - apart) // 2
-        between = np.linspace(left, left + apart, min(targets, apart - 1) + 2)[1:-1]
-        index[key] = {
-            "context": [left, left + apart],
-            "target": between.round().astype(int).tolist(),
-        }
+        between = frames_between(left, left + apart, min(targets, apart - 1))
+        index[key] = {"context": [left, left + apart], "target": list(between)}
     return index
+
+
+def frames_between(first: int, last: int, count: int) -> tuple[int, ...]:
+    """Return so many frames evenly between two, rounded."""
+    return tuple(np.linspace(first, last, count + 2)[1:-1].round().astype(int).tolist())

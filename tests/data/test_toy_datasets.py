@@ -13,6 +13,7 @@ from models.data.report import Report
 from models.data.scannet import load_scannet
 from models.data.settings import SETTINGS
 from models.data.stream import ExampleStream, open_source
+from models.data.textures import load_assets
 from models.geometry.camera import Camera, project, to_pixels
 from models.geometry.depth_map import DepthMap
 from models.geometry.rigid import invert
@@ -22,7 +23,7 @@ OPTIONS = toy_datasets.ToyOptions(scenes=2, frames=6, size=(36, 64), targets=2)
 
 @pytest.fixture(scope="module")
 def textures():
-    return toy_datasets.choose_assets(None, None, None, 0)
+    return load_assets(None, None, None, 20, 64, torch.Generator().manual_seed(0))
 
 
 @pytest.fixture(scope="module")
