@@ -1,10 +1,9 @@
 """`nps data`: making, converting and checking data sets to train and evaluate on."""
 
 from collections.abc import Iterator
-from enum import StrEnum
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -21,31 +20,21 @@ _OTHER = "Give another folder or file, or none."
 data = typer.Typer(no_args_is_help=True, help="Make, convert and check data sets.")
 
 
-class Layout(StrEnum):
-    """The layouts in which data sets are published."""
-
-    chunks = "chunks"
-    scannet = "scannet"
-    pairs = "pairs"
-
-
-class Stage(StrEnum):
-    """The stages of a data set."""
-
-    train = "train"
-    test = "test"
+def _file(explained: str) -> Any:
+    """An option that names a file."""
+    return typer.Option(metavar="FILE", exists=True, dir_okay=False, help=explained)
 
 
 @data.command()
 def make(
     out: Annotated[Path, typer.Argument(metavar="DIR", help="What to write.")],
     layout: Annotated[
-        Layout,
+        Literal["chunks", "scannet", "pairs"],
         typer.Option(
             help="`.torch` chunks to train on with a list to evaluate on, photos like "
             "ScanNet-1500's, or photos with a pairs.json."
         ),
-    ] = Layout.chunks,
+    ] = "chunks",
     scenes: Annotated[int, typer.Option(min=1, metavar="N", help="For each stage.")] = 4,
     frames: Annotated[int, typer.Option(min=6, metavar="N", help="Of each scene.")] = 8,
     size: Annotated[str, typer.Option(metavar="WxH", help="Of the images.")] = "320x256",
@@ -59,7 +48,10 @@ def make(
     """Write a small valid data set of procedural worlds: for tests, and to try things out."""
     console.set_verbosity(quiet=quiet)
     made_size = options.parse_size(size)
+    import torch
+
     from models.data import toy_datasets
+    from models.data.textures import load_assets
     from nps_cli.output import whole_folder
 
     write = {
@@ -71,7 +63,9 @@ def make(
     with whole_folder(out, force=force) as unfinished, console.stages() as enter:
         enter("making scenes")
         try:
-            assets = toy_datasets.choose_assets(textures, panoramas, meshes, seed)
+            generator = torch.Generator().manual_seed(seed)
+            count, side = (20, 64) if textures is None else (200, 128)
+            assets = load_assets(textures, panoramas, meshes, count, side, generator)
             write[layout](unfinished, toy_options, assets)
         except ValueError as error:
             raise NpsError(str(error), hint=_OTHER) from error
@@ -140,7 +134,9 @@ def convert(
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="DIR", help="The data set to write a stage of.")
     ],
-    stage: Annotated[Stage, typer.Option(help="What the scenes are for.")] = Stage.train,
+    stage: Annotated[
+        Literal["train", "test"], typer.Option(help="What the scenes are for.")
+    ] = "train",
     images: Annotated[
         str | None,
         typer.Option(
@@ -163,12 +159,7 @@ def convert(
     ] = True,
     exclude: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE",
-            exists=True,
-            dir_okay=False,
-            help="Leave out scenes whose key, or its last part, is a line of this file.",
-        ),
+        _file("Leave out scenes whose key, or its last part, is a line of this file."),
     ] = None,
     gap: Annotated[
         int,
@@ -200,12 +191,14 @@ def convert(
         if not frames:
             raise NpsError(f"No scene can be used: {report.lines()[1]}", hint="Correct the folder.")
     remove_unlisted(out / stage)
-    if stage is Stage.test:
+    if stage == "test":
         with whole_file(out / INDEX, force=True) as index:
             index.write_text(
                 dumps(make_evaluation_index(frames, gap), indent=1) + "\n", encoding="utf-8"
             )
-    _warn(report)
+    if report.skipped or report.notes:
+        for line in report.lines():
+            console.warning(line)
     console.info(f"wrote {len(frames)} of {len(found)} scenes to {out / stage}")
     console.info(f"next: nps data check {options.quoted(out)}")
 
@@ -222,12 +215,7 @@ def check(
     ],
     index: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE",
-            exists=True,
-            dir_okay=False,
-            help="Check the pairs that this evaluation index names, rather than everything.",
-        ),
+        _file("Check the pairs that this evaluation index names, rather than everything."),
     ] = None,
     dataset: Annotated[
         str, typer.Option(metavar="NAME", help="Whose filters hold for --index: re10k, acid, ...")
@@ -285,9 +273,3 @@ def _read(
             except ValueError as error:
                 report.skip("scene", folder.key, str(error))
             advance()
-
-
-def _warn(report: "Report") -> None:
-    if report.skipped or report.notes:
-        for line in report.lines():
-            console.warning(line)
