@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from models.render.kernels.projection import project, project_backward
 from models.render.kernels.rasterize import rasterize
 from models.render.kernels.rasterize_backward import rasterize_backward, sum_over_chunks
 from models.render.kernels.shading import MAX_SH_TERMS, shade, shade_backward
-from models.render.kernels.tiles import count_tiles, counts_to_offsets, depth_order, fill_tiles
+from models.render.kernels.tiles import counts_to_offsets, depth_order, fill_tiles
 
 MAX_BACKWARD_CHUNKS = 16  # each has sums of its own for every Gaussian
 
@@ -41,14 +42,8 @@ def render_cpu(
     device = gaussians.means.device
     image = Rasterize.apply(
         *(
-            tensor.to("cpu", torch.float32).contiguous()
-            for tensor in (
-                gaussians.means,
-                gaussians.scales,
-                gaussians.rotations,
-                gaussians.harmonics,
-                gaussians.opacities,
-            )
+            getattr(gaussians, field.name).to("cpu", torch.float32).contiguous()
+            for field in fields(gaussians)
         ),
         camera.world2cam.to("cpu", torch.float64).contiguous(),
         camera.intrinsics_px.to("cpu", torch.float64),
@@ -161,9 +156,8 @@ class Rasterize(Function):
         grad_view = camera_gradient(
             world2cam, torch.from_numpy(grad_camera.sum(0)), torch.from_numpy(grad_center.sum(0))
         )
-        grad_means, grad_scales, grad_rotations, grad_opacities = map(torch.from_numpy, grad_scene)
-        grad_sh = torch.from_numpy(grad_harmonics)
-        gradients = grad_means, grad_scales, grad_rotations, grad_sh, grad_opacities, *grad_view
+        grad_scene.insert(3, grad_harmonics)
+        gradients = *map(torch.from_numpy, grad_scene), *grad_view
         wanted = zip(gradients, ctx.needs_input_grad, strict=False)
         return *(gradient if wants else None for gradient, wants in wanted), None, None
 
@@ -182,16 +176,15 @@ def tile_lists(
 ) -> tuple[Int64[np.ndarray, " bounds"], Int32[np.ndarray, " entries"]]:
     """Return where each tile's list starts, and the lists: its Gaussians in the given order."""
     tiles_x, tiles_y = ((pixels + TILE - 1) // TILE for pixels in reversed(size))
-    counts = np.zeros((chunks, tiles_x * tiles_y), np.int64)
-    run(
-        pool, chunks, lambda chunk: count_tiles(order, boxes, tiles_x, counts[chunk], chunk, chunks)
-    )
-    starts, offsets = counts_to_offsets(counts), counts
-    entries = np.empty(starts[-1], np.int32)
+    offsets = np.zeros((chunks, tiles_x * tiles_y), np.int64)
+    entries = np.empty(0, np.int32)
 
     def fill(chunk: int) -> None:
         fill_tiles(order, boxes, tiles_x, offsets[chunk], entries, chunk, chunks)
 
+    run(pool, chunks, fill)
+    starts = counts_to_offsets(offsets)
+    entries = np.empty(starts[-1], np.int32)
     run(pool, chunks, fill)
     return starts, entries
 

@@ -13,12 +13,6 @@ ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
 MIN_ALPHA = np.float32(constants.MIN_ALPHA)
 MAX_ALPHA = np.float32(constants.MAX_ALPHA)
 
-# Where a block's state is in its `lanes`: one number for every pixel. One array and not many, so
-# that compilers see that they do not overlap.
-TRANSMITTANCE, REDS, GREENS, BLUES, DEPTHS, ACTIVE, LAST = range(0, 7 * LANES, LANES)
-BEHIND = ACTIVE  # in the backward pass: the gradient of the light from behind
-LANE_NUMBERS = 7 * LANES
-
 # Everything that gets here is finite. No reassociation in the forward pass: it would break the
 # rounding in `exp2_negative`.
 EXACT = {"contract", "nnan", "ninf", "nsz"}

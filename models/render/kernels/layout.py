@@ -23,3 +23,9 @@ TILE, BLOCK = 1 << TILE_BITS, 1 << BLOCK_BITS
 LANES = BLOCK * BLOCK
 BLOCKS_ACROSS = TILE // BLOCK
 BLOCKS = BLOCKS_ACROSS * BLOCKS_ACROSS
+
+# Where a block's state is in its `lanes`: one number for every pixel. One array and not many, so
+# that compilers see that they do not overlap.
+TRANSMITTANCE, REDS, GREENS, BLUES, DEPTHS, ACTIVE, LAST = range(0, 7 * LANES, LANES)
+BEHIND = ACTIVE  # in the backward pass: the gradient of the light from behind
+LANE_NUMBERS = 7 * LANES

@@ -23,14 +23,31 @@ def clip(value, low, high):
     return min(max(value, low), high)
 
 
+@njit
+@no_type_check
+def pose_rows(world2cam):
+    """Return the first three rows as tuples."""
+    return (
+        (world2cam[0, 0], world2cam[0, 1], world2cam[0, 2], world2cam[0, 3]),
+        (world2cam[1, 0], world2cam[1, 1], world2cam[1, 2], world2cam[1, 3]),
+        (world2cam[2, 0], world2cam[2, 1], world2cam[2, 2], world2cam[2, 3]),
+    )
+
+
+@njit
+@no_type_check
+def to_camera(pose, point):
+    """Transform a point by the rows of `world2cam`."""
+    x, y, z = matvec(pose, point)
+    return x + pose[0][3], y + pose[1][3], z + pose[2][3]
+
+
 @njit(error_model="numpy")
 @no_type_check
 def perspective(pinhole, width, height, x, y, z):
-    """Project a point in camera axes to pixels.
+    """Project a point in camera axes to pixel x and y; return them and the clamped Jacobian.
 
-    Returns:
-        Pixel x and y, and of the clamped Jacobian d(pixel x) / d(camera x, z) and
-        d(pixel y) / d(camera y, z).
+    Of that, d(pixel x) / d(camera x, z) and d(pixel y) / d(camera y, z).
     """
     inverse_z = 1 / z
     xx, yy, cx, cy = pinhole[0] * inverse_z, pinhole[1] * inverse_z, pinhole[2], pinhole[3]
@@ -74,12 +91,7 @@ def fill_box(box, x, y, reach_x, reach_y, width, height):
 def project_gaussian(mean, scale, rotation, opacity, pose, pinhole, width, height, splat, box):
     """Fill in a splat, all but its color, and its box; return its depth."""
     box[at.LEFT], box[at.RIGHT], box[at.TOP], box[at.BOTTOM] = 0, -1, 0, -1
-    in_camera = matvec(pose, load_vector(mean))
-    x, y, z = (
-        in_camera[0] + pose[0][3],
-        in_camera[1] + pose[1][3],
-        in_camera[2] + pose[2][3],
-    )
+    x, y, z = to_camera(pose, load_vector(mean))
     if not (z >= MIN_DEPTH and opacity >= MIN_ALPHA):
         return z
     pixel_x, pixel_y, xx, xz, yy, yz = perspective(pinhole, width, height, x, y, z)
@@ -101,17 +113,6 @@ def project_gaussian(mean, scale, rotation, opacity, pose, pinhole, width, heigh
     return z
 
 
-@njit
-@no_type_check
-def pose_rows(world2cam):
-    """Return the first three rows as tuples."""
-    return (
-        (world2cam[0, 0], world2cam[0, 1], world2cam[0, 2], world2cam[0, 3]),
-        (world2cam[1, 0], world2cam[1, 1], world2cam[1, 2], world2cam[1, 3]),
-        (world2cam[2, 0], world2cam[2, 1], world2cam[2, 2], world2cam[2, 3]),
-    )
-
-
 @njit(cache=True, nogil=True, error_model="numpy")
 @no_type_check
 def project(
@@ -129,15 +130,10 @@ def project(
     chunk: int,
     chunks: int,
 ) -> None:
-    """Fill in `splats`, all but their color, and `boxes`, in double precision inside.
+    """Fill in `splats`, all but their color, `boxes`, and z as `depths`, computed in float64.
 
-    - `means`, `scales`, `rotations`, `opacities`: The scene.
-        - `pinhole`: (fx, fy, cx, cy) in pixels.
-    - `width`, `height`: Of the image.
-    - `splats`, `boxes`: Filled in; see `layout`. Boxes are empty where nothing is to be seen:
-      behind the camera, too faint, outside the image or not finite.
-    - `depths`: Filled in with z, in double precision, to sort by.
-    - `chunk`, `chunks`: Which chunk of the work to do, of how many.
+    `pinhole` is (fx, fy, cx, cy) in pixels. Boxes are empty where nothing is to be seen: behind
+    the camera, too faint, outside the image or not finite.
     """
     count, pose = len(means), pose_rows(world2cam)
     for i in range(chunk * count // chunks, (chunk + 1) * count // chunks):
@@ -154,9 +150,8 @@ def ellipse_gradient(moments, variance_x, covariance, variance_y, determinant):
     """Return the gradients of the center (x, y) and of the covariance (xx, xy, yy)."""
     inverse = 1 / determinant
     a, b, c = variance_y * inverse, -covariance * inverse, variance_x * inverse
-    dx, dy = np.float64(moments[at.DX]), np.float64(moments[at.DY])
-    dxx, dxy = np.float64(moments[at.DXX]), np.float64(moments[at.DXY])
-    dyy = np.float64(moments[at.DYY])
+    dx, dy, dxx = load_vector(moments[at.DX : at.DX + 3])
+    dxy, dyy = np.float64(moments[at.DXY]), np.float64(moments[at.DYY])
     first_x, first_y = a * dxx + b * dxy, a * dxy + b * dyy
     second_x, second_y = b * dxx + c * dxy, b * dxy + c * dyy
     return (
@@ -176,12 +171,7 @@ def project_gaussian_backward(
 ):
     """Add to the camera's `sums`; return gradients of mean, scale and rotation if `wanted`."""
     mean, scale = load_vector(mean), load_vector(scale)
-    in_camera = matvec(pose, mean)
-    x, y, z = (
-        in_camera[0] + pose[0][3],
-        in_camera[1] + pose[1][3],
-        in_camera[2] + pose[2][3],
-    )
+    x, y, z = to_camera(pose, mean)
     pixel_x, pixel_y, xx, xz, yy, yz = perspective(pinhole, width, height, x, y, z)
     quaternion, inverse_length = unit_quaternion(rotation)
     axes = rotation_columns(quaternion)
@@ -256,14 +246,8 @@ def project_backward(
 ) -> None:
     """Turn `moments` into gradients of the camera and, if `wanted`, of the Gaussians.
 
-    - `means` to `boxes`: As `project` takes and leaves them.
-    - `moments`: See `layout`.
-    - `sums`: Zeros, to be filled in with this chunk's sums: above those of the pose, in the last
-      row those of the pinhole parameters.
-    - `wanted`: Whether the rest is.
-    - `grad_means`: Added to.
-    - `grad_scales`, `grad_rotations`, `grad_opacities`: Zeros, to be filled in.
-    - `chunk`, `chunks`: Which chunk of the work to do, of how many.
+    `sums`, zeros before, gets this chunk's sums: above those of the pose, in the last row those of
+    the pinhole parameters. `grad_means` is added to; the other gradients are zeros before.
     """
     count, pose = len(means), pose_rows(world2cam)
     for i in range(chunk * count // chunks, (chunk + 1) * count // chunks):

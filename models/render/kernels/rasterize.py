@@ -7,27 +7,9 @@ from jaxtyping import Float32, Int32, Int64
 from numba import njit
 
 from models.render import constants
+from models.render.kernels import blocks
 from models.render.kernels import layout as at
-from models.render.kernels.blocks import (
-    ACTIVE,
-    BLUES,
-    DEPTHS,
-    EXACT,
-    GREENS,
-    HALF,
-    LANE_NUMBERS,
-    LAST,
-    MAX_ALPHA,
-    MIN_ALPHA,
-    ONE,
-    REDS,
-    TRANSMITTANCE,
-    ZERO,
-    aligned_zeros,
-    exp2_negative,
-    gather_tile,
-    longest_list,
-)
+from models.render.kernels.blocks import EXACT, HALF, MAX_ALPHA, MIN_ALPHA, ONE, ZERO
 from models.render.kernels.layout import BLOCK, BLOCK_BITS, BLOCKS, BLOCKS_ACROSS, LANES, TILE
 
 MIN_TRANSMITTANCE = np.float32(constants.MIN_TRANSMITTANCE)
@@ -67,24 +49,22 @@ def rasterize_block(x, y, offsets, splats, lanes):
             dy = np.float32(lane >> BLOCK_BITS) + offset_y
             u = factor_x * dx + factor_xy * dy
             v = factor_y * dy
-            alpha = min(opacity * exp2_negative(u * u + v * v), MAX_ALPHA)
-            alpha = alpha * lanes[ACTIVE + lane] if alpha >= MIN_ALPHA else ZERO
-            opaque = (
-                lanes[TRANSMITTANCE + lane] - lanes[TRANSMITTANCE + lane] * alpha
-                <= MIN_TRANSMITTANCE
-            )
-            weight = ZERO if opaque else lanes[TRANSMITTANCE + lane] * alpha
-            lanes[ACTIVE + lane] = ZERO if opaque else lanes[ACTIVE + lane]
-            lanes[REDS + lane] += weight * r
-            lanes[GREENS + lane] += weight * g
-            lanes[BLUES + lane] += weight * b
-            lanes[DEPTHS + lane] += weight * z
-            lanes[TRANSMITTANCE + lane] -= weight
-            lanes[LAST + lane] = index if weight > ZERO else lanes[LAST + lane]
+            alpha = min(opacity * blocks.exp2_negative(u * u + v * v), MAX_ALPHA)
+            alpha = alpha * lanes[at.ACTIVE + lane] if alpha >= MIN_ALPHA else ZERO
+            weight = lanes[at.TRANSMITTANCE + lane] * alpha
+            opaque = lanes[at.TRANSMITTANCE + lane] - weight <= MIN_TRANSMITTANCE
+            weight = ZERO if opaque else weight
+            lanes[at.ACTIVE + lane] = ZERO if opaque else lanes[at.ACTIVE + lane]
+            lanes[at.REDS + lane] += weight * r
+            lanes[at.GREENS + lane] += weight * g
+            lanes[at.BLUES + lane] += weight * b
+            lanes[at.DEPTHS + lane] += weight * z
+            lanes[at.TRANSMITTANCE + lane] -= weight
+            lanes[at.LAST + lane] = index if weight > ZERO else lanes[at.LAST + lane]
         if position % CHECK_EVERY == CHECK_EVERY - 1:
             busy = ZERO
             for lane in range(LANES):
-                busy = max(busy, lanes[ACTIVE + lane])
+                busy = max(busy, lanes[at.ACTIVE + lane])
             if busy == ZERO:
                 break
 
@@ -96,9 +76,9 @@ def clear_lanes(x, y, width, height, lanes):
     lanes[:] = ZERO
     for lane in range(LANES):
         inside = x + lane % BLOCK < width and y + lane // BLOCK < height
-        lanes[ACTIVE + lane] = ONE if inside else ZERO
-        lanes[TRANSMITTANCE + lane] = ONE
-        lanes[LAST + lane] = -ONE
+        lanes[at.ACTIVE + lane] = ONE if inside else ZERO
+        lanes[at.TRANSMITTANCE + lane] = ONE
+        lanes[at.LAST + lane] = -ONE
 
 
 @njit
@@ -109,13 +89,13 @@ def store_lanes(x, y, lanes, background, image, last_splat):
     for lane in range(LANES):
         px, py = x + lane % BLOCK, y + lane // BLOCK
         if px < width and py < height:
-            transmittance = lanes[TRANSMITTANCE + lane]
-            image[0, py, px] = lanes[REDS + lane] + transmittance * background[0]
-            image[1, py, px] = lanes[GREENS + lane] + transmittance * background[1]
-            image[2, py, px] = lanes[BLUES + lane] + transmittance * background[2]
-            image[3, py, px] = lanes[DEPTHS + lane]
+            transmittance = lanes[at.TRANSMITTANCE + lane]
+            image[0, py, px] = lanes[at.REDS + lane] + transmittance * background[0]
+            image[1, py, px] = lanes[at.GREENS + lane] + transmittance * background[1]
+            image[2, py, px] = lanes[at.BLUES + lane] + transmittance * background[2]
+            image[3, py, px] = lanes[at.DEPTHS + lane]
             image[4, py, px] = transmittance
-            last_splat[py, px] = np.int32(lanes[LAST + lane])
+            last_splat[py, px] = np.int32(lanes[at.LAST + lane])
 
 
 @njit(cache=True, nogil=True, fastmath=EXACT)
@@ -131,25 +111,20 @@ def rasterize(
     chunk: int,
     chunks: int,
 ) -> None:
-    """Rasterize all tiles, front to back.
+    """Rasterize tiles, whose Gaussians are `entries` from `starts` on, front to back.
 
-    - `splats`, `boxes`: See `layout`.
-    - `starts`, `entries`: The Gaussians of every tile, nearest first.
-    - `background`: RGB.
-    - `image`: Filled in with red, green, blue, depth and transmittance.
-    - `last_splat`: Filled in too: the position in its tile's list of the last Gaussian that a pixel
-      shows, or -1.
-    - `chunk`, `chunks`: Which chunk of the work to do, of how many.
+    Fills in `image` with red, green, blue, depth and transmittance, and `last_splat` with the
+    position in its tile's list of the last Gaussian that a pixel shows, or -1.
     """
     _, height, width = image.shape
-    tiles_x, longest = (width + TILE - 1) // TILE, longest_list(starts)
+    tiles_x, longest = (width + TILE - 1) // TILE, blocks.longest_list(starts)
     tile_splats = np.empty((longest, at.SPLAT_COLUMNS), np.float32)
     tile_boxes, lists = np.empty((longest, 4), np.int32), np.empty((BLOCKS, longest), np.int32)
-    lengths, lanes = np.empty(BLOCKS, np.int64), aligned_zeros(LANE_NUMBERS)
+    lengths, lanes = np.empty(BLOCKS, np.int64), blocks.aligned_zeros(at.LANE_NUMBERS)
     for tile in range(chunk, len(starts) - 1, chunks):
         tile_x, tile_y = tile % tiles_x, tile // tiles_x
         tile_entries = entries[starts[tile] : starts[tile + 1]]
-        gather_tile(tile_x, tile_y, tile_entries, splats, boxes, tile_splats, tile_boxes)
+        blocks.gather_tile(tile_x, tile_y, tile_entries, splats, boxes, tile_splats, tile_boxes)
         split_tile(len(tile_entries), tile_boxes, lists, lengths)
         for block in range(BLOCKS):
             x = tile_x * TILE + block % BLOCKS_ACROSS * BLOCK

@@ -6,27 +6,9 @@ import numpy as np
 from jaxtyping import Float32, Int32, Int64
 from numba import njit
 
+from models.render.kernels import blocks
 from models.render.kernels import layout as at
-from models.render.kernels.blocks import (
-    BEHIND,
-    BLUES,
-    DEPTHS,
-    EXACT,
-    GREENS,
-    HALF,
-    LANE_NUMBERS,
-    LAST,
-    MAX_ALPHA,
-    MIN_ALPHA,
-    ONE,
-    REDS,
-    TRANSMITTANCE,
-    ZERO,
-    aligned_zeros,
-    exp2_negative,
-    gather_tile,
-    longest_list,
-)
+from models.render.kernels.blocks import EXACT, HALF, MAX_ALPHA, MIN_ALPHA, ONE, ZERO
 from models.render.kernels.layout import BLOCK, BLOCK_BITS, BLOCKS, BLOCKS_ACROSS, LANES, TILE
 
 SUMS_IN_ANY_ORDER = {*EXACT, "reassoc"}
@@ -41,16 +23,20 @@ def load_gradients(x, y, background, image, last_splat, gradients, lanes):
     furthest = -1
     for lane in range(LANES):
         px, py = x + lane % BLOCK, y + lane // BLOCK
-        lanes[TRANSMITTANCE + lane], lanes[LAST + lane] = ONE, -ONE
+        lanes[at.TRANSMITTANCE + lane], lanes[at.LAST + lane] = ONE, -ONE
         if px < width and py < height:
             red, green, blue = gradients[0, py, px], gradients[1, py, px], gradients[2, py, px]
             transmittance = image[4, py, px]
             of_background = red * background[0] + green * background[1] + blue * background[2]
-            lanes[REDS + lane], lanes[GREENS + lane], lanes[BLUES + lane] = red, green, blue
-            lanes[DEPTHS + lane] = gradients[3, py, px]
-            lanes[TRANSMITTANCE + lane] = transmittance
-            lanes[BEHIND + lane] = transmittance * (of_background + gradients[4, py, px])
-            lanes[LAST + lane] = last_splat[py, px]
+            lanes[at.REDS + lane], lanes[at.GREENS + lane], lanes[at.BLUES + lane] = (
+                red,
+                green,
+                blue,
+            )
+            lanes[at.DEPTHS + lane] = gradients[3, py, px]
+            lanes[at.TRANSMITTANCE + lane] = transmittance
+            lanes[at.BEHIND + lane] = transmittance * (of_background + gradients[4, py, px])
+            lanes[at.LAST + lane] = last_splat[py, px]
             furthest = max(furthest, last_splat[py, px])
     return furthest
 
@@ -105,18 +91,18 @@ def rasterize_tile_backward(
                     dy = np.float32(lane >> BLOCK_BITS) + offset_y
                     u = factor_x * dx + factor_xy * dy
                     v = factor_y * dy
-                    unclamped = opacity * exp2_negative(u * u + v * v)
+                    unclamped = opacity * blocks.exp2_negative(u * u + v * v)
                     alpha = min(unclamped, MAX_ALPHA)
                     alpha = alpha if alpha >= MIN_ALPHA else ZERO
-                    alpha = alpha if index <= state[LAST + lane] else ZERO
+                    alpha = alpha if index <= state[at.LAST + lane] else ZERO
                     upscale = ONE / (ONE - alpha)
-                    transmittance = state[TRANSMITTANCE + lane] * upscale
+                    transmittance = state[at.TRANSMITTANCE + lane] * upscale
                     weight = transmittance * alpha
-                    shaded = state[REDS + lane] * r + state[GREENS + lane] * g
-                    shaded += state[BLUES + lane] * b + state[DEPTHS + lane] * z
-                    grad_alpha = transmittance * shaded - state[BEHIND + lane] * upscale
-                    state[BEHIND + lane] += weight * shaded
-                    state[TRANSMITTANCE + lane] = transmittance
+                    shaded = state[at.REDS + lane] * r + state[at.GREENS + lane] * g
+                    shaded += state[at.BLUES + lane] * b + state[at.DEPTHS + lane] * z
+                    grad_alpha = transmittance * shaded - state[at.BEHIND + lane] * upscale
+                    state[at.BEHIND + lane] += weight * shaded
+                    state[at.TRANSMITTANCE + lane] = transmittance
                     grad_sigma = -alpha * grad_alpha if unclamped <= MAX_ALPHA else ZERO
                     lane_sums[at.ONE * LANES + lane] += grad_sigma
                     lane_sums[at.DX * LANES + lane] += grad_sigma * dx
@@ -124,10 +110,10 @@ def rasterize_tile_backward(
                     lane_sums[at.DXX * LANES + lane] += grad_sigma * dx * dx
                     lane_sums[at.DXY * LANES + lane] += grad_sigma * dx * dy
                     lane_sums[at.DYY * LANES + lane] += grad_sigma * dy * dy
-                    lane_sums[at.RED * LANES + lane] += weight * state[REDS + lane]
-                    lane_sums[at.GREEN * LANES + lane] += weight * state[GREENS + lane]
-                    lane_sums[at.BLUE * LANES + lane] += weight * state[BLUES + lane]
-                    lane_sums[at.DEPTH * LANES + lane] += weight * state[DEPTHS + lane]
+                    lane_sums[at.RED * LANES + lane] += weight * state[at.REDS + lane]
+                    lane_sums[at.GREEN * LANES + lane] += weight * state[at.GREENS + lane]
+                    lane_sums[at.BLUE * LANES + lane] += weight * state[at.BLUES + lane]
+                    lane_sums[at.DEPTH * LANES + lane] += weight * state[at.DEPTHS + lane]
         add_lanes(lane_sums, tile_moments[i])
 
 
@@ -146,19 +132,19 @@ def rasterize_backward(
     chunk: int,
     chunks: int,
 ) -> None:
-    """Add up the `moments` of every splat: see `layout`.
+    """Add up the `moments` of every splat, zeros before, from the image's `gradients`.
 
-    - `splats` to `last_splat`: As `rasterize` takes and leaves them.
-    - `gradients`: Of the image.
-    - `moments`: Zeros, to be filled in with this chunk's lane_sums.
-    - `chunk`, `chunks`: Which chunk of the work to do, of how many.
+    The first seven arguments are as `rasterize` takes and leaves them.
     """
     tiles_x = (image.shape[2] + TILE - 1) // TILE
-    longest = longest_list(starts)
+    longest = blocks.longest_list(starts)
     tile_splats = np.empty((longest, at.SPLAT_COLUMNS), np.float32)
     tile_moments, tile_boxes = np.empty_like(tile_splats), np.empty((longest, 4), np.int32)
-    states = aligned_zeros(BLOCKS * LANE_NUMBERS).reshape(BLOCKS, LANE_NUMBERS)
-    lane_sums, last_positions = aligned_zeros(at.SPLAT_COLUMNS * LANES), np.empty(BLOCKS, np.int32)
+    states = blocks.aligned_zeros(BLOCKS * at.LANE_NUMBERS).reshape(BLOCKS, at.LANE_NUMBERS)
+    lane_sums, last_positions = (
+        blocks.aligned_zeros(at.SPLAT_COLUMNS * LANES),
+        np.empty(BLOCKS, np.int32),
+    )
     for tile in range(chunk, len(starts) - 1, chunks):
         tile_x, tile_y = tile % tiles_x, tile // tiles_x
         for block in range(BLOCKS):
@@ -169,7 +155,7 @@ def rasterize_backward(
             )
         count = last_positions.max() + 1
         tile_entries = entries[starts[tile] : starts[tile] + count]
-        gather_tile(tile_x, tile_y, tile_entries, splats, boxes, tile_splats, tile_boxes)
+        blocks.gather_tile(tile_x, tile_y, tile_entries, splats, boxes, tile_splats, tile_boxes)
         x, y = tile_x * TILE, tile_y * TILE
         rasterize_tile_backward(
             x, y, count, tile_splats, tile_boxes, last_positions, states, lane_sums, tile_moments

@@ -73,14 +73,9 @@ def shade(
     chunk: int,
     chunks: int,
 ) -> None:
-    """Fill in the colors of the splats whose boxes are not empty.
+    """Fill in the colors of the splats whose boxes are not empty; empty them where not finite.
 
-    - `means`, `harmonics`: The scene.
-    - `camera_center`: In the world.
-    - `terms`: How many harmonics count: 1, 4, 9 or 16.
-    - `splats`: Filled in; see `layout`.
-    - `boxes`: Emptied where the color is not finite.
-    - `chunk`, `chunks`: Which chunk of the work to do, of how many.
+    `terms` is how many harmonics count: 1, 4, 9 or 16.
     """
     count = len(means)
     basis = np.zeros(MAX_SH_TERMS, np.float32)
@@ -146,12 +141,8 @@ def shade_backward(
 ) -> None:
     """Turn gradients of colors into gradients of harmonics and of the viewing direction.
 
-    - `means` to `boxes`: As `shade` takes and leaves them.
-    - `moments`: See `layout`.
-    - `grad_center`: Zeros, to be filled in with this chunk's sums.
-    - `wants_means`, `grad_means`: Zeros, to be filled in if wanted.
-    - `wants_harmonics`, `grad_harmonics`: Likewise.
-    - `chunk`, `chunks`: Which chunk of the work to do, of how many.
+    `grad_center`, zeros before, gets this chunk's sums; `grad_means` and `grad_harmonics`, zeros
+    too, are filled in where wanted.
     """
     count = len(means)
     basis, weights = np.zeros(MAX_SH_TERMS, np.float32), np.zeros(MAX_SH_TERMS, np.float32)

@@ -20,9 +20,8 @@ def depth_order(
 ) -> Int32[np.ndarray, " visible"]:
     """Return the Gaussians with a box, nearest first; ties in the order of the scene.
 
-    Those whose boxes are emptied meanwhile may be among them.
-
-    A radix sort: the bits of positive floats, read as integers, have the order of the floats.
+    Those whose boxes are emptied meanwhile may be among them. A radix sort: the bits of positive
+    floats, read as integers, have the order of the floats.
     """
     count = 0
     order = np.empty(len(boxes), np.int32)
@@ -61,15 +60,19 @@ def depth_order(
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def count_tiles(
+def fill_tiles(
     order: Int32[np.ndarray, " visible"],
     boxes: Int32[np.ndarray, "gaussian 4"],
     tiles_x: int,
-    counts: Int64[np.ndarray, " tiles"],
+    offsets: Int64[np.ndarray, " tiles"],
+    entries: Int32[np.ndarray, " entries"],
     chunk: int,
     chunks: int,
 ) -> None:
-    """Add to `counts` how many Gaussians of this chunk touch each tile."""
+    """Put this chunk's Gaussians into their tiles' lists from `offsets` on, and move those on.
+
+    Without `entries` only the offsets move: from zeros, they become counts.
+    """
     count = len(order)
     for j in range(chunk * count // chunks, (chunk + 1) * count // chunks):
         box = boxes[order[j]]
@@ -77,7 +80,10 @@ def count_tiles(
             continue
         for tile_y in range(box[TOP] >> TILE_BITS, (box[BOTTOM] >> TILE_BITS) + 1):
             for tile_x in range(box[LEFT] >> TILE_BITS, (box[RIGHT] >> TILE_BITS) + 1):
-                counts[tile_y * tiles_x + tile_x] += 1
+                tile = tile_y * tiles_x + tile_x
+                if len(entries):
+                    entries[offsets[tile]] = order[j]
+                offsets[tile] += 1
 
 
 @njit(cache=True, nogil=True)
@@ -95,27 +101,3 @@ def counts_to_offsets(counts: Int64[np.ndarray, "chunks tiles"]) -> Int64[np.nda
             total += here
     starts[tiles] = total
     return starts
-
-
-@njit(cache=True, nogil=True)
-@no_type_check
-def fill_tiles(
-    order: Int32[np.ndarray, " visible"],
-    boxes: Int32[np.ndarray, "gaussian 4"],
-    tiles_x: int,
-    offsets: Int64[np.ndarray, " tiles"],
-    entries: Int32[np.ndarray, " entries"],
-    chunk: int,
-    chunks: int,
-) -> None:
-    """Put the Gaussians of this chunk into the lists of their tiles; uses up `offsets`."""
-    count = len(order)
-    for j in range(chunk * count // chunks, (chunk + 1) * count // chunks):
-        box = boxes[order[j]]
-        if box[LEFT] > box[RIGHT]:
-            continue
-        for tile_y in range(box[TOP] >> TILE_BITS, (box[BOTTOM] >> TILE_BITS) + 1):
-            for tile_x in range(box[LEFT] >> TILE_BITS, (box[RIGHT] >> TILE_BITS) + 1):
-                tile = tile_y * tiles_x + tile_x
-                entries[offsets[tile]] = order[j]
-                offsets[tile] += 1
