@@ -19,9 +19,7 @@ class Rendering:
 
 
 def render(
-    gaussians: Gaussians,
-    camera: Camera,
-    background: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    gaussians: Gaussians, camera: Camera, background: tuple[float, float, float] = (0.0, 0.0, 0.0)
 ) -> Rendering:
     """Render a scene by 3D Gaussian splatting (Kerbl et al., 2023).
 

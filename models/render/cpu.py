@@ -26,9 +26,7 @@ MAX_BACKWARD_CHUNKS = 16  # each has sums of its own for every Gaussian
 
 
 def render_cpu(
-    gaussians: Gaussians,
-    camera: Camera,
-    background: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    gaussians: Gaussians, camera: Camera, background: tuple[float, float, float] = (0.0, 0.0, 0.0)
 ) -> Rendering:
     """Render a scene with our own rasterizer: see `models.render.render`.
 

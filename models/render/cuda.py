@@ -16,9 +16,7 @@ from models.render.constants import DILATION_PX2, MAX_SH_DEGREE, MIN_DEPTH
 
 
 def render_cuda(
-    gaussians: Gaussians,
-    camera: Camera,
-    background: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    gaussians: Gaussians, camera: Camera, background: tuple[float, float, float] = (0.0, 0.0, 0.0)
 ) -> Rendering:
     """Render a scene with gsplat: see `models.render.render`."""
     from gsplat import rasterization

@@ -63,9 +63,7 @@ def sample_atlas(
     folded = 1 - (1 - repeats.remainder(2)).abs()
     fine = _sample_bilinear(atlas, texture, folded, finer.long())
     return torch.lerp(
-        fine,
-        _sample_bilinear(atlas, texture, folded, coarser.long()),
-        (level - finer)[:, None],
+        fine, _sample_bilinear(atlas, texture, folded, coarser.long()), (level - finer)[:, None]
     )
 
 

@@ -42,10 +42,7 @@ def sample_intrinsics(
 
 
 def sample_cameras(
-    rng: Rng,
-    scenes: Scenes,
-    intrinsics: Float[Tensor, "scene view 3 3"],
-    difficulty: float,
+    rng: Rng, scenes: Scenes, intrinsics: Float[Tensor, "scene view 3 3"], difficulty: float
 ) -> tuple[Float[Tensor, "scene view 4 4"], Shapes]:
     """Return `cam2world` of every view, and the shapes without those too close to a camera."""
     count, views = intrinsics.shape[:2]

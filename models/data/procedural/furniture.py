@@ -170,13 +170,7 @@ def table(rng: Rng, scenes: int) -> Shapes:
 
 
 def clutter(
-    rng: Rng,
-    scenes: int,
-    count: int,
-    width: Tensor,
-    depth: Tensor,
-    small: float,
-    large: float,
+    rng: Rng, scenes: int, count: int, width: Tensor, depth: Tensor, small: float, large: float
 ) -> Shapes:
     """Build small things of all kinds that stand on y = 0 within +-width, +-depth."""
     half = rng.log_uniform(small, large, scenes, count, 3)

@@ -87,13 +87,7 @@ def _bush(rng: Rng, scenes: int) -> Shapes:
     size = rng.log_uniform(0.06, 0.2, scenes, 1, 1) * rng.uniform(0.6, 1.4, scenes, count, 3)
     size = size * rng.tensor([0.5, 1.0, 1.0])
     leaves = make_shapes(
-        rng,
-        CARD,
-        at,
-        size,
-        random_rotations(rng, scenes, count),
-        plain=0.3,
-        tile=(0.1, 0.6),
+        rng, CARD, at, size, random_rotations(rng, scenes, count), plain=0.3, tile=(0.1, 0.6)
     )
     flower = rng.bernoulli(0.25, scenes, count) & rng.bernoulli(0.5, scenes, 1)
     color = rng.uniform(0.4, 1.8, scenes, 1, 3)

@@ -65,9 +65,7 @@ def room(rng: Rng, scenes: int, meshes: Meshes | None = None) -> Scenes:
     parts.append(keep_each(rng, make_shapes(rng, CYLINDER, poles_at, poles_half, axes), 0.4))
     yaw = rng.uniform(0, math.tau, scenes)
     stand = xyz(
-        -yaw.sin() * (width - 0.5),
-        rng.uniform(-1.7, -1.0, scenes),
-        -yaw.cos() * (depth - 0.5),
+        -yaw.sin() * (width - 0.5), rng.uniform(-1.7, -1.0, scenes), -yaw.cos() * (depth - 0.5)
     )
     target = xyz(
         yaw.sin() * width * 0.7 + rng.normal(scenes) * 0.4,
@@ -142,9 +140,7 @@ def _mesh_furniture(rng: Rng, scenes: int, meshes: Meshes, half: Tensor) -> Shap
 def _room_shell(rng: Rng, scenes: int) -> tuple[Tensor, Tensor, Shapes]:
     """Return half extents of rooms, their corners, and floor, ceiling and four walls."""
     half = xyz(
-        rng.uniform(1.4, 3.6, scenes),
-        rng.uniform(1.1, 1.6, scenes),
-        rng.uniform(1.4, 3.6, scenes),
+        rng.uniform(1.4, 3.6, scenes), rng.uniform(1.1, 1.6, scenes), rng.uniform(1.4, 3.6, scenes)
     )
     middle = half * rng.tensor([0.0, -1, 0])
     outward = rng.tensor([[0.0, 1, 0], [0, -1, 0], [1, 0, 0], [-1, 0, 0], [0, 0, 1], [0, 0, -1]])

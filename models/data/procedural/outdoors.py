@@ -81,9 +81,7 @@ def street(rng: Rng, scenes: int, meshes: Meshes | None = None) -> Scenes:
         rng.uniform(-3, 2, scenes),
     )
     target = xyz(
-        rng.normal(scenes) * 4,
-        rng.uniform(-4, 0, scenes),
-        eye[:, 2] + rng.uniform(8, 20, scenes),
+        rng.normal(scenes) * 4, rng.uniform(-4, 0, scenes), eye[:, 2] + rng.uniform(8, 20, scenes)
     )
     walls = unbounded(rng, scenes)
     walls[:, 1, 1] = 0

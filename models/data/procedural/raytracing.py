@@ -78,10 +78,7 @@ def raytrace_view(
 
 
 def trace(
-    shapes: Shapes,
-    heights: Float[Tensor, "scene n n"],
-    appearance: Appearance,
-    packets: RayPackets,
+    shapes: Shapes, heights: Float[Tensor, "scene n n"], appearance: Appearance, packets: RayPackets
 ) -> tuple[Float[Tensor, "packet ray"], Int[Tensor, "packet ray"], Int[Tensor, "packet ray"]]:
     """Return the nearest hits as `intersect_shapes` does; rays through openings reach the sky."""
     t, shape, triangle = intersect_shapes(shapes, heights, packets, meshes=appearance.meshes)

@@ -156,16 +156,10 @@ def _surface_color(
     """Look up textures by box projection, blend them with plain paint, and tint them."""
     axis = normal.abs().argmax(-1)
     axis = torch.where(flat.kind.index_select(0, which) == TERRAIN, 1, axis)
-    u, v = (
-        (axis == 0).long() * 2,
-        2 - (axis != 2).long(),
-    )  # x: (z, y); y: (x, z); z: (x, y)
+    u, v = ((axis == 0).long() * 2, 2 - (axis != 2).long())  # x: (z, y); y: (x, z); z: (x, y)
     v = torch.where(axis == 0, 1, torch.where(axis == 1, 2, 1))
     pair = torch.stack([u, v], dim=-1)
-    position, extent = (
-        local.gather(1, pair),
-        2 * flat.half.index_select(0, which).gather(1, pair),
-    )
+    position, extent = (local.gather(1, pair), 2 * flat.half.index_select(0, which).gather(1, pair))
     tile = flat.tile.index_select(0, which)[:, None]
     once = (tile == 0).expand_as(extent)
     repeats = torch.where(once, position / extent.clamp_min(1e-6) + 0.5, position / tile)
