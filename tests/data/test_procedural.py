@@ -1,7 +1,7 @@
 """Facts about procedural worlds: depth, pose and intrinsics describe the images exactly."""
 
 import io
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +14,11 @@ from models.data.overlap import covisible, overlap
 from models.data.procedural import FAR, KINDS, Assets, WorldBatch, generate
 from models.data.procedural.atlas import build_atlas
 from models.data.procedural.furniture import make_shapes, place_meshes
+from models.data.procedural.indoors import table_top
 from models.data.procedural.meshes import load_meshes
 from models.data.procedural.random import Rng
-from models.data.procedural.raytracing import Appearance, trace
+from models.data.procedural.raytracing import trace
+from models.data.procedural.shading import Appearance
 from models.data.procedural.shapes import BOX, RayPackets, Shapes, intersect_shapes, join
 from models.data.sheet import make_sheet
 from models.data.textures import load_panoramas, load_textures, noise_textures
@@ -35,16 +37,31 @@ def worlds(seed: int, batch: int = 5, difficulty: float = 0.3, views: int = 2) -
     return generate(batch, views, SIZE, textures, generator, CPU, difficulty)
 
 
-def project_into_second(batch: WorldBatch) -> tuple[torch.Tensor, ...]:
-    """Project the first view's pixels into the second: coordinates, depth, and which are inside."""
+@dataclass(frozen=True)
+class Warp:
+    """The first views' pixels in the second views."""
+
+    at: torch.Tensor  # coordinates
+    inside: torch.Tensor
+    ratio: torch.Tensor  # of depths there and as projected
+
+    @property
+    def visible(self) -> torch.Tensor:
+        return self.inside & ((self.ratio - 1).abs() < 0.01)
+
+    def difference(self, batch: WorldBatch, shift_px: tuple[float, float] = (0, 0)) -> torch.Tensor:
+        """Mean difference of colors, the second views moved by pixels."""
+        at = self.at + torch.tensor(shift_px) / torch.tensor([SIZE[1], SIZE[0]])
+        there = sample_bilinear(batch.images[:, 1], at)
+        return (there - batch.images[:, 0].flatten(2)).abs().mean(1)
+
+
+def warp_into_second(batch: WorldBatch) -> Warp:
     points = batch.cameras[:, 0].unproject(batch.depth[:, 0])
     at, z = batch.cameras[:, 1].project(points.flatten(1, 2))
     inside = (at > 0.03).all(-1) & (at < 0.97).all(-1) & (z > 0)
-    return at, z, inside & (batch.depth[:, 0].flatten(1) < FAR)
-
-
-def look_up(maps: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
-    return sample_bilinear(maps, at)
+    inside &= batch.depth[:, 0].flatten(1) < FAR
+    return Warp(at, inside, sample_bilinear(batch.depth[:, 1:2], at)[:, 0] / z)
 
 
 @pytest.fixture(scope="module")
@@ -52,35 +69,24 @@ def batch() -> WorldBatch:
     return worlds(seed=1, batch=12)
 
 
-def test_depth_warps_the_second_view_onto_the_first(batch: WorldBatch):
-    at, z, inside = project_into_second(batch)
-    depth_there = look_up(batch.depth[:, 1:2], at)[:, 0]
-    visible = inside & ((depth_there / z - 1).abs() < 0.01)
-    color_there = look_up(batch.images[:, 1], at)
-    difference = (color_there - batch.images[:, 0].flatten(2)).abs().mean(1)
-
-    assert visible.float().mean() > 0.3
-    assert difference[visible].mean() < 0.03
+@pytest.fixture(scope="module")
+def warp(batch: WorldBatch) -> Warp:
+    return warp_into_second(batch)
 
 
-def test_a_pixel_of_shift_in_the_warp_is_noticed(batch: WorldBatch):
-    at, z, inside = project_into_second(batch)
-    depth_there = look_up(batch.depth[:, 1:2], at)[:, 0]
-    visible = inside & ((depth_there / z - 1).abs() < 0.01)
-
-    def error(shift: tuple[float, float]) -> float:
-        moved = at + torch.tensor(shift) / torch.tensor([SIZE[1], SIZE[0]])
-        difference = (look_up(batch.images[:, 1], moved) - batch.images[:, 0].flatten(2)).abs()
-        return difference.mean(1)[visible].mean().item()
-
-    exact = error((0, 0))
-    assert all(error(shift) > 1.1 * exact for shift in ((1, 0), (-1, 0), (0, 1), (0, -1)))
+def test_depth_warps_the_second_view_onto_the_first(batch: WorldBatch, warp: Warp):
+    assert warp.visible.float().mean() > 0.3
+    assert warp.difference(batch)[warp.visible].mean() < 0.03
 
 
-def test_both_views_measure_the_same_surface(batch: WorldBatch):
-    at, z, inside = project_into_second(batch)
-    depth_there = look_up(batch.depth[:, 1:2], at)[:, 0]
-    ratio = (depth_there / z)[inside]
+def test_a_pixel_of_shift_in_the_warp_is_noticed(batch: WorldBatch, warp: Warp):
+    exact = warp.difference(batch)[warp.visible].mean()
+    for shift_px in ((1, 0), (-1, 0), (0, 1), (0, -1)):
+        assert warp.difference(batch, shift_px)[warp.visible].mean() > 1.1 * exact
+
+
+def test_both_views_measure_the_same_surface(warp: Warp):
+    ratio = warp.ratio[warp.inside]
 
     assert ((ratio - 1).abs() < 0.01).float().mean() > 0.6  # the rest is hidden, or at edges
     assert (ratio > 1.05).float().mean() < 0.04  # nothing is seen through
@@ -94,11 +100,10 @@ def test_the_first_camera_is_the_world(batch: WorldBatch):
     )
 
 
-def test_views_overlap_and_turn_within_bounds(batch: WorldBatch):
-    _, _, inside = project_into_second(batch)
+def test_views_overlap_and_turn_within_bounds(batch: WorldBatch, warp: Warp):
     angle = rotation_angle(*batch.cameras.world2cam[..., :3, :3].unbind(1))
 
-    assert inside.float().mean(1).quantile(0.2) > 0.3
+    assert warp.inside.float().mean(1).quantile(0.2) > 0.3
     assert angle.rad2deg().quantile(0.9) < 46
 
 
@@ -257,15 +262,12 @@ def test_meshes_stand_on_the_floor_in_meters_and_right_side_up(assets: Assets):
 def test_worlds_with_meshes_and_panoramas_are_as_exact_as_others(assets: Assets):
     generator = torch.Generator().manual_seed(4)
     made = generate(6, 2, SIZE, assets, generator, CPU, 0.3, [2, 1, 1, 1, 0, 1])
-    at, z, inside = project_into_second(made)
-    depth_there = look_up(made.depth[:, 1:2], at)[:, 0]
-    ratio = (depth_there / z)[inside]
-    visible = inside & ((depth_there / z - 1).abs() < 0.01)
-    difference = (look_up(made.images[:, 1], at) - made.images[:, 0].flatten(2)).abs().mean(1)
+    warp = warp_into_second(made)
+    ratio = warp.ratio[warp.inside]
 
     assert ((ratio - 1).abs() < 0.01).float().mean() > 0.5
     assert (ratio[ratio < FAR / 30] > 1.05).float().mean() < 0.06
-    assert difference[visible].mean() < 0.04
+    assert warp.difference(made)[warp.visible].mean() < 0.04
     sky = made.images[:, 0].movedim(1, -1)[made.depth[:, 0] == FAR]
     assert (sky[:, 2] > sky[:, 0] + 0.2).float().mean() > 0.5  # most skies are the blue panorama
 
@@ -285,10 +287,11 @@ def test_through_an_opening_one_sees_the_sky(assets: Assets):
         torch.tensor([[[0.0, 0.0, 2.0]]]), torch.tensor([[[1.0, 1.0, 0.1]]]),
     )  # fmt: skip
     shapes = join([replace(pane, opening=~pane.opening), replace(pane, center=pane.center * 2)])
+    scenes = replace(table_top(Rng(torch.Generator(), CPU), 1), shapes=shapes)
     appearance = Appearance(build_atlas(assets.textures), torch.zeros(1, 20).long(), torch.ones(1))
     directions = torch.tensor([[[0.0, 5.0], [0.0, 0.0], [1.0, 1.0]]])
     packets = RayPackets(torch.zeros(1).long(), torch.zeros(1, 3), directions)
-    t, shape, _ = trace(shapes, torch.zeros(1, 4, 4), appearance, packets)
+    t, shape, _ = trace(scenes, appearance, packets)
     assert t.tolist() == [[FAR, FAR]] and shape.tolist() == [[-1, -1]]
 
 

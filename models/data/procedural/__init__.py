@@ -94,10 +94,10 @@ def generate(
         kinds = torch.bincount(sampled, minlength=len(KINDS)).tolist()
     scenes = _build(rng, kinds, assets.meshes)
     intrinsics = sample_intrinsics(rng, batch, views, size)
-    cam2world, shapes = sample_cameras(rng, scenes, intrinsics, difficulty)
+    cam2world, scenes = sample_cameras(rng, scenes, intrinsics, difficulty)
     appearance = _sample_appearance(rng, batch, assets)
     images, depths = zip(*(
-        raytrace_view(scenes, shapes, appearance, cam2world[:, view], intrinsics[:, view], size)
+        raytrace_view(scenes, appearance, cam2world[:, view], intrinsics[:, view], size)
         for view in range(views)
     ), strict=True)  # fmt: skip
     relative = invert(cam2world[:, :1]) @ cam2world

@@ -22,6 +22,10 @@ class Atlas:
             self.rows.to(device), self.starts.to(device), self.sizes.to(device), self.per_texture
         )
 
+    def mean(self, texture: Int[Tensor, " point"]) -> Float[Tensor, "point 3"]:
+        """Return the mean colors of textures: their coarsest level."""
+        return self.rows.index_select(0, texture * self.per_texture + self.starts[-1])
+
 
 def build_atlas(textures: Float[Tensor, "texture 3 height width"]) -> Atlas:
     """Build an atlas with mip levels down to single texels, each the average of 2x2."""
@@ -49,22 +53,17 @@ def sample_atlas(
     repeats: Float[Tensor, "point 2"],
     lod: Float[Tensor, " point"],
 ) -> Float[Tensor, "point 3"]:
-    """Sample textures trilinearly, mirrored at every repeat.
+    """Sample textures trilinearly at (u, v), mirrored at every repeat; they are 1 wide and high.
 
-    Args:
-        atlas: The textures.
-        texture: Index of each point's texture.
-        repeats: Texture coordinates (u, v); textures are 1 wide and high.
-        lod: Level of detail: log2 of the texture coordinates that a ray's footprint covers.
+    The level of detail is log2 of the texture coordinates that a ray's footprint covers.
     """
     level = (lod + atlas.sizes[0].amax().log2()).clamp(0, len(atlas.starts) - 1)
     finer = level.floor()
     coarser = (finer + 1).clamp(max=len(atlas.starts) - 1)
     folded = 1 - (1 - repeats.remainder(2)).abs()
     fine = _sample_bilinear(atlas, texture, folded, finer.long())
-    return torch.lerp(
-        fine, _sample_bilinear(atlas, texture, folded, coarser.long()), (level - finer)[:, None]
-    )
+    coarse = _sample_bilinear(atlas, texture, folded, coarser.long())
+    return torch.lerp(fine, coarse, (level - finer)[:, None])
 
 
 def _sample_bilinear(atlas: Atlas, texture: Tensor, place: Tensor, level: Tensor) -> Tensor:

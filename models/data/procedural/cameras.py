@@ -12,7 +12,7 @@ from torch import Tensor
 
 from models.data.procedural.random import Rng
 from models.data.procedural.scenes import Scenes
-from models.data.procedural.shapes import FAR, RayPackets, Shapes, distance_bound, intersect_shapes
+from models.data.procedural.shapes import FAR, RayPackets, distance_bound, intersect_shapes
 from models.geometry.camera import Camera, camera_rays, project
 from models.geometry.rigid import invert, look_at
 
@@ -33,40 +33,37 @@ def sample_intrinsics(
     fov = rng.uniform(40, 90, scenes, views)
     fov = torch.where(rng.bernoulli(0.5, scenes, 1), fov, fov[:, :1]).deg2rad()
     focal_px = max(height, width) / 2 / (fov / 2).tan()
-    intrinsics = torch.zeros(scenes, views, 3, 3, device=rng.device)
+    intrinsics = rng.tensor([[1.0, 0, 0.5], [0, 1, 0.5], [0, 0, 1]]).repeat(scenes, views, 1, 1)
     intrinsics[..., 0, 0] = focal_px / width
     intrinsics[..., 1, 1] = focal_px / height
-    intrinsics[..., :2, 2] = 0.5
-    intrinsics[..., 2, 2] = 1
     return intrinsics
 
 
 def sample_cameras(
     rng: Rng, scenes: Scenes, intrinsics: Float[Tensor, "scene view 3 3"], difficulty: float
-) -> tuple[Float[Tensor, "scene view 4 4"], Shapes]:
-    """Return `cam2world` of every view, and the shapes without those too close to a camera."""
+) -> tuple[Float[Tensor, "scene view 4 4"], Scenes]:
+    """Return `cam2world` of every view, and the scenes without shapes too close to a camera."""
     count, views = intrinsics.shape[:2]
     first = _look_at(rng, scenes.eye, scenes.target)
     distance = (scenes.target - scenes.eye).norm(dim=-1)
-    shapes = _remove_near(scenes.shapes, scenes.eye[:, None], 0.15 * distance)
-    median = _median(_coarse_depth(shapes, scenes.heights, first, intrinsics[:, 0]))
-    shapes = _remove_near(shapes, scenes.eye[:, None], 0.25 * median)
-    depth = _coarse_depth(shapes, scenes.heights, first, intrinsics[:, 0])
+    scenes = _remove_near(scenes, scenes.eye[:, None], 0.15 * distance)
+    median = _median(_coarse_depth(scenes, first, intrinsics[:, 0]))
+    scenes = _remove_near(scenes, scenes.eye[:, None], 0.25 * median)
+    depth = _coarse_depth(scenes, first, intrinsics[:, 0])
     median = _median(depth)
     poses = [first]
     for view in range(1, views):
         candidates = _candidate_poses(rng, scenes, first, median, difficulty)
         wanted = rng.uniform(0.8 - 0.4 * difficulty, 0.95, count)
         pair = intrinsics[:, [0, view]]
-        best = _score(scenes, shapes, first, candidates, pair, depth, wanted).argmax(1)
+        best = _score(scenes, first, candidates, pair, depth, wanted).argmax(1)
         poses.append(candidates[torch.arange(count, device=best.device), best])
     cam2world = torch.stack(poses, dim=1)
-    return cam2world, _remove_near(shapes, cam2world[..., :3, 3], 0.15 * median)
+    return cam2world, _remove_near(scenes, cam2world[..., :3, 3], 0.15 * median)
 
 
 def _coarse_depth(
-    shapes: Shapes,
-    heights: Float[Tensor, "scene n n"],
+    scenes: Scenes,
     cam2world: Float[Tensor, "scene *camera 4 4"],
     intrinsics: Float[Tensor, "scene 3 3"],
 ) -> Float[Tensor, "scene *camera height width"]:
@@ -76,7 +73,7 @@ def _coarse_depth(
     directions = cam2world[..., :3, :3].reshape(-1, 3, 3) @ rays.mT
     scene = torch.arange(len(intrinsics), device=rays.device).repeat_interleave(cameras)
     packets = RayPackets(scene, cam2world[..., :3, 3].reshape(-1, 3), directions)
-    t, _, _ = intersect_shapes(shapes, heights, packets)
+    t = intersect_shapes(scenes.shapes, scenes.heights, packets).t
     return t.reshape(*cam2world.shape[:-2], *_COARSE_SIZE)
 
 
@@ -87,11 +84,13 @@ def _median(depth: Float[Tensor, "map height width"]) -> Float[Tensor, " map"]:
 
 
 def _remove_near(
-    shapes: Shapes, eyes: Float[Tensor, "scene camera 3"], distance: Float[Tensor, " scene"]
-) -> Shapes:
+    scenes: Scenes, eyes: Float[Tensor, "scene camera 3"], distance: Float[Tensor, " scene"]
+) -> Scenes:
     """Remove shapes nearer to a camera than a distance, unless they are fixed."""
+    shapes = scenes.shapes
     near = (distance_bound(shapes, eyes) < distance[:, None, None]).any(1)
-    return replace(shapes, present=shapes.present & (shapes.fixed | ~near))
+    present = shapes.present & (shapes.fixed | ~near)
+    return replace(scenes, shapes=replace(shapes, present=present))
 
 
 def _look_at(
@@ -101,10 +100,9 @@ def _look_at(
     down = torch.tensor([0.0, 1.0, 0.0], device=eye.device)
     cam2world = look_at(eye, target + 1e-4, down)
     roll = rng.normal(len(eye)) * _ROLL_RAD
-    rotation = torch.zeros_like(cam2world)
-    rotation[:, 0, 0], rotation[:, 0, 1] = roll.cos(), -roll.sin()
-    rotation[:, 1, 0], rotation[:, 1, 1] = roll.sin(), roll.cos()
-    rotation[:, 2, 2] = rotation[:, 3, 3] = 1
+    rotation = torch.eye(4, device=eye.device).repeat(len(eye), 1, 1)
+    rotation[:, 0, 0] = rotation[:, 1, 1] = roll.cos()
+    rotation[:, 0, 1], rotation[:, 1, 0] = -roll.sin(), roll.sin()
     return cam2world @ rotation
 
 
@@ -131,7 +129,6 @@ def _candidate_poses(
 
 def _score(
     scenes: Scenes,
-    shapes: Shapes,
     first: Float[Tensor, "scene 4 4"],
     others: Float[Tensor, "scene candidate 4 4"],
     intrinsics: Float[Tensor, "scene 2 3 3"],
@@ -139,12 +136,12 @@ def _score(
     wanted: Float[Tensor, " scene"],
 ) -> Float[Tensor, "scene candidate"]:
     """Score candidates: overlap as wanted, nothing too near, and rotation within bounds."""
-    maps = _coarse_depth(shapes, scenes.heights, others, intrinsics[:, 1])
+    maps = _coarse_depth(scenes, others, intrinsics[:, 1])
     firsts, depths = first[:, None].expand_as(others), depth[:, None].expand_as(maps)
     one, other = (each[:, None].expand(*others.shape[:2], 3, 3) for each in intrinsics.unbind(1))
     overlap = torch.minimum(
-        _overlap(scenes, shapes, (firsts, one), depths, (others, other)),
-        _overlap(scenes, shapes, (others, other), maps, (firsts, one)),
+        _overlap(scenes, (firsts, one), depths, (others, other)),
+        _overlap(scenes, (others, other), maps, (firsts, one)),
     )
     nearest = maps.flatten(2).amin(2) / _median(maps.flatten(0, 1)).view_as(overlap)
     trace = (firsts[..., :3, :3] * others[..., :3, :3]).sum((-2, -1))
@@ -156,7 +153,6 @@ def _score(
 
 def _overlap(
     scenes: Scenes,
-    shapes: Shapes,
     view: tuple[Float[Tensor, "scene candidate 4 4"], Float[Tensor, "scene candidate 3 3"]],
     depth: Float[Tensor, "scene candidate height width"],
     other: tuple[Float[Tensor, "scene candidate 4 4"], Float[Tensor, "scene candidate 3 3"]],
@@ -174,7 +170,7 @@ def _overlap(
     directions = (points - eyes[:, :, None]).mT.flatten(0, 1)
     scene = torch.arange(len(points), device=points.device).repeat_interleave(points.shape[1])
     packets = RayPackets(scene, eyes.flatten(0, 1), directions)
-    t, _, _ = intersect_shapes(shapes, scenes.heights, packets, limit=2.0)
+    t = intersect_shapes(scenes.shapes, scenes.heights, packets, limit=2.0).t
     hit = depth.flatten(2) < FAR
     visible = inside & (t.view_as(z) > 0.98) & hit
     return visible.float().sum(2) / hit.float().sum(2).clamp_min(1)

@@ -131,14 +131,9 @@ def place_meshes(
     floor: Float[Tensor, "scene shape 3"],
     scale: Float[Tensor, "scene shape"],
 ) -> Shapes:
-    """Place random meshes on points, rotated about y; half of them with their own colors.
+    """Place random meshes, of the `chosen` indices, on points, rotated about y.
 
-    Args:
-        rng: The source of randomness.
-        meshes: All there are.
-        chosen: Indices of those to choose from, at least one.
-        floor: The points on which they stand.
-        scale: Factor on their sizes.
+    Half of them have their own colors.
     """
     shape = (floor.shape[0], floor.shape[1])
     mesh = chosen[rng.integers(0, len(chosen), *shape)]

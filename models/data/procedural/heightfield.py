@@ -20,19 +20,10 @@ def intersect_heightfield(
     heights: Float[Tensor, "scene n n"],
     scene: Int[Tensor, " pair"],
 ) -> Float[Tensor, "pair ray"]:
-    """Find where rays first cross heightfields: equal steps, then regula falsi (Illinois).
+    """Return t where rays first cross heightfields, or inf: equal steps, then regula falsi.
 
-    Args:
-        start: Of the rays, in the terrain's axes.
-        direction: Of the rays, in the terrain's axes.
-        half: Half extent of the terrain; heights are in units of its y.
-        enter: t where rays enter the terrain's box.
-        leave: t where they leave it.
-        heights: Of all scenes.
-        scene: Each pair's scene.
-
-    Returns:
-        t, or inf where a ray misses.
+    Rays are in the terrain's axes, and enter and leave its box of half extent `half` at t of
+    `enter` and `leave`. Heights, of all scenes, are in units of the box's half height.
     """
 
     def above(t: Float[Tensor, "pair ray step"]) -> Float[Tensor, "pair ray step"]:

@@ -159,12 +159,8 @@ def intersect_meshes(
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
     """Intersect packets of rays with meshes, after frustum culling of clusters and triangles.
 
-    Args:
-        meshes: All there are.
-        mesh: Index of each pair's mesh.
-        planes: The frustum of each pair's packet in the mesh's box: normals inward, and offsets.
-        start: Of the rays, in the mesh's box.
-        direction: Of the rays, in the mesh's box.
+    Rays are in the box of their pair's mesh, as are the `planes` of each packet's frustum: normals
+    inward, and offsets.
 
     Returns:
         Tuples of indices of pairs, indices of triangles of their meshes, and t of every ray, inf

@@ -1,16 +1,12 @@
 """Ray-traced views of scenes: one ray per pixel, and four more where edges are (supersampling)."""
 
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from models.data.procedural.atlas import Atlas
-from models.data.procedural.meshes import Meshes
 from models.data.procedural.scenes import Scenes
-from models.data.procedural.shading import Points, panorama_color, shade, sky_color
-from models.data.procedural.shapes import FAR, RayPackets, Shapes, intersect_shapes, unit
+from models.data.procedural.shading import Appearance, Points, shade, sky_color
+from models.data.procedural.shapes import FAR, Hits, RayPackets, intersect_shapes, unit
 
 _PACKET_PX = 8  # along each side of the square of pixels whose rays are one packet
 _SLOTS = 16  # pixels whose extra rays are one packet
@@ -18,31 +14,8 @@ _EXTRA_PX = ((-0.375, -0.125), (0.125, -0.375), (0.375, 0.125), (-0.125, 0.375))
 _MIN_BEND = 0.003  # relative second difference of inverse depth that counts as an edge
 
 
-@dataclass(frozen=True)
-class Appearance:
-    """All that views show besides shapes and light."""
-
-    atlas: Atlas
-    textures: Int[Tensor, "scene texture"]  # of the atlas; a scene's first one is its sky
-    shadow: Float[Tensor, " scene"]  # share of the lamp's light that shadows lack
-    meshes: Meshes | None = None
-    panoramas: Atlas | None = None
-    panorama: Int[Tensor, " scene"] | None = None  # which one is a scene's sky; -1: a texture is
-    turn: Float[Tensor, " scene"] | None = None  # of that panorama about y, radians
-
-
-@dataclass(frozen=True)
-class _Hits:
-    """The nearest hits of rays, as `trace` returns them."""
-
-    t: Float[Tensor, "packet ray"]
-    shape: Int[Tensor, "packet ray"]
-    triangle: Int[Tensor, "packet ray"]
-
-
 def raytrace_view(
     scenes: Scenes,
-    shapes: Shapes,
     appearance: Appearance,
     cam2world: Float[Tensor, "scene 4 4"],
     intrinsics: Float[Tensor, "scene 3 3"],
@@ -54,22 +27,20 @@ def raytrace_view(
     """
     rows, columns = -(-size[0] // _PACKET_PX), -(-size[1] // _PACKET_PX)
     packets, pixel_step = _camera_packets(cam2world, intrinsics, size, rows, columns)
-    hits = _Hits(*trace(shapes, scenes.heights, appearance, packets))
-    light = _trace_shadows(scenes, shapes, appearance, packets, hits.t, rows, columns)
-    pixel = (1 / (intrinsics[:, 0, 0] * size[1]))[packets.scene]
-    color = _shade_rays(scenes, shapes, appearance, packets, hits, light, pixel)
+    hits = trace(scenes, appearance, packets)
+    light = _trace_shadows(scenes, appearance, packets, hits.t, rows, columns)
+    pixel = 1 / (intrinsics[:, 0, 0] * size[1])
+    color = _shade_rays(scenes, appearance, packets, hits, light, pixel[packets.scene])
     depth = _to_image(hits.t, rows, columns)
     edge = _to_packets(_find_edges(depth, _to_image(hits.shape, rows, columns)))
     packet, ray = edge.nonzero(as_tuple=True)
     if len(packet):
         extra, target, slot = _extra_packets(packets, pixel_step, packet, ray)
-        extra_hits = _Hits(*trace(shapes, scenes.heights, appearance, extra))
+        extra_hits = trace(scenes, appearance, extra)
         extra_light = light.new_ones(extra_hits.t.shape).unflatten(1, (_SLOTS, -1))
         extra_light[target, slot] = light[packet, ray][:, None]
-        extra_pixel = (1 / (intrinsics[:, 0, 0] * size[1]))[extra.scene] / 2
-        colors = _shade_rays(
-            scenes, shapes, appearance, extra, extra_hits, extra_light.flatten(1), extra_pixel
-        )
+        extra_light, half_pixel = extra_light.flatten(1), pixel[extra.scene] / 2
+        colors = _shade_rays(scenes, appearance, extra, extra_hits, extra_light, half_pixel)
         total = colors.unflatten(1, (_SLOTS, -1))[target, slot].sum(1)
         color[packet, ray] = (color[packet, ray] + total) / (1 + len(_EXTRA_PX))
     image = _to_image(color.permute(2, 0, 1).flatten(0, 1), rows, columns)
@@ -77,13 +48,12 @@ def raytrace_view(
     return image[..., : size[0], : size[1]], depth[..., : size[0], : size[1]]
 
 
-def trace(
-    shapes: Shapes, heights: Float[Tensor, "scene n n"], appearance: Appearance, packets: RayPackets
-) -> tuple[Float[Tensor, "packet ray"], Int[Tensor, "packet ray"], Int[Tensor, "packet ray"]]:
+def trace(scenes: Scenes, appearance: Appearance, packets: RayPackets) -> Hits:
     """Return the nearest hits as `intersect_shapes` does; rays through openings reach the sky."""
-    t, shape, triangle = intersect_shapes(shapes, heights, packets, meshes=appearance.meshes)
+    shapes, meshes = scenes.shapes, appearance.meshes
+    t, shape, triangle = intersect_shapes(shapes, scenes.heights, packets, meshes=meshes)
     through = shapes.opening[packets.scene[:, None], shape.clamp_min(0)] & (shape >= 0)
-    return torch.where(through, FAR, t), torch.where(through, -1, shape), triangle
+    return Hits(torch.where(through, FAR, t), torch.where(through, -1, shape), triangle)
 
 
 def _camera_packets(
@@ -155,22 +125,22 @@ def _extra_packets(
 
 
 def _trace_shadows(
-    scenes: Scenes, shapes: Shapes, appearance: Appearance, packets: RayPackets, t: Tensor,
+    scenes: Scenes, appearance: Appearance, packets: RayPackets, t: Tensor,
     rows: int, columns: int,
 ) -> Float[Tensor, "packet ray"]:  # fmt: skip
     """Return the share of the lamp's light that reaches hits; shadows' edges are blurred."""
     lamp = scenes.light.position[packets.scene]
     hit = packets.origins[..., None] + packets.directions * t[:, None]
     to_hit = RayPackets(packets.scene, lamp, hit - lamp[..., None])
-    occluder = intersect_shapes(shapes, scenes.heights, to_hit, 0.995, appearance.meshes)[1]
-    light = 1 - (occluder >= 0) * appearance.shadow[packets.scene, None]
+    occluded = intersect_shapes(scenes.shapes, scenes.heights, to_hit, 0.995, appearance.meshes)
+    light = 1 - (occluded.shape >= 0) * appearance.shadow[packets.scene, None]
     image = _to_image(light, rows, columns)
     padded = torch.nn.functional.pad(image[:, None], (1, 1, 1, 1), mode="replicate")
     return _to_packets(torch.nn.functional.avg_pool2d(padded, 3, stride=1)[:, 0])
 
 
 def _shade_rays(
-    scenes: Scenes, shapes: Shapes, appearance: Appearance, packets: RayPackets, hits: _Hits,
+    scenes: Scenes, appearance: Appearance, packets: RayPackets, hits: Hits,
     light: Float[Tensor, "packet ray"], pixel: Float[Tensor, " packet"],
 ) -> Float[Tensor, "packet ray 3"]:  # fmt: skip
     """Return the radiance along rays whose pixels are `pixel` wide at distance 1."""
@@ -190,18 +160,7 @@ def _shade_rays(
         footprint=distance * pixel.index_select(0, hit),
         light=light.flatten().index_select(0, hit),
     )
-    atlas, textures, meshes = appearance.atlas, appearance.textures, appearance.meshes
     color = torch.empty(len(t), 3, device=t.device)
-    color[hit] = shade(shapes, scenes.heights, scenes.light, atlas, textures, meshes, points)
-    color[miss] = _sky_color(appearance, scene[miss], unit(directions[miss]), pixel[miss])
+    color[hit] = shade(scenes, appearance, points)
+    color[miss] = sky_color(appearance, scene[miss], unit(directions[miss]), pixel[miss])
     return color.unflatten(0, hits.t.shape)
-
-
-def _sky_color(look: Appearance, scene: Tensor, direction: Tensor, pixel: Tensor) -> Tensor:
-    """Look up the sky of scenes: a panorama where they have one, or else a texture."""
-    color = sky_color(look.atlas, look.textures[scene, 0], direction, pixel)
-    if look.panoramas is None or look.panorama is None or look.turn is None:
-        return color
-    which = look.panorama[scene]
-    there = panorama_color(look.panoramas, which.clamp_min(0), look.turn[scene], direction, pixel)
-    return torch.where((which >= 0)[:, None], there, color)

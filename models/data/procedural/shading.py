@@ -10,7 +10,7 @@ from torch import Tensor
 from models.data.procedural.atlas import Atlas, sample_atlas
 from models.data.procedural.heightfield import height_at
 from models.data.procedural.meshes import CLUSTER_SIZE, Meshes, barycentric
-from models.data.procedural.scenes import Light
+from models.data.procedural.scenes import Light, Scenes
 from models.data.procedural.shapes import (
     CARD,
     CUDA_FACTOR,
@@ -26,6 +26,19 @@ _MAX_POINTS = 500_000  # shaded at a time: bounds the memory
 
 
 @dataclass(frozen=True)
+class Appearance:
+    """All that views show besides shapes and light."""
+
+    atlas: Atlas
+    textures: Int[Tensor, "scene texture"]  # of the atlas; a scene's first one is its sky
+    shadow: Float[Tensor, " scene"]  # share of the lamp's light that shadows lack
+    meshes: Meshes | None = None
+    panoramas: Atlas | None = None
+    panorama: Int[Tensor, " scene"] | None = None  # which one is a scene's sky; -1: a texture is
+    turn: Float[Tensor, " scene"] | None = None  # of that panorama about y, radians
+
+
+@dataclass(frozen=True)
 class Points:
     """Hits of rays on surfaces."""
 
@@ -38,48 +51,31 @@ class Points:
     light: Float[Tensor, " point"]  # share of the lamp that arrives
 
 
-def shade(
-    shapes: Shapes,
-    heights: Float[Tensor, "scene n n"],
-    light: Light,
-    atlas: Atlas,
-    textures: Int[Tensor, "scene texture"],
-    meshes: Meshes | None,
-    points: Points,
-) -> Float[Tensor, "point 3"]:
+def shade(scenes: Scenes, appearance: Appearance, points: Points) -> Float[Tensor, "point 3"]:
     """Return the radiance of points towards their rays' origins, some points at a time."""
-    flat = shapes.map(lambda value: value.flatten(0, 1))
     colors = []
     chunk = _MAX_POINTS * (CUDA_FACTOR if points.scene.is_cuda else 1)
     for start in range(0, len(points.scene), chunk):
         part = Points(*(value[start : start + chunk] for value in vars(points).values()))
-        which = part.scene * shapes.kind.shape[1] + part.shape
-        local = torch.einsum(
-            "pi,pij->pj",
-            part.position - flat.center.index_select(0, which),
-            flat.axes.index_select(0, which),
-        )
-        normal = _local_normal(flat, which, local, heights, part.scene)
-        solid = None if meshes is None else (flat.kind.index_select(0, which) == MESH).nonzero()
-        if meshes is not None and solid is not None and len(solid):
-            solid = solid[:, 0]
-            hits = _mesh_hits(meshes, flat, which[solid], part.triangle[solid], local[solid])
+        shapes = scenes.shapes.select(part.scene * scenes.shapes.kind.shape[1] + part.shape)
+        local = torch.einsum("pi,pij->pj", part.position - shapes.center, shapes.axes)
+        normal = _local_normal(shapes, local, scenes.heights, part.scene)
+        meshes = appearance.meshes
+        solid = shapes.kind[:0] if meshes is None else (shapes.kind == MESH).nonzero()[:, 0]
+        if meshes and len(solid):
+            hits = _mesh_hits(meshes, shapes.select(solid), part.triangle[solid], local[solid])
             normal = normal.index_copy(0, solid, hits.normal)
-        surface = _surface_color(flat, which, local, normal, atlas, textures, part)
-        if meshes is not None and solid is not None and len(solid):
+        surface = _surface_color(shapes, local, normal, appearance, part)
+        if meshes and len(solid):
             own = _mesh_color(meshes, hits, surface[solid], part.footprint[solid])
             surface = surface.index_copy(0, solid, own)
-        world_normal = torch.einsum("pij,pj->pi", flat.axes.index_select(0, which), normal)
-        colors.append(
-            _blinn_phong(surface, world_normal, flat.gloss.index_select(0, which), light, part)
-        )
+        world_normal = torch.einsum("pij,pj->pi", shapes.axes, normal)
+        colors.append(_blinn_phong(surface, world_normal, shapes.gloss, scenes.light, part))
     return torch.cat(colors)
 
 
-def _local_normal(
-    flat: Shapes, which: Tensor, local: Tensor, heights: Tensor, scene: Tensor
-) -> Tensor:
-    kind, half = flat.kind.index_select(0, which), flat.half.index_select(0, which)
+def _local_normal(shapes: Shapes, local: Tensor, heights: Tensor, scene: Tensor) -> Tensor:
+    kind, half = shapes.kind, shapes.half
     inside = local / half.clamp_min(1e-6)
     face = torch.nn.functional.one_hot(inside.abs().argmax(-1), 3) * local.sign()
     on_side = local.new_tensor([1.0, 0.0, 1.0])
@@ -91,9 +87,8 @@ def _local_normal(
     normal = torch.where((kind == CARD)[:, None], local.new_tensor([0.0, 0.0, 1.0]), normal)
     ground = (kind == TERRAIN).nonzero()[:, 0]
     if len(ground):
-        normal = normal.index_copy(
-            0, ground, _heightfield_normal(half[ground], inside[ground], heights, scene[ground])
-        )
+        slope = _heightfield_normal(half[ground], inside[ground], heights, scene[ground])
+        normal = normal.index_copy(0, ground, slope)
     return unit(normal)
 
 
@@ -108,11 +103,9 @@ class _MeshHits:
     own: Float[Tensor, "point 1"]  # 1 where a mesh has the colors that it came with
 
 
-def _mesh_hits(
-    meshes: Meshes, flat: Shapes, which: Tensor, triangle: Tensor, local: Tensor
-) -> _MeshHits:
-    half = flat.half.index_select(0, which)
-    triangle = meshes.first[flat.mesh.index_select(0, which)] * CLUSTER_SIZE + triangle
+def _mesh_hits(meshes: Meshes, shapes: Shapes, triangle: Tensor, local: Tensor) -> _MeshHits:
+    half = shapes.half
+    triangle = meshes.first[shapes.mesh] * CLUSTER_SIZE + triangle
     corners, uvs = meshes.corners[triangle], meshes.uvs[triangle]
     weights = barycentric(corners, local / half)
     edges = (corners[:, 1:] - corners[:, :1]) * half[:, None]
@@ -124,7 +117,7 @@ def _mesh_hits(
         uv=(weights[..., None] * uvs).sum(1),
         uv_per_meter=across / length,
         material=meshes.material[triangle],
-        own=flat.petals.index_select(0, which)[:, None],
+        own=shapes.petals[:, None],
     )
 
 
@@ -150,33 +143,24 @@ def _heightfield_normal(half: Tensor, inside: Tensor, heights: Tensor, scene: Te
 
 
 def _surface_color(
-    flat: Shapes, which: Tensor, local: Tensor, normal: Tensor,
-    atlas: Atlas, textures: Tensor, points: Points,
-) -> Tensor:  # fmt: skip
+    shapes: Shapes, local: Tensor, normal: Tensor, appearance: Appearance, points: Points
+) -> Tensor:
     """Look up textures by box projection, blend them with plain paint, and tint them."""
-    axis = normal.abs().argmax(-1)
-    axis = torch.where(flat.kind.index_select(0, which) == TERRAIN, 1, axis)
-    u, v = ((axis == 0).long() * 2, 2 - (axis != 2).long())  # x: (z, y); y: (x, z); z: (x, y)
-    v = torch.where(axis == 0, 1, torch.where(axis == 1, 2, 1))
-    pair = torch.stack([u, v], dim=-1)
-    position, extent = (local.gather(1, pair), 2 * flat.half.index_select(0, which).gather(1, pair))
-    tile = flat.tile.index_select(0, which)[:, None]
+    axis = torch.where(shapes.kind == TERRAIN, 1, normal.abs().argmax(-1))
+    pair = axis.new_tensor([[2, 1], [0, 2], [0, 1]])[axis]  # the other two axes: (u, v)
+    position, extent = local.gather(1, pair), 2 * shapes.half.gather(1, pair)
+    tile = shapes.tile[:, None]
     once = (tile == 0).expand_as(extent)
     repeats = torch.where(once, position / extent.clamp_min(1e-6) + 0.5, position / tile)
-    shift = flat.offset.index_select(0, which) + axis[:, None] * 0.37
-    repeats = torch.where(once, repeats, repeats + shift)
+    repeats = torch.where(once, repeats, repeats + (shapes.offset + axis[:, None] * 0.37))
     length = torch.where(once, extent, tile.expand_as(extent)).amin(-1)
-    facing = torch.einsum(
-        "pi,pij,pj->p", points.direction, flat.axes.index_select(0, which), normal
-    ).abs()
+    facing = torch.einsum("pi,pij,pj->p", points.direction, shapes.axes, normal).abs()
     covered = points.footprint / facing.clamp_min(0.05).sqrt()
     lod = (covered / length.clamp_min(1e-6)).clamp_min(1e-6).log2()
-    texture = textures[points.scene, flat.texture.index_select(0, which)]
-    color = sample_atlas(atlas, texture, repeats, lod)
-    mean = atlas.rows.index_select(0, texture * atlas.per_texture + atlas.starts[-1])
-    contrast = flat.contrast.index_select(0, which)[:, None]
-    paint = 0.25 + 0.5 * mean
-    return torch.lerp(paint, color, contrast) * flat.tint.index_select(0, which)
+    texture = appearance.textures[points.scene, shapes.texture]
+    color = sample_atlas(appearance.atlas, texture, repeats, lod)
+    paint = 0.25 + 0.5 * appearance.atlas.mean(texture)
+    return torch.lerp(paint, color, shapes.contrast[:, None]) * shapes.tint
 
 
 def _blinn_phong(
@@ -201,23 +185,22 @@ def _blinn_phong(
 
 
 def sky_color(
-    atlas: Atlas, texture: Int[Tensor, " point"], direction: Float[Tensor, "point 3"],
+    look: Appearance, scene: Int[Tensor, " point"], direction: Float[Tensor, "point 3"],
     footprint: Float[Tensor, " point"],
 ) -> Float[Tensor, "point 3"]:  # fmt: skip
-    """Sample a texture infinitely far away, brighter than the ground."""
-    around = torch.atan2(direction[:, 0], direction[:, 2]) * 0.8
-    repeats = torch.stack([around, direction[:, 1].asin() * 0.8 + 0.5], dim=-1)
-    sampled = sample_atlas(atlas, texture, repeats, (footprint * 0.8).clamp_min(1e-6).log2())
-    mean = atlas.rows.index_select(0, texture * atlas.per_texture + atlas.starts[-1])
-    return 0.3 + 0.7 * torch.lerp(mean, sampled, 0.6)
+    """Look up the sky: a panorama where a scene has one, else a texture brighter than the ground.
 
-
-def panorama_color(
-    panoramas: Atlas, which: Int[Tensor, " point"], turn: Float[Tensor, " point"],
-    direction: Float[Tensor, "point 3"], footprint: Float[Tensor, " point"],
-) -> Float[Tensor, "point 3"]:  # fmt: skip
-    """Sample equirectangular panoramas, whose middle is ahead, turned about y."""
-    around = (torch.atan2(direction[:, 0], direction[:, 2]) + turn) / math.tau + 0.5
-    down = direction[:, 1].clamp(-1, 1).asin() / math.pi + 0.5
-    lod = (footprint / math.tau).clamp_min(1e-6).log2()
-    return sample_atlas(panoramas, which, torch.stack([around.remainder(1), down], dim=-1), lod)
+    Panoramas are equirectangular, with their middle ahead, and turned about y.
+    """
+    azimuth, height = torch.atan2(direction[:, 0], direction[:, 2]), direction[:, 1]
+    repeats = torch.stack([azimuth * 0.8, height.asin() * 0.8 + 0.5], dim=-1)
+    texture, lod = look.textures[scene, 0], (footprint * 0.8).clamp_min(1e-6).log2()
+    sampled = sample_atlas(look.atlas, texture, repeats, lod)
+    color = 0.3 + 0.7 * torch.lerp(look.atlas.mean(texture), sampled, 0.6)
+    if look.panoramas is None or look.panorama is None or look.turn is None:
+        return color
+    around = (azimuth + look.turn[scene]) / math.tau + 0.5
+    place = torch.stack([around.remainder(1), height.clamp(-1, 1).asin() / math.pi + 0.5], dim=-1)
+    which, lod = look.panorama[scene], (footprint / math.tau).clamp_min(1e-6).log2()
+    there = sample_atlas(look.panoramas, which.clamp_min(0), place, lod)
+    return torch.where((which >= 0)[:, None], there, color)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -32,9 +33,8 @@ class Shapes:
     center: Float[Tensor, "*scene shape 3"]
     axes: Float[Tensor, "*scene shape 3 3"]
     half: Float[Tensor, "*scene shape 3"]
-    petals: Float[
-        Tensor, "*scene shape"
-    ]  # cards: 0 = ellipse, n = n-petalled; negative = rectangle; meshes: 1 = own colors
+    # Of cards: 0 = ellipse, n = n-petalled, negative = rectangle. Of meshes: 1 = their own colors.
+    petals: Float[Tensor, "*scene shape"]
     texture: Int[Tensor, "*scene shape"]  # which of the scene's textures
     tile: Float[Tensor, "*scene shape"]  # length of one repeat; 0 = once over the whole shape
     offset: Float[Tensor, "*scene shape 2"]  # of the texture, in repeats
@@ -47,6 +47,10 @@ class Shapes:
     def map(self, change: Callable[[Tensor], Tensor]) -> "Shapes":
         """Apply a function to every tensor."""
         return Shapes(*(change(getattr(self, field.name)) for field in fields(self)))
+
+    def select(self, index: Int[Tensor, " selected"]) -> "Shapes":
+        """Select shapes by their indices, scene after scene."""
+        return self.map(lambda value: value.flatten(0, self.kind.ndim - 1).index_select(0, index))
 
 
 def join(parts: list[Shapes]) -> Shapes:
@@ -87,60 +91,61 @@ class RayPackets:
     directions: Float[Tensor, "packet 3 ray"]
 
 
+class Hits(NamedTuple):
+    """The nearest hits of rays in packets."""
+
+    t: Float[Tensor, "packet ray"]
+    shape: Int[Tensor, "packet ray"]  # index in the scene; -1: none is hit
+    triangle: Int[Tensor, "packet ray"]  # of the mesh, where the shape is one
+
+
 def intersect_shapes(
     shapes: Shapes,
     heights: Float[Tensor, "scene n n"],
     packets: RayPackets,
     limit: float | int = FAR,
     meshes: Meshes | None = None,
-) -> tuple[Float[Tensor, "packet ray"], Int[Tensor, "packet ray"], Int[Tensor, "packet ray"]]:
-    """Find the nearest hit of every ray.
+) -> Hits:
+    """Find the nearest hit of every ray; `limit` is t where nothing nearer is hit.
 
     Pairs of a packet and a shape whose bounding cone and sphere overlap are intersected by kind;
-    the nearest hit is the minimum of 64-bit keys, t before shape and triangle.
-
-    Args:
-        shapes: Of all scenes.
-        heights: Of all scenes' terrains.
-        packets: The rays.
-        limit: t of rays that hit nothing nearer.
-        meshes: Of the shapes of kind MESH; without them, their boxes are hit.
-
-    Returns:
-        t; index of the shape, or -1; index of the triangle, where the shape is a mesh.
+    the nearest hit is the minimum of 64-bit keys, t before shape and triangle. Without `meshes`,
+    the boxes of shapes of kind MESH are hit.
     """
     cone = _bounding_cones(packets)
     tile, shape = _touched_shapes(shapes, packets, cone).nonzero(as_tuple=True)
-    flat = shapes.map(lambda value: value.flatten(0, 1))
-    kinds = shapes.kind.shape[1] * packets.scene[tile] + shape
+    index = shapes.kind.shape[1] * packets.scene[tile] + shape
+    kinds = shapes.kind.flatten()[index]
     rays = packets.directions.shape[-1]
     bits = torch.full((), limit, device=tile.device).view(torch.int32).long()
     nearest = ((bits << 32) | _NO_HIT).expand(len(packets.scene), rays).contiguous()
     for kind in (BOX, ELLIPSOID, CYLINDER, CARD, TERRAIN, *(() if meshes else (MESH,))):
-        pairs = (flat.kind[kinds] == kind).nonzero()[:, 0]
+        pairs = (kinds == kind).nonzero()[:, 0]
         at_once = _MAX_PAIRS // rays * (CUDA_FACTOR if pairs.is_cuda else 1)
         if kind == TERRAIN:  # on a CPU, no more than its cache holds
             at_once //= MARCH_STEPS * (1 if pairs.is_cuda else 25)
         for some in pairs.split(max(1, at_once)) if len(pairs) else ():
-            where, which = tile[some], kinds[some]
-            t = _intersect(kind, flat, which, packets, where, heights)
-            key = (t.view(torch.int32).long() << 32) | (shape[some] << _TRIANGLE_BITS)[:, None]
-            nearest.scatter_reduce_(0, where[:, None].expand(-1, rays), key, "amin")
-    mesh_pairs = (flat.kind[kinds] == MESH).nonzero()[:, 0] if meshes else kinds[:0]
+            t = _intersect(kind, shapes.select(index[some]), packets, tile[some], heights)
+            _keep_nearest(nearest, tile[some], t, shape[some] << _TRIANGLE_BITS)
+    mesh_pairs = (kinds == MESH).nonzero()[:, 0] if meshes else kinds[:0]
     if meshes and len(mesh_pairs):
-        where, which = tile[mesh_pairs], kinds[mesh_pairs]
-        start, direction = _rays_in_box(flat, which, packets, where)
-        planes = _frustum_planes(flat, which, packets, where, cone)
-        for pair, triangle, t in intersect_meshes(
-            meshes, flat.mesh[which], planes, start, direction
-        ):
+        where, chosen = tile[mesh_pairs], shapes.select(index[mesh_pairs])
+        start, direction = _rays_in_box(chosen, packets, where)
+        planes = _frustum_planes(chosen, packets, where, cone)
+        for pair, triangle, t in intersect_meshes(meshes, chosen.mesh, planes, start, direction):
             code = (shape[mesh_pairs[pair]] << _TRIANGLE_BITS) | triangle
-            key = (t.view(torch.int32).long() << 32) | code[:, None]
-            nearest.scatter_reduce_(0, where[pair][:, None].expand(-1, rays), key, "amin")
+            _keep_nearest(nearest, where[pair], t, code)
     t = (nearest >> 32).to(torch.int32).view(torch.float32)
     found = nearest & _NO_HIT
     hit = found != _NO_HIT
-    return t, torch.where(hit, found >> _TRIANGLE_BITS, -1), found & ((1 << _TRIANGLE_BITS) - 1)
+    shape = torch.where(hit, found >> _TRIANGLE_BITS, -1)
+    return Hits(t, shape, found & ((1 << _TRIANGLE_BITS) - 1))
+
+
+def _keep_nearest(nearest: Tensor, packet: Tensor, t: Tensor, code: Tensor) -> None:
+    """Update the keys of packets' nearest hits by other hits, in place."""
+    key = (t.view(torch.int32).long() << 32) | code[:, None]
+    nearest.scatter_reduce_(0, packet[:, None].expand_as(key), key, "amin")
 
 
 def unit(vector: Tensor, dim: int = -1) -> Tensor:
@@ -162,12 +167,9 @@ def _bounding_cones(
 
 
 def _frustum_planes(
-    flat: Shapes, which: Tensor, packets: RayPackets, where: Tensor, cone: tuple[Tensor, Tensor]
+    shapes: Shapes, packets: RayPackets, where: Tensor, cone: tuple[Tensor, Tensor]
 ) -> Float[Tensor, "pair 4 4"]:
-    """Return the frustum around a packet's cone in a shape's box from -1 to 1.
-
-    Four planes: normals inward, and offsets.
-    """
+    """Return four planes around packets' cones in shapes' boxes: normals inward, and offsets."""
     axis, spread = cone[0][where], cone[1][where]
     least = torch.nn.functional.one_hot(axis.abs().argmin(-1), 3).to(axis)
     right = unit(torch.linalg.cross(axis, least))
@@ -175,19 +177,16 @@ def _frustum_planes(
     sides = torch.stack([right, -right, up, -up], dim=1)
     normal = sides * spread.cos()[:, None, None] + axis[:, None] * spread.sin()[:, None, None]
     normal = torch.where((spread < 1.5)[:, None, None], normal, 0.0)  # wider is everywhere
-    to_center = flat.center.index_select(0, which) - packets.origins[where]
-    offset = (normal @ to_center[..., None])[..., 0]
-    axes, half = flat.axes.index_select(0, which), flat.half.index_select(0, which)
-    return torch.cat([normal @ axes * half[:, None], offset[..., None]], dim=-1)
+    offset = normal @ (shapes.center - packets.origins[where])[..., None]
+    return torch.cat([normal @ shapes.axes * shapes.half[:, None], offset], dim=-1)
 
 
 def _rays_in_box(
-    flat: Shapes, which: Tensor, packets: RayPackets, where: Tensor
+    shapes: Shapes, packets: RayPackets, where: Tensor
 ) -> tuple[Float[Tensor, "pair 3"], Float[Tensor, "pair 3 ray"]]:
     """Return packets' rays in shapes' boxes from -1 to 1."""
-    half = flat.half.index_select(0, which)
-    axes = flat.axes.index_select(0, which) / half[:, None]
-    offset = packets.origins.index_select(0, where) - flat.center.index_select(0, which)
+    axes = shapes.axes / shapes.half[:, None]
+    offset = packets.origins.index_select(0, where) - shapes.center
     start = (offset[:, None] @ axes)[:, 0]
     return start, axes.mT @ packets.directions.index_select(0, where)
 
@@ -207,21 +206,17 @@ def _touched_shapes(
 
 
 def _intersect(
-    kind: int, flat: Shapes, which: Tensor, packets: RayPackets, where: Tensor, heights: Tensor
+    kind: int, shapes: Shapes, packets: RayPackets, where: Tensor, heights: Tensor
 ) -> Float[Tensor, "pair ray"]:
-    axes = flat.axes.index_select(0, which)
-    start = torch.einsum(
-        "pi,pij->pj",
-        packets.origins.index_select(0, where) - flat.center.index_select(0, which),
-        axes,
-    )
-    half = flat.half.index_select(0, which)
+    axes, half = shapes.axes, shapes.half
+    offset = packets.origins.index_select(0, where) - shapes.center
+    start = torch.einsum("pi,pij->pj", offset, axes)
     if kind in (ELLIPSOID, CYLINDER):
         axes, start = axes / half[:, None], start / half
         half = torch.ones_like(half)
     direction = axes.mT @ packets.directions.index_select(0, where)
     if kind == CARD:
-        return _intersect_card(start, direction, half, flat.petals.index_select(0, which))
+        return _intersect_card(start, direction, half, shapes.petals)
     if kind == ELLIPSOID:
         enter, leave = _intersect_sphere(start, direction)
     elif kind == CYLINDER:
@@ -231,10 +226,8 @@ def _intersect(
     else:
         enter, leave = _intersect_slabs(start, direction, half)
     if kind == TERRAIN:
-        scene = packets.scene[where]
-        return intersect_heightfield(
-            start, direction, half, enter.clamp_min(1e-4), leave, heights, scene
-        )
+        span = enter.clamp_min(1e-4), leave
+        return intersect_heightfield(start, direction, half, *span, heights, packets.scene[where])
     return torch.where((enter < leave) & (enter > 1e-4), enter, torch.inf)
 
 
