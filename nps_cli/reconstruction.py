@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,7 +63,7 @@ def reconstruct_photos(
         from nps_cli.weights.networks import load_networks
 
         networks, weights = load_networks(
-            choice,
+            *choice,
             views=len(photos),
             refine=options.method in (PoseMethod.matches, PoseMethod.auto),
             lpips=options.method is PoseMethod.photometric,
@@ -103,12 +104,9 @@ def _provenance(photo: "Photo") -> str:
 
 
 def _check_differ(photos: "list[Photo]") -> None:
-    import torch
-
-    for index, photo in enumerate(photos):
-        for other in photos[:index]:
-            if torch.equal(photo.image, other.image):
-                raise NpsError(
-                    f"{other.name} and {photo.name} are the same picture.",
-                    hint="Take the second photo from another spot, a step to the side.",
-                )
+    for photo, other in combinations(photos, 2):
+        if photo.image.equal(other.image):
+            raise NpsError(
+                f"{photo.name} and {other.name} are the same picture.",
+                hint="Take the second photo from another spot, a step to the side.",
+            )

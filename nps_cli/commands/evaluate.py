@@ -250,7 +250,7 @@ def _open_reconstruct(
     from nps_cli.weights.networks import load_networks
 
     keep_freed_memory()
-    networks, _ = load_networks(choice, refine=refine)
+    networks, _ = load_networks(*choice, refine=refine)
     unrefined = PoseMethod.photometric if align else PoseMethod.pnp
     return TimedReconstruct(
         networks, Options(PoseMethod.matches if refine else unrefined, resolution)

@@ -1,8 +1,7 @@
 """Loads the networks that options name, or else the best on this machine."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from nps_cli import console
 from nps_cli.errors import NpsError
@@ -20,9 +19,8 @@ if TYPE_CHECKING:
 MIN_PARAMETERS_TO_ROUND = 100e6  # smaller networks take less than a second anyway
 
 
-@dataclass(frozen=True)
-class NetworkChoice:
-    """The network to use, in the words of the command line's options."""
+class NetworkChoice(NamedTuple):
+    """The first arguments of `load_networks`, as the command line's options give them."""
 
     weights: str | None = None
     device: str = "auto"
@@ -31,7 +29,10 @@ class NetworkChoice:
 
 
 def load_networks(
-    choice: NetworkChoice = NetworkChoice(),
+    weights: str | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    crop: str | None = None,
     *,
     views: int = 2,
     refine: bool = True,
@@ -40,7 +41,10 @@ def load_networks(
     """Load the networks of a reconstruction, and the name and hash of the main one's weights.
 
     Args:
-        choice: Which, where and how; by default the best on this machine.
+        weights: A name from `nps weights list`, or a file; None is the best on this machine.
+        device: "cpu", "cuda", "cuda:1", ...; "auto" prefers CUDA.
+        precision: "float32", "bfloat16", or "auto": bfloat16 for large networks on CPUs with it.
+        crop: "square" or "full" photos; None is what the weights were trained on.
         views: Number of photos; published weights were trained for 2 or for 3.
         refine: Load also those that refine the prediction: matchers and stereo network.
         lpips: Load also the perceptual distance, if its weights are here.
@@ -52,12 +56,12 @@ def load_networks(
     from nps_cli.device import pick_device
     from nps_cli.weights.lpips import find_lpips
 
-    device = pick_device(choice.device)
-    noposplat, info = open_network(choice.weights, device, views, choice.precision)
-    matchers, stereo = load_refinement(device) if refine else ((), None)
+    torch_device = pick_device(device)
+    noposplat, info = open_network(weights, torch_device, views, precision)
+    matchers, stereo = load_refinement(torch_device) if refine else ((), None)
     distance = find_lpips() if lpips else None
-    preprocessing = preprocessing_for(info, choice.crop)
-    distance = distance and distance.to(device)
+    preprocessing = preprocessing_for(info, crop)
+    distance = distance and distance.to(torch_device)
     return Networks(noposplat, preprocessing, matchers, stereo, distance), info
 
 
