@@ -1,8 +1,7 @@
 """`nps pose`: photos to relative poses."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -14,22 +13,8 @@ if TYPE_CHECKING:
     from nps_cli.reconstruction import Result
 
 STDOUT = Path("-")
-
-
-class Format(StrEnum):
-    """The program that is to read the poses."""
-
-    json = "json"
-    colmap = "colmap"
-    nerfstudio = "nerfstudio"
-
-
-class Method(StrEnum):
-    """A way to find poses, as people name it."""
-
-    auto = "auto"
-    matches = "matches"
-    network = "network"
+Format = Literal["json", "colmap", "nerfstudio"]
+Method = Literal["auto", "matches", "network"]
 
 
 def pose(
@@ -37,8 +22,7 @@ def pose(
     out: Annotated[
         Path,
         typer.Option(
-            "--out",
-            "-o",
+            *("--out", "-o"),
             metavar="PATH",
             help="A .json file, or - for stdout; a folder for colmap.",
         ),
@@ -48,7 +32,7 @@ def pose(
         typer.Option(
             help="A pose document; cameras.txt, images.txt and points3D.txt; or transforms.json."
         ),
-    ] = Format.json,
+    ] = "json",
     plot: Annotated[
         Path | None,
         typer.Option(
@@ -69,7 +53,7 @@ def pose(
             help="What the photos have in common; or the network's centers, aligned with the "
             "photos; auto: both where matches are few, and the better one wins."
         ),
-    ] = Method.auto,
+    ] = "auto",
     refine: options.Refine = True,
     resolution: options.Resolution = POSES.resolution,
     seed: options.Seed = POSES.seed,
@@ -80,7 +64,7 @@ def pose(
 ) -> None:
     """Find where the photos were taken."""
     console.set_verbosity(quiet=quiet, verbose=verbose)
-    if method is Method.matches and not refine:
+    if method == "matches" and not refine:
         raise typer.BadParameter("--no-refine leaves no matches.", param_hint="--method")
     _check(photos, out, format, plot, json, force)
     from nps_cli.reconstruction import reconstruct_photos
@@ -88,20 +72,19 @@ def pose(
 
     given = options.given_intrinsics(focal_35mm, fov, intrinsics)
     choice = NetworkChoice(weights, device, precision, crop)
-    run = Options(_pose_method(method, refine), resolution, seed)
+    pose_method = PoseMethod.photometric if method == "network" else PoseMethod(method)
+    run = Options(pose_method if refine else PoseMethod.pnp, resolution, seed)
     result = reconstruct_photos(photos, given, choice, run, poses_only=True)
-    if method is Method.matches:
-        _check_matched(result)
+    found = {pair.method for pair in result.reconstruction.pairs}
+    if method == "matches" and PoseMethod.matches not in found:
+        raise NpsError(
+            "The photos' matches do not tell where they were taken.",
+            hint="Take photos that share more, or let the network guess with --method network.",
+        )
     _write(result, photos, out, format, plot, json, force)
     console.info(f"next: nps reconstruct {options.quoted(*photos)} -o scene.ply")
     if result.reconstruction.problems:
         raise typer.Exit(EXIT_UNTRUSTED)
-
-
-def _pose_method(method: Method, refine: bool) -> PoseMethod:
-    if method is Method.network or not refine:
-        return PoseMethod.photometric if refine else PoseMethod.pnp
-    return PoseMethod(method.value)
 
 
 def _check(
@@ -111,26 +94,17 @@ def _check(
     from nps_cli.formats.colmap import check_model, image_names
     from nps_cli.output import check_outputs
 
-    if out == STDOUT and format is Format.colmap:
+    if out == STDOUT and format == "colmap":
         raise typer.BadParameter("COLMAP's model is a folder: name one.", param_hint="--out")
-    if out == STDOUT and format is Format.nerfstudio and json:
+    if out == STDOUT and format == "nerfstudio" and json:
         raise typer.BadParameter("stdout cannot take both the poses and the report of --json.")
     if plot is not None and plot.suffix.lower() != ".png":
         raise typer.BadParameter(f"{plot} does not end in .png.", param_hint="--plot")
-    file = None if out == STDOUT or format is Format.colmap else out
-    check_outputs(file, plot, folder=out if format is Format.colmap else None, force=force)
-    if format is Format.colmap:
+    file = None if out == STDOUT or format == "colmap" else out
+    check_outputs(file, plot, folder=out if format == "colmap" else None, force=force)
+    if format == "colmap":
         image_names(photos)
         check_model(out)
-
-
-def _check_matched(result: "Result") -> None:
-    """Refuse poses that rest on something else than matches."""
-    if not any(pair.method is PoseMethod.matches for pair in result.reconstruction.pairs):
-        raise NpsError(
-            "The photos' matches do not tell where they were taken.",
-            hint="Take photos that share more, or let the network guess with --method network.",
-        )
 
 
 def _write(
@@ -147,11 +121,11 @@ def _write(
     from nps_cli.formats.poses import pose_document, write_poses
 
     document = shown = pose_document(result.photos, result.reconstruction, result.weights)
-    if format is Format.nerfstudio:
+    if format == "nerfstudio":
         shown = transforms(document, file_paths(photos, None if out == STDOUT else out))
     if json or out == STDOUT:
         console.print_json(document if json else shown)
-    if format is Format.colmap:
+    if format == "colmap":
         names = image_names(photos)
         write_colmap(document, names, result.photos, result.reconstruction, out, force=force)
     elif out != STDOUT:
@@ -164,7 +138,7 @@ def _write(
         if written not in (STDOUT, None):
             console.info(f"wrote {written}")
     turned = [photo.name for photo in result.photos if (photo.orientation or 1) != 1]
-    if turned and format is not Format.json:
+    if turned and format != "json":
         console.warning(
             f"{' and '.join(turned)}: stored turned, by EXIF; the poses are for the upright "
             "picture, so save it upright for programs that ignore EXIF."

@@ -22,8 +22,7 @@ def reconstruct(
     out: Annotated[
         Path,
         typer.Option(
-            "--out",
-            "-o",
+            *("--out", "-o"),
             metavar="FILE",
             help=f"The scene: {console.either(*WRITABLE)}; - for stdout.",
         ),
@@ -55,7 +54,11 @@ def reconstruct(
 ) -> None:
     """Turn two or three photos into a scene of 3D Gaussians."""
     console.set_verbosity(quiet=quiet, verbose=verbose)
-    _check_usage(out, video, json)
+    if out == STDOUT and json:
+        raise typer.BadParameter("stdout cannot take both the scene and the report of --json.")
+    if video is not None and video.suffix.lower() not in VIDEO_SUFFIXES:
+        kinds = ", ".join(VIDEO_SUFFIXES)
+        raise typer.BadParameter(f"{video} ends in none of {kinds}.", param_hint="--video")
     from nps_cli.formats import check_format
     from nps_cli.output import check_outputs
     from nps_cli.reconstruction import reconstruct_photos
@@ -75,14 +78,6 @@ def reconstruct(
     _say_what_next(result, written)
     if result.reconstruction.problems:
         raise typer.Exit(EXIT_UNTRUSTED)
-
-
-def _check_usage(out: Path, video: Path | None, json: bool) -> None:
-    if out == STDOUT and json:
-        raise typer.BadParameter("stdout cannot take both the scene and the report of --json.")
-    if video is not None and video.suffix.lower() not in VIDEO_SUFFIXES:
-        kinds = ", ".join(VIDEO_SUFFIXES)
-        raise typer.BadParameter(f"{video} ends in none of {kinds}.", param_hint="--video")
 
 
 def _write(result: "Result", written: dict[str, Path], force: bool) -> None:
@@ -123,10 +118,7 @@ def _say_what_next(result: "Result", written: dict[str, Path]) -> None:
     for kind, path in written.items():
         if path != STDOUT:
             console.info(f"wrote {path}" + (f" ({count})" if kind == "scene" else ""))
-    scene = options.quoted(written["scene"])
-    if written["scene"] == STDOUT:
-        return
-    if "video" in written:
-        console.info(f"next: nps render {scene} --path interpolate -o between.mp4")
-    else:
-        console.info(f"next: nps render {scene} --path orbit -o orbit.mp4")
+    if written["scene"] != STDOUT:
+        motion, video = ("interpolate", "between") if "video" in written else ("orbit", "orbit")
+        scene = options.quoted(written["scene"])
+        console.info(f"next: nps render {scene} --path {motion} -o {video}.mp4")
