@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass
 
 import torch
 
@@ -103,17 +103,14 @@ def summarize(scores: Sequence[PairScores]) -> list[Summary]:
     """
     pairs = [score for score in scores if len(score.poses) == 1]
     triples = [score for score in scores if len(score.poses) > 1]
-    published_triples = [score for score in triples if score.overlap is not None]
     own = [score for score in pairs if score.overlap is None]
     groups = {"all": pairs}
     groups |= _group(pairs, lambda score: score.difficulty, DIFFICULTIES if own else OVERLAP_BINS)
     groups |= _group(own, lambda score: f"scene {score.scene}")
     groups[THREE_VIEWS] = triples
-    groups |= _group(
-        published_triples,
-        lambda score: f"{THREE_VIEWS}, {score.difficulty}",
-        tuple(f"{THREE_VIEWS}, {name}" for name in OVERLAP_BINS),
-    )
+    published = [score for score in triples if score.overlap is not None]
+    bins = _group(published, lambda score: score.difficulty, OVERLAP_BINS)
+    groups |= {f"{THREE_VIEWS}, {name}": members for name, members in bins.items()}
     return [_summarize(name, members) for name, members in groups.items() if members]
 
 
@@ -171,28 +168,17 @@ def _summarize(group: str, scores: list[PairScores]) -> Summary:
         views=_summarize_views(scores),
         median_seconds=statistics.median(score.seconds for score in scores),
         median_parts=PartSeconds(
-            *(_median(getattr(score.parts, part.name) for score in scores) for part in _PARTS)
+            *map(_median, zip(*(astuple(score.parts) for score in scores), strict=True))
         ),
         distribution=_distribution(scores),
     )
 
 
-_PARTS = fields(PartSeconds)
-
-
 def _summarize_poses(scores: list[PairScores]) -> PoseSummary:
     errors = [error.pose_deg for score in scores for error in score.poses]
     folded = [error.pose_folded_deg for score in scores for error in score.poses]
-    return PoseSummary(
-        poses=len(errors),
-        auc5=pose_auc(errors, 5.0),
-        auc10=pose_auc(errors, 10.0),
-        auc20=pose_auc(errors, 20.0),
-        folded_auc5=pose_auc(folded, 5.0),
-        folded_auc10=pose_auc(folded, 10.0),
-        folded_auc20=pose_auc(folded, 20.0),
-        median_deg=statistics.median(errors),
-    )
+    aucs = [pose_auc(each, limit) for each in (errors, folded) for limit in (5.0, 10.0, 20.0)]
+    return PoseSummary(len(errors), *[*aucs, statistics.median(errors)])
 
 
 def _summarize_views(scores: list[PairScores]) -> ViewSummary | None:

@@ -17,7 +17,7 @@ from models.training.config import TrainConfig
 from models.training.stereo_examples import StereoExample, make_example
 from models.training.stereo_loss import predict, stereo_loss
 from models.training.validation import SEED, held_out_worlds
-from models.weights import save_stereo
+from models.weights import save_network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,4 +89,4 @@ class StereoTraining(TrainConfig[StereoNetwork]):
 
     def write(self, network: StereoNetwork, path: Path, about: dict[str, str]) -> None:
         """Write a weights file, in half precision."""
-        save_stereo(network, path, about, torch.float16)
+        save_network(network, path, about, torch.float16)

@@ -9,7 +9,6 @@ from models.weights.files import (
     load_stereo,
     read_info,
     save_network,
-    save_stereo,
 )
 from models.weights.mast3r import initialize_from_mast3r, load_initial
 from models.weights.published import load_published, rename
@@ -32,5 +31,4 @@ __all__ = [
     "read_info",
     "rename",
     "save_network",
-    "save_stereo",
 ]

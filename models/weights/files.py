@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,6 +17,7 @@ from models.stereo.network import StereoConfig, StereoNetwork
 from models.weights.published import read_published
 from models.weights.strict import EXPECTED, cut_short, empty_network, load_strictly
 
+Config = TypeVar("Config", NoPoSplatConfig, StereoConfig)
 REQUIRED = ("name", "license", "description")  # metadata of every file of ours
 
 
@@ -36,12 +38,12 @@ def embedded_path(name: str = "network") -> Path:
 
 
 def save_network(
-    network: NoPoSplat,
+    network: NoPoSplat | StereoNetwork,
     path: Path,
     metadata: dict[str, str],
     dtype: torch.dtype = torch.float32,
 ) -> None:
-    """Write weights and configuration as one file, whole or not at all.
+    """Write weights, configuration and metadata as one file, whole or not at all.
 
     Args:
         network: What to save.
@@ -49,17 +51,18 @@ def save_network(
         metadata: `name`, `license`, `description`, and anything else to keep, as text.
         dtype: How to store the weights; they are loaded as float32.
     """
-    write_weights(network, network.config, path, metadata, dtype)
-
-
-def save_stereo(
-    network: StereoNetwork,
-    path: Path,
-    metadata: dict[str, str],
-    dtype: torch.dtype = torch.float32,
-) -> None:
-    """Write a stereo network's weights and configuration, like `save_network`."""
-    write_weights(network, network.config, path, metadata, dtype)
+    absent = set(REQUIRED) - metadata.keys()
+    if absent:
+        raise ValueError(f"metadata lacks {', '.join(sorted(absent))}")
+    state = {
+        key: value.to("cpu", dtype).contiguous() for key, value in network.state_dict().items()
+    }
+    try:
+        with atomic_write(path) as temporary:
+            config = json.dumps(asdict(network.config))
+            save_file(state, temporary, {"config": config, **metadata})
+    except SafetensorError as error:
+        raise OSError(f"{path} cannot be written: {error}") from error
 
 
 def load_network(path: Path, sha256: str | None = None) -> tuple[NoPoSplat, WeightsInfo]:
@@ -80,7 +83,7 @@ def load_network(path: Path, sha256: str | None = None) -> tuple[NoPoSplat, Weig
         network, about = read_published(path)
     else:
         state, about = read_weights(path)
-        network = empty_network(parse_config(about.pop("config")))
+        network = empty_network(parse_config(NoPoSplatConfig, about["config"]))
         load_strictly(network, state)
     return network.eval(), describe(path, about, sha256)
 
@@ -88,13 +91,7 @@ def load_network(path: Path, sha256: str | None = None) -> tuple[NoPoSplat, Weig
 def load_stereo(path: Path) -> tuple[StereoNetwork, WeightsInfo]:
     """Build a stereo network from a file of ours, on the CPU, for inference, as `load_network`."""
     state, about = read_weights(path)
-    text = about.pop("config")
-    try:
-        values = json.loads(text)
-        widths = {name: tuple(values[name]) for name in ("widths", "feature_widths")}
-        config = StereoConfig(**values | widths)
-    except (TypeError, KeyError, ValueError) as error:
-        raise ValueError(f"not a stereo network's configuration ({error}): {text[:200]}") from error
+    config = parse_config(StereoConfig, about["config"])
     with torch.device("meta"):
         network = StereoNetwork(config)
     load_strictly(network, state)
@@ -104,12 +101,12 @@ def load_stereo(path: Path) -> tuple[StereoNetwork, WeightsInfo]:
 def read_info(path: Path, sha256: str | None = None) -> WeightsInfo:
     """Read name, license and provenance from a file of ours. Raises ValueError."""
     _, about = read_weights(path, weights=False)
-    return describe(path, {key: about[key] for key in about if key != "config"}, sha256)
+    return describe(path, about, sha256)
 
 
 def describe(path: Path, about: dict[str, str], sha256: str | None = None) -> WeightsInfo:
     """Build a file's `WeightsInfo` from its metadata."""
-    rest = {key: about[key] for key in about if key not in REQUIRED}
+    rest = {key: about[key] for key in about if key not in (*REQUIRED, "config")}
     digest = sha256 or digest_of(path)
     return WeightsInfo(about["name"], digest, about["license"], about["description"], rest)
 
@@ -118,27 +115,6 @@ def digest_of(path: Path) -> str:
     """Return the sha256 of a whole file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_weights(
-    network: torch.nn.Module,
-    config: NoPoSplatConfig | StereoConfig,
-    path: Path,
-    metadata: dict[str, str],
-    dtype: torch.dtype,
-) -> None:
-    """Write weights, configuration and metadata; the file appears whole or not at all."""
-    absent = set(REQUIRED) - metadata.keys()
-    if absent:
-        raise ValueError(f"metadata lacks {', '.join(sorted(absent))}")
-    state = {
-        key: value.to("cpu", dtype).contiguous() for key, value in network.state_dict().items()
-    }
-    try:
-        with atomic_write(path) as temporary:
-            save_file(state, temporary, {"config": json.dumps(asdict(config)), **metadata})
-    except SafetensorError as error:
-        raise OSError(f"{path} cannot be written: {error}") from error
 
 
 def read_weights(path: Path, weights: bool = True) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -156,10 +132,11 @@ def read_weights(path: Path, weights: bool = True) -> tuple[dict[str, Tensor], d
     return state, about
 
 
-def parse_config(text: str) -> NoPoSplatConfig:
+def parse_config(kind: type[Config], text: str) -> Config:
     """Read a configuration from JSON; a name or value that makes no network is an error."""
     try:
-        values = json.loads(text)
-        return NoPoSplatConfig(**values | {"trunk_widths": tuple(values["trunk_widths"])})
-    except (TypeError, KeyError, ValueError) as error:
+        values: dict[str, Any] = json.loads(text)
+        widths = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
+        return kind(**values | widths)
+    except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"not a network's configuration ({error}): {text[:200]}") from error

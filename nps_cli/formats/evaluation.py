@@ -1,8 +1,8 @@
 """Write, read and merge evaluation reports (JSON)."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from json import JSONDecodeError, loads
+from dataclasses import asdict, dataclass, replace
+from json import loads
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +71,9 @@ def write_document(evaluation: Evaluation) -> dict[str, Any]:
 
 def is_report(path: Path) -> bool:
     """Tell if a file is an evaluation report, of whatever version."""
-    if path.suffix != ".json" or not path.is_file():
-        return False
     try:
-        document = loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, JSONDecodeError):
+        document = loads(path.read_text(encoding="utf-8")) if path.suffix == ".json" else None
+    except (OSError, ValueError):
         return False
     return isinstance(document, dict) and document.get("format") == FORMAT
 
@@ -121,23 +119,23 @@ def read_report(path: Path) -> Evaluation:
 
 def read_scores(values: dict[str, Any]) -> PairScores:
     """Return the scores of a pair from their JSON values."""
+
+    def image(values: dict[str, Any] | None) -> ImageScore | None:
+        return ImageScore(**values) if values else None
+
     return PairScores(
         **values
         | {
             "problems": tuple(values["problems"]),
             "poses": tuple(PoseError(**error) for error in values["poses"]),
-            "first_view": _image(values["first_view"]),
+            "first_view": image(values["first_view"]),
             "targets": tuple(
-                TargetScore(each["photo"], ImageScore(**each["posed"]), _image(each["aligned"]))
+                TargetScore(each["photo"], ImageScore(**each["posed"]), image(each["aligned"]))
                 for each in values["targets"]
             ),
             "parts": PartSeconds(**values["parts"]),
         }
     )
-
-
-def _image(values: dict[str, Any] | None) -> ImageScore | None:
-    return None if values is None else ImageScore(**values)
 
 
 def merge(reports: Sequence[tuple[Path, Evaluation]]) -> Evaluation:
@@ -170,23 +168,17 @@ def merge(reports: Sequence[tuple[Path, Evaluation]]) -> Evaluation:
     longest = max(len(report.ids) for report in ordered)
     ids = [report.ids[row] for row in range(longest) for report in ordered if row < len(report.ids)]
     place = {name: number for number, name in enumerate(ids)}
-    return Evaluation(
-        subject=first.subject,
+
+    def gather(field: str) -> tuple[Any, ...]:
+        entries = [each for report in ordered for each in getattr(report, field)]
+        return tuple(sorted(entries, key=lambda each: place[each.id]))
+
+    return replace(
+        first,
         shard=(1, 1),
         ids=tuple(ids),
-        scores=_in_order([score for report in ordered for score in report.scores], place),
-        alone=_in_order([score for report in ordered for score in report.alone], place),
-        unusable=tuple(
-            sorted(
-                (each for report in ordered for each in report.unusable),
-                key=lambda each: place[each.id],
-            )
-        ),
-        skipped=first.skipped,
+        scores=gather("scores"),
+        alone=gather("alone"),
+        unusable=gather("unusable"),
         seconds=sum(report.seconds for report in ordered),
-        jobs=first.jobs,
     )
-
-
-def _in_order(scores: list[PairScores], place: dict[str, int]) -> tuple[PairScores, ...]:
-    return tuple(sorted(scores, key=lambda score: place[score.id]))

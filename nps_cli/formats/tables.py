@@ -61,7 +61,6 @@ def details(evaluation: Evaluation) -> list[Table]:
     tables = [
         *_tables_of_the_paper(summaries),
         *_distributions(without_scenes),
-        _worst_pairs(without_scenes),
         _times(without_scenes),
     ]
     if evaluation.alone:
@@ -143,32 +142,27 @@ def _overview_row(summary: Summary, *, pose: bool, views: bool) -> list[str]:
 
 def _tables_of_the_paper(summaries: Sequence[Summary]) -> Iterable[Table]:
     """Yield tables 1 to 4 of the paper, if the data is a published list; means over pairs."""
-    order = (*OVERLAP_BINS, "all")
-    summaries = sorted(
-        (each for each in summaries if each.group in order),
-        key=lambda each: order.index(each.group),
-    )
-    if not {each.group for each in summaries} & {"small", "large"}:
+    by_group = {each.group: each for each in summaries}
+    if not by_group.keys() & {"small", "large"}:
         return
-    labels = [
-        ("average" if each.group == "all" else each.group, str(each.pairs)) for each in summaries
-    ]
+    rows = [by_group[group] for group in (*OVERLAP_BINS, "all") if group in by_group]
+    labels = [("average" if row.group == "all" else row.group, str(row.pairs)) for row in rows]
     for title, field in (
         ("with pose alignment", "aligned_by_pair"),
         ("at the true poses", "posed_by_pair"),
     ):
-        scores = [getattr(each.views, field, None) for each in summaries]
+        scores = [getattr(row.views, field, None) for row in rows]
         if any(scores):
-            rows = [(*label, *_metrics(s)) for label, s in zip(labels, scores, strict=True)]
+            cells = [(*label, *_metrics(s)) for label, s in zip(labels, scores, strict=True)]
             columns = ("overlap", "pairs", "PSNR", "SSIM", "LPIPS")
-            yield Table(f"View synthesis by overlap, {title}", columns, rows)
-    aucs = [(p.folded_auc5, p.folded_auc10, p.folded_auc20) for p in (s.pose for s in summaries)]
-    rows = [
+            yield Table(f"View synthesis by overlap, {title}", columns, cells)
+    aucs = [(r.pose.folded_auc5, r.pose.folded_auc10, r.pose.folded_auc20) for r in rows]
+    cells = [
         (*label, *(f"{share:.3f}" for share in auc))
         for label, auc in zip(labels, aucs, strict=True)
     ]
     columns = ("overlap", "pairs", "AUC@5", "AUC@10", "AUC@20")
-    yield Table("Relative poses, the translation's sign ignored", columns, rows)
+    yield Table("Relative poses, the translation's sign ignored", columns, cells)
 
 
 def _distributions(summaries: Sequence[Summary]) -> Iterable[Table]:
@@ -180,27 +174,24 @@ def _distributions(summaries: Sequence[Summary]) -> Iterable[Table]:
         ]
         if rows:
             yield Table(f"{title}: percentiles", ("group", *PERCENTILE_COLUMNS), rows)
-
-
-def _worst_pairs(summaries: Sequence[Summary]) -> Table:
-    rows = [
+    worst = [(each.group, each.distribution) for each in summaries]
+    yield Table(
+        "The worst pairs",
+        ("group", "views", "poses"),
         [
-            each.group,
-            _named_values(each.distribution.worst_views, " dB"),
-            _named_values(each.distribution.worst_poses, " deg"),
-        ]
-        for each in summaries
-    ]
-    return Table("The worst pairs", ("group", "views", "poses"), rows)
+            (group, _named_values(of.worst_views, " dB"), _named_values(of.worst_poses, " deg"))
+            for group, of in worst
+        ],
+    )
 
 
 def _times(summaries: Sequence[Summary]) -> Table:
+    columns = ("network forward", "refinement", "reconstruction", "a picture", "alignment")
     rows = []
     for each in summaries:
         parts = each.median_parts
         cells = (parts.forward, parts.refinement, each.median_seconds, parts.render)
         rows.append([each.group, *(_number(cell, ".2f") for cell in (*cells, parts.alignment))])
-    columns = ("network forward", "refinement", "reconstruction", "a picture", "alignment")
     return Table("Seconds a pair, medians", ("group", *columns), rows)
 
 

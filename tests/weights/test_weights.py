@@ -17,7 +17,6 @@ from models.weights import (
     load_stereo,
     read_info,
     save_network,
-    save_stereo,
 )
 
 
@@ -144,7 +143,7 @@ def test_every_switch_of_the_configuration_survives_a_file(tmp_path: Path):
 def test_a_saved_stereo_network_comes_back_whole_and_is_no_other_network(tmp_path: Path):
     network = StereoNetwork(StereoConfig(steps=4, widths=(8, 16))).eval()
     path = tmp_path / "stereo.safetensors"
-    save_stereo(network, path, ABOUT, dtype=torch.float16)
+    save_network(network, path, ABOUT, dtype=torch.float16)
 
     loaded, info = load_stereo(path)
 
