@@ -5,24 +5,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from enum import IntEnum
 
-
-class Verbosity(IntEnum):
-    """Amount of text on stderr. Errors are always written."""
-
-    quiet = 0
-    normal = 1
-    verbose = 2
-
-
-_verbosity = Verbosity.normal
+_quiet = _verbose = False
 
 
 def set_verbosity(*, quiet: bool = False, verbose: bool = False) -> None:
-    """Set the verbosity of the functions below, for the rest of this run."""
-    global _verbosity
-    _verbosity = Verbosity.quiet if quiet else Verbosity.verbose if verbose else Verbosity.normal
+    """Set how much the functions below write to stderr, for the rest of this run."""
+    global _quiet, _verbose
+    _quiet, _verbose = quiet, verbose and not quiet
 
 
 def print_result(text: str) -> None:
@@ -37,19 +27,19 @@ def print_json(document: object) -> None:
 
 def info(text: str) -> None:
     """Write a message to stderr, unless --quiet."""
-    if _verbosity >= Verbosity.normal:
+    if not _quiet:
         _to_stderr(text)
 
 
 def debug(text: str) -> None:
     """Write a message to stderr, only with --verbose."""
-    if _verbosity >= Verbosity.verbose:
+    if _verbose:
         _to_stderr(text)
 
 
 def warning(text: str) -> None:
     """Write a warning to stderr, unless --quiet."""
-    if _verbosity >= Verbosity.normal:
+    if not _quiet:
         _to_stderr(text, label="warning: ", style="bold yellow")
 
 
@@ -144,7 +134,7 @@ def printable(text: str) -> str:
 
 
 def _is_watched() -> bool:
-    return _verbosity >= Verbosity.normal and sys.stderr.isatty()
+    return not _quiet and sys.stderr.isatty()
 
 
 def _to_stderr(text: str, label: str = "", style: str = "") -> None:

@@ -39,11 +39,7 @@ def default_pair(folder: Path) -> list[str]:
 
 
 def demo(arguments: list[str]) -> None:
-    """Reconstruct photos, and print what to try next.
-
-    Args:
-        arguments: Photos and options of `nps reconstruct`; the default pair if there are none.
-    """
+    """Run `nps reconstruct` with these arguments, or the default pair; print what to try next."""
     FOLDER.mkdir(exist_ok=True)
     scene, video, poses = (str(FOLDER / name) for name in ("scene.ply", "orbit.mp4", "pose.json"))
     outputs = ["-o", scene, "--video", video, "--poses", poses, "--force"]

@@ -33,20 +33,14 @@ def check_target(path: Path, *, force: bool) -> None:
 
 def check_outputs(*files: Path | None, folder: Path | None = None, force: bool) -> None:
     """Refuse outputs that could not be written, or that name one place twice, before any work."""
-    wanted = [file for file in files if file is not None]
-    for file in wanted:
-        check_target(file, force=force)
-        if file.is_dir():
-            raise NpsError(
-                f"{file} is a folder.", hint="Give the name of a file, perhaps inside it."
-            )
-    if folder is not None:
-        check_target(folder, force=force)
-        wanted.append(folder)
+    wanted = [path for path in (*files, folder) if path is not None]
     places = [path.resolve() for path in wanted]
-    twice = next((path for path in wanted if places.count(path.resolve()) > 1), None)
-    if twice is not None:
-        raise NpsError(f"{twice} is named for two outputs.", hint="Choose another name for one.")
+    for path in wanted:
+        check_target(path, force=force)
+        if path is not folder:
+            _refuse_folder(path)
+        if places.count(path.resolve()) > 1:
+            raise NpsError(f"{path} is named for two outputs.", hint="Choose another name for one.")
 
 
 @contextmanager
@@ -57,8 +51,7 @@ def whole_file(path: Path, *, force: bool) -> Iterator[Path]:
     for what `check_target` refuses, and for errors of the file system.
     """
     check_target(path, force=force)
-    if path.is_dir():
-        raise NpsError(f"{path} is a folder.", hint="Give the name of a file, perhaps inside it.")
+    _refuse_folder(path)
     if _is_stream(path):  # never to be replaced by a file
         yield path
         return
@@ -94,6 +87,11 @@ def whole_folder(path: Path, *, force: bool) -> Iterator[Path]:
         raise _unwritable(path, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _refuse_folder(path: Path) -> None:
+    if path.is_dir():
+        raise NpsError(f"{path} is a folder.", hint="Give the name of a file, perhaps inside it.")
 
 
 def _is_stream(path: Path) -> bool:

@@ -14,17 +14,8 @@ import typer
 
 from nps_cli import __version__, console, options
 
-PACKAGES = {  # as Python imports them, and as pip calls them
-    "torch": "torch",
-    "numpy": "numpy",
-    "scipy": "scipy",
-    "numba": "numba",
-    "cv2": "opencv-python",
-    "poselib": "poselib",
-    "PIL": "pillow",
-    "safetensors": "safetensors",
-    "huggingface_hub": "huggingface_hub",
-}
+PACKAGES = "torch numpy scipy numba opencv-python poselib pillow safetensors huggingface_hub"
+MODULES = {"opencv-python": "cv2", "pillow": "PIL"}  # that Python knows by another name than pip
 
 
 @dataclass(frozen=True)
@@ -61,13 +52,13 @@ def doctor(json: options.Json = False) -> None:
 def _packages() -> Iterator[Check]:
     python = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     yield Check("nps", True, f"{__version__}, Python {python}")
-    for package, distribution in PACKAGES.items():
+    for package in PACKAGES.split():
         try:
-            import_module(package)
-            yield Check(distribution, True, version(distribution))
+            import_module(MODULES.get(package, package))
+            yield Check(package, True, version(package))
         except (ImportError, OSError, PackageNotFoundError) as error:
-            hint = f"try: {sys.executable} -m pip install --force-reinstall {distribution}"
-            yield Check(distribution, False, str(error).splitlines()[0], hint)
+            hint = f"try: {sys.executable} -m pip install --force-reinstall {package}"
+            yield Check(package, False, str(error).splitlines()[0], hint)
 
 
 def _own_models() -> Iterator[Check]:

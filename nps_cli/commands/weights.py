@@ -26,22 +26,18 @@ def list_weights(json: options.Json = False) -> None:
     if json:
         console.print_json(found)
         return
-    columns = ("name", "here", "MB", "sha256", "license", "description")
-    console.print_table(
-        "",
-        columns,
-        [
-            (
-                entry["name"],
-                "yes" if entry["present"] else "no",
-                f"{entry['bytes'] / 1e6:.0f}",
-                (entry["sha256"] or "")[:12] or "-",
-                entry["license"],
-                entry["description"],
-            )
-            for entry in found
-        ],
-    )
+    rows = [
+        (
+            entry["name"],
+            "yes" if entry["present"] else "no",
+            f"{entry['bytes'] / 1e6:.0f}",
+            (entry["sha256"] or "")[:12] or "-",
+            entry["license"],
+            entry["description"],
+        )
+        for entry in found
+    ]
+    console.print_table("", ("name", "here", "MB", "sha256", "license", "description"), rows)
     console.info("use one with --weights NAME, or any file with --weights FILE")
     console.info("get one that is not here with: nps weights fetch NAME")
 
@@ -114,16 +110,14 @@ def convert(
     """Turn a published checkpoint into .safetensors that say what they are."""
     import torch
 
-    from models.weights import find_checkpoint, load_network, save_network
+    from models.weights import find_checkpoint, save_network
     from nps_cli.output import check_target, whole_file
+    from nps_cli.weights.networks import load_file
 
     if out.suffix != ".safetensors":
         raise typer.BadParameter(f"{out} does not end in .safetensors.", param_hint="--out")
     check_target(out, force=force)
-    try:
-        network, info = load_network(_locate(source))
-    except ValueError as error:
-        raise NpsError(str(error), hint="`nps weights list` shows weights that work.") from error
+    network, info = load_file(_locate(source))
     if checkpoint := find_checkpoint(source):
         info = checkpoint.info(info.sha256)
     about = {"name": info.name, "license": info.license, "description": info.description}
@@ -196,20 +190,15 @@ def _find(name: str) -> "PublishedCheckpoint":
 
 def _locate(name: str) -> Path:
     """Return the file of a name, or of a path. Raises NpsError if there is none."""
-    from models.weights import embedded_path, find_checkpoint
+    from models.weights import find_checkpoint
     from nps_cli.weights import hub
+    from nps_cli.weights.networks import find_file
 
     checkpoint = find_checkpoint(name)
-    path = hub.find_cached(checkpoint) if checkpoint else embedded_path(name)
-    if checkpoint and path is None:
+    path = hub.find_cached(checkpoint) if checkpoint else find_file(name)
+    if path is None:
         raise NpsError(f"{name} is not on this machine.", hint=f"Run: nps weights fetch {name}")
-    for candidate in (path, Path(name)):
-        if candidate and candidate.is_file():
-            return candidate
-    raise NpsError(
-        f"There are no weights {name}.",
-        hint="`nps weights list` shows what there is; a file's name works too.",
-    )
+    return path
 
 
 def _verify(name: str) -> str:
@@ -218,13 +207,11 @@ def _verify(name: str) -> str:
 
     from models.features.aliked_lightglue import load_aliked_lightglue
     from models.weights import find_checkpoint, load_network, load_stereo
-    from nps_cli.weights import checksums, hub
+    from nps_cli.weights import hub
+    from nps_cli.weights.checksums import sha256_of
 
     path, checkpoint = _locate(name), find_checkpoint(name)
-    if checkpoint:
-        sha256 = hub.check(checkpoint, path, read=True)
-    else:
-        sha256 = checksums.sha256_of(path, read=True)
+    sha256 = hub.check(checkpoint, path, read=True) if checkpoint else sha256_of(path, read=True)
     try:
         if name in ("aliked", "lightglue"):
             load_aliked_lightglue(torch.device("cpu"))

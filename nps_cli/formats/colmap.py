@@ -54,18 +54,10 @@ def write_colmap(
     *,
     force: bool,
 ) -> None:
-    """Write a model of one PINHOLE camera per photo, whole or not at all.
+    """Write a pose document's views, each with a PINHOLE camera, and a reconstruction's points.
 
-    Pixels are those of the full upright photos; like ours, COLMAP's are counted from the outer
-    corner of the first, whose center is at (0.5, 0.5).
-
-    Args:
-        document: The pose document: its views are the cameras.
-        names: One per photo, as `image_names` gives them.
-        photos: Give the points their colors.
-        reconstruction: Gives the points, and where the photos show them.
-        folder: Where to write.
-        force: Replace files of these names.
+    `names` are those of `image_names`. Pixels are those of the full upright photos; like ours,
+    COLMAP's are counted from the outer corner of the first, whose center is at (0.5, 0.5).
     """
     from nps_cli.output import whole_folder
 

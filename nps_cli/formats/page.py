@@ -13,7 +13,7 @@ from models.geometry.gaussians import Gaussians
 from models.geometry.rigid import transform_points
 from models.geometry.trajectory import guess_camera, mean_camera, orbit_amplitude_deg, scene_center
 from models.render.constants import MIN_DEPTH
-from nps_cli.formats.provenance import SceneCamera
+from nps_cli.formats.provenance import SceneCamera, camera_facts
 from nps_cli.formats.spz import encode_spz
 
 TEMPLATE = Path(__file__).with_name("viewer.html")
@@ -47,16 +47,6 @@ def _facts(gaussians: Gaussians, cameras: list[Camera]) -> dict[str, Any]:
         "center": center.tolist(),
         "reach": float(transform_points(center[None], known[0].world2cam).norm()),
         "amplitude": math.radians(orbit_amplitude_deg(batch, center)),
-        "home": _facts_of_camera(mean_camera(batch)),
-        "photos": [_facts_of_camera(camera) for camera in cameras],
-    }
-
-
-def _facts_of_camera(camera: Camera) -> dict[str, Any]:
-    height, width = camera.size
-    return {
-        "width": width,
-        "height": height,
-        "intrinsics": camera.intrinsics.tolist(),
-        "world2cam": camera.world2cam.tolist(),
+        "home": camera_facts(mean_camera(batch)),
+        "photos": [camera_facts(camera) for camera in cameras],
     }

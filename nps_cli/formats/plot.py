@@ -103,11 +103,8 @@ def captions(document: dict[str, Any]) -> list[str]:
 def spread_out(coordinates: Tensor, count: int, min_distance: float = 0.0) -> list[int]:
     """Return indices of points far from each other in every photo: farthest-point sampling.
 
-    Args:
-        coordinates: [view, point, 2], finite; the point nearest to the first photo's center is
-            the first that is chosen.
-        count: How many at most.
-        min_distance: Points nearer to a chosen one than this are not chosen.
+    `coordinates` are [view, point, 2] and finite. The first of the at most `count` points is the
+    one nearest to the first photo's center; none is nearer to another than `min_distance`.
     """
     if coordinates.shape[1] == 0:
         return []

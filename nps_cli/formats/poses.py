@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from nps_cli.photos.load import Photo
 
 CONVENTION = "OpenCV camera axes (+x right, +y down, +z forward); world = first view's camera"
+MEASURES = "inliers", "inlier_ratio", "photometric_error", "overlap", "confidence", "method"
 EXPECTED_SHAPE = (
     'A pose file is {"views": [{"world2cam" or "cam2world": 4x4, "intrinsics_px": 3x3, "width": '
     'pixels, "height": pixels}, ...]}, as `nps pose` writes it.'
@@ -119,12 +120,7 @@ def _pair(pair: "PairQuality", cameras: "list[Camera]") -> dict[str, Any]:
         "to": pair.second,
         "rotation_deg": rotation.rad2deg().item(),
         "baseline_direction": normalize((first @ invert(second))[:3, 3], dim=0).tolist(),
-        "inliers": pair.inliers,
-        "inlier_ratio": pair.inlier_ratio,
-        "photometric_error": pair.photometric_error,
-        "overlap": pair.overlap,
-        "confidence": pair.confidence,
-        "method": pair.method,
+        **{name: getattr(pair, name) for name in MEASURES},
     }
 
 

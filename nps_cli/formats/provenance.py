@@ -6,7 +6,7 @@ Each line is a keyword and JSON in plain ASCII, whatever the photos are called.
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nps_cli import __version__
 from nps_cli.errors import NpsError
@@ -34,16 +34,20 @@ def write_comments(
     if weights:
         lines.append("weights " + json.dumps({"name": weights.name, "sha256": weights.sha256}))
     for each in cameras:
-        height, width = each.camera.size
-        facts = {
-            "photo": each.name,
-            "width": width,
-            "height": height,
-            "intrinsics": _float32_rows(each.camera.intrinsics),
-            "world2cam": _float32_rows(each.camera.world2cam),
-        }
+        facts = {"photo": each.name, **camera_facts(each.camera)}
         lines.append("view " + json.dumps(facts, allow_nan=False))
     return lines
+
+
+def camera_facts(camera: "Camera") -> dict[str, Any]:
+    """Return a camera, its intrinsics normalized, ready for JSON."""
+    height, width = camera.size
+    return {
+        "width": width,
+        "height": height,
+        "intrinsics": _float32_rows(camera.intrinsics),
+        "world2cam": _float32_rows(camera.world2cam),
+    }
 
 
 def read_cameras(comments: Iterable[str]) -> list[SceneCamera]:

@@ -19,6 +19,8 @@ from nps_cli.weights import checksums
 if TYPE_CHECKING:
     from models.weights import PublishedCheckpoint
 
+MAKE_ROOM = "Make room, or set HF_HUB_CACHE to a folder on another disk."
+
 
 def find_cached(checkpoint: "PublishedCheckpoint") -> Path | None:
     """Return the checkpoint's file in the hub's cache, unchecked; None where there is none."""
@@ -95,7 +97,7 @@ def _check_space(checkpoint: "PublishedCheckpoint", folder: Path, size: int) -> 
         raise NpsError(
             f"{checkpoint.name} takes {size / 1e9:.2f} GB, but {folder} has {free / 1e9:.2f} GB "
             "left.",
-            hint="Make room, or set HF_HUB_CACHE to a folder on another disk.",
+            hint=MAKE_ROOM,
         )
 
 
@@ -104,34 +106,26 @@ def _download_errors_explained(checkpoint: "PublishedCheckpoint", page: str) -> 
     """Raise NpsError, a sentence and a way out, for whatever goes wrong in a download."""
     from huggingface_hub import errors
 
-    what = f"{checkpoint.name} could not be fetched"
-    elsewhere = "or fetch the file on another machine and give it with --weights FILE."
+    again = (
+        f"nps weights fetch {checkpoint.name}; or fetch the file on another machine and give it "
+        "with --weights FILE."
+    )
     try:
         yield
-    except errors.OfflineModeIsEnabled as error:
-        raise NpsError(
-            f"{what}: HF_HUB_OFFLINE forbids it, and it is not on this machine.",
-            hint=f"Unset HF_HUB_OFFLINE and run: nps weights fetch {checkpoint.name}; {elsewhere}",
-        ) from error
-    except (errors.RemoteEntryNotFoundError, errors.RepositoryNotFoundError) as error:
-        raise NpsError(
-            f"{what}: {page} has no {checkpoint.file}, or not for everyone.",
-            hint=f"Look at {page}; `nps weights list` shows what is on this machine.",
-        ) from error
-    except errors.HfHubHTTPError as error:
-        raise NpsError(
-            f"{what}: {page} answered {error.response.status_code}, expected the file.",
-            hint=f"Try again later: nps weights fetch {checkpoint.name}; {elsewhere}",
-        ) from error
     except (OSError, RuntimeError, errors.HTTPError) as error:
-        if getattr(error, "errno", None) == errno.ENOSPC:
-            raise NpsError(
-                f"{what}: the disk is full.",
-                hint="Make room, or set HF_HUB_CACHE to a folder on another disk.",
-            ) from error
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise NpsError(
-            f"{what} from {page}: {reason}",
-            hint=f"With a network (see HTTPS_PROXY, HF_ENDPOINT): nps weights fetch "
-            f"{checkpoint.name}; {elsewhere}",
-        ) from error
+        match error:
+            case errors.OfflineModeIsEnabled():
+                reason = "HF_HUB_OFFLINE forbids it, and it is not on this machine."
+                hint = f"Unset HF_HUB_OFFLINE and run: {again}"
+            case errors.RemoteEntryNotFoundError() | errors.RepositoryNotFoundError():
+                reason = f"{page} has no {checkpoint.file}, or not for everyone."
+                hint = f"Look at {page}; `nps weights list` shows what is on this machine."
+            case errors.HfHubHTTPError():
+                reason = f"{page} answered {error.response.status_code}, expected the file."
+                hint = f"Try again later: {again}"
+            case OSError(errno=errno.ENOSPC):
+                reason, hint = "the disk is full.", MAKE_ROOM
+            case _:
+                reason = f"{page}: {(str(error) or type(error).__name__).splitlines()[0]}"
+                hint = f"With a network (see HTTPS_PROXY, HF_ENDPOINT): {again}"
+        raise NpsError(f"{checkpoint.name} could not be fetched: {reason}", hint=hint) from error

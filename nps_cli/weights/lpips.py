@@ -54,11 +54,8 @@ def find_files(trunk: Path | None = None) -> tuple[Path, Path] | None:
 def find_lpips(trunk: Path | None = None) -> "Lpips | None":
     """Load LPIPS on the CPU; return None where its weights are missing.
 
-    Args:
-        trunk: torchvision's file, if it is elsewhere; it must be there then.
-
-    Raises:
-        NpsError: If what is here is broken, or lacks the heads for a trunk that was named.
+    `trunk` is torchvision's file, if it is elsewhere. Raises NpsError if what is here is broken,
+    or if there are no heads for a trunk that was named.
     """
     from models.metrics.lpips import load_lpips
 

@@ -70,31 +70,44 @@ def open_network(
 ) -> "tuple[NoPoSplat, WeightsInfo]":
     """Load the network that --weights names, or else the best on this machine for the photos."""
     from models.network.precision import round_to_bfloat16
-    from models.weights import embedded_path, find_checkpoint, load_network
+    from models.weights import find_checkpoint
     from nps_cli.weights import hub
     from nps_cli.weights.checksums import sha256_of
 
     checkpoint = find_checkpoint(weights) if weights else _best_published(device, views)
-    path = embedded_path(weights or "network")
-    if weights and not path.is_file():
-        path = Path(weights)
     if checkpoint:
         path, sha256 = hub.obtain(checkpoint)
-    elif path.is_file():
-        sha256 = sha256_of(path)
     else:
-        raise NpsError(
-            f"There are no weights {path}.",
-            hint="`nps weights list` shows what there is; a file's name works too.",
-        )
-    try:
-        network, info = load_network(path, sha256)
-    except (OSError, ValueError) as error:
-        raise NpsError(str(error), hint="`nps weights list` shows weights that work.") from error
+        path = find_file(weights or "network")
+        sha256 = sha256_of(path)
+    network, info = load_file(path, sha256)
     network.to(device)
     if precision == "bfloat16" or (precision == "auto" and _gains_from_rounding(network, device)):
         round_to_bfloat16(network)
     return network, checkpoint.info(sha256) if checkpoint else info
+
+
+def find_file(name: str) -> Path:
+    """Return the embedded weights of a name, or the file of a path; raise NpsError without one."""
+    from models.weights import embedded_path
+
+    for path in (embedded_path(name), Path(name)):
+        if path.is_file():
+            return path
+    raise NpsError(
+        f"There are no weights {name}.",
+        hint="`nps weights list` shows what there is; a file's name works too.",
+    )
+
+
+def load_file(path: Path, sha256: str | None = None) -> "tuple[NoPoSplat, WeightsInfo]":
+    """Load a network; raise NpsError if the file is broken, or holds something else."""
+    from models.weights import load_network
+
+    try:
+        return load_network(path, sha256)
+    except (OSError, ValueError) as error:
+        raise NpsError(str(error), hint="`nps weights list` shows weights that work.") from error
 
 
 def load_refinement(
