@@ -3,7 +3,7 @@
 import re
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -15,6 +15,21 @@ if TYPE_CHECKING:
 
 
 DEVICES = "auto|cpu|cuda[:N]"
+
+
+def out_option(metavar: str, help: str) -> Any:
+    """Return the option --out, -o."""
+    return typer.Option("--out", "-o", metavar=metavar, help=help)
+
+
+def existing_file(help: str) -> Any:
+    """Return an option for a file that must exist."""
+    return typer.Option(metavar="FILE", exists=True, dir_okay=False, help=help)
+
+
+def existing_folder(help: str) -> Any:
+    """Return an option for a folder that must exist."""
+    return typer.Option(metavar="DIR", exists=True, file_okay=False, help=help)
 
 
 def _device(value: str) -> str:
@@ -118,31 +133,17 @@ Seed = Annotated[
     int, typer.Option(metavar="N", min=0, help="Of all random choices: the same gives the same.")
 ]
 Textures = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="DIR",
-        exists=True,
-        file_okay=False,
-        help="Images to cut textures of worlds from. Default: noise.",
-    ),
+    Path | None, existing_folder("Images to cut textures of worlds from. Default: noise.")
 ]
 Panoramas = Annotated[
     Path | None,
-    typer.Option(
-        metavar="DIR",
-        exists=True,
-        file_okay=False,
-        help="Equirectangular images: skies of worlds, and what is seen through their windows.",
+    existing_folder(
+        "Equirectangular images: skies of worlds, and what is seen through their windows."
     ),
 ]
 Meshes = Annotated[
     Path | None,
-    typer.Option(
-        metavar="FILE",
-        exists=True,
-        dir_okay=False,
-        help="Furniture and other things in worlds, packed as .npz (docs/worlds.md).",
-    ),
+    existing_file("Furniture and other things in worlds, packed as .npz (docs/worlds.md)."),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]

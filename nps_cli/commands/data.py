@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -18,11 +18,6 @@ if TYPE_CHECKING:
 
 _OTHER = "Give another folder or file, or none."
 data = typer.Typer(no_args_is_help=True, help="Make, convert and check data sets.")
-
-
-def _file(explained: str) -> Any:
-    """An option that names a file."""
-    return typer.Option(metavar="FILE", exists=True, dir_okay=False, help=explained)
 
 
 @data.command()
@@ -75,9 +70,7 @@ def make(
 
 @data.command()
 def sheet(
-    out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FILE", help="The .png picture to write.")
-    ],
+    out: Annotated[Path, options.out_option("FILE", "The .png picture to write.")],
     textures: options.Textures = None,
     panoramas: options.Panoramas = None,
     meshes: options.Meshes = None,
@@ -131,9 +124,7 @@ def convert(
             "DL3DV) or a COLMAP model.",
         ),
     ],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="DIR", help="The data set to write a stage of.")
-    ],
+    out: Annotated[Path, options.out_option("DIR", "The data set to write a stage of.")],
     stage: Annotated[
         Literal["train", "test"], typer.Option(help="What the scenes are for.")
     ] = "train",
@@ -159,7 +150,9 @@ def convert(
     ] = True,
     exclude: Annotated[
         Path | None,
-        _file("Leave out scenes whose key, or its last part, is a line of this file."),
+        options.existing_file(
+            "Leave out scenes whose key, or its last part, is a line of this file."
+        ),
     ] = None,
     gap: Annotated[
         int,
@@ -215,7 +208,9 @@ def check(
     ],
     index: Annotated[
         Path | None,
-        _file("Check the pairs that this evaluation index names, rather than everything."),
+        options.existing_file(
+            "Check the pairs that this evaluation index names, rather than everything."
+        ),
     ] = None,
     dataset: Annotated[
         str, typer.Option(metavar="NAME", help="Whose filters hold for --index: re10k, acid, ...")

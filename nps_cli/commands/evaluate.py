@@ -80,12 +80,9 @@ def evaluate_data(
     out: Out = None,
     index: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE",
-            exists=True,
-            dir_okay=False,
-            help="Which frames of a data set are shown and predicted. "
-            "Default: evaluation.json in its root.",
+        options.existing_file(
+            "Which frames of a data set are shown and predicted. "
+            "Default: evaluation.json in its root."
         ),
     ] = None,
     kind: Annotated[

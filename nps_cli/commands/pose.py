@@ -20,12 +20,7 @@ Method = Literal["auto", "matches", "network"]
 def pose(
     photos: options.Photos,
     out: Annotated[
-        Path,
-        typer.Option(
-            *("--out", "-o"),
-            metavar="PATH",
-            help="A .json file, or - for stdout; a folder for colmap.",
-        ),
+        Path, options.out_option("PATH", "A .json file, or - for stdout; a folder for colmap.")
     ] = STDOUT,
     format: Annotated[
         Format,

@@ -20,12 +20,7 @@ STDOUT = Path("-")
 def reconstruct(
     photos: options.Photos,
     out: Annotated[
-        Path,
-        typer.Option(
-            *("--out", "-o"),
-            metavar="FILE",
-            help=f"The scene: {console.either(*WRITABLE)}; - for stdout.",
-        ),
+        Path, options.out_option("FILE", f"The scene: {console.either(*WRITABLE)}; - for stdout.")
     ],
     video: Annotated[
         Path | None,

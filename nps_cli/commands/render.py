@@ -20,11 +20,9 @@ def render(
     scene: options.Scene,
     out: Annotated[
         Path,
-        typer.Option(
-            "--out",
-            "-o",
-            metavar="FILE|DIR",
-            help=f"{', '.join(VIDEO_SUFFIXES)}, {IMAGE_SUFFIX} for one picture, or a folder for a "
+        options.out_option(
+            "FILE|DIR",
+            f"{', '.join(VIDEO_SUFFIXES)}, {IMAGE_SUFFIX} for one picture, or a folder for a "
             "picture per frame.",
         ),
     ],

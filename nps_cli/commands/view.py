@@ -12,10 +12,7 @@ from nps_cli.errors import NpsError
 def view(
     scene: options.Scene,
     out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", "-o", metavar="FILE.html", help="Write the page there, and open nothing."
-        ),
+        Path | None, options.out_option("FILE.html", "Write the page there, and open nothing.")
     ] = None,
     force: options.Force = False,
     quiet: options.Quiet = False,

@@ -99,9 +99,7 @@ def verify(
 @weights.command()
 def convert(
     source: NameOrFile,
-    out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FILE", help="The .safetensors file to write.")
-    ],
+    out: Annotated[Path, options.out_option("FILE", "The .safetensors file to write.")],
     half: Annotated[
         bool, typer.Option("--half", help="Write float16: half as large, slightly rounded.")
     ] = False,

@@ -13,20 +13,13 @@ import typer
 from nps_cli import options
 
 
-def _file(help: str) -> Any:
-    return typer.Option(metavar="FILE", exists=True, dir_okay=False, help=help)
-
-
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
     """Options of every command."""
 
     command: ClassVar[str]
 
-    out: Annotated[
-        Path,
-        typer.Option("--out", "-o", metavar="DIR", help="Folder for the checkpoint and the logs."),
-    ]
+    out: Annotated[Path, options.out_option("DIR", "Folder for the checkpoint and the logs.")]
     textures: options.Textures = None
     size: Annotated[
         list[str] | None,
@@ -124,7 +117,7 @@ class NetworkOptions(RunOptions):
 
     init: Annotated[
         Path | None,
-        _file(
+        options.existing_file(
             "Start from weights of ours, a published NoPoSplat .ckpt, or MASt3R's .pth. "
             "Default: random."
         ),
@@ -202,7 +195,7 @@ class PaperOptions(NetworkOptions):
     ] = None
     lpips: Annotated[
         Path | None,
-        _file(
+        options.existing_file(
             "vgg16-397923af.pth. Default: torch's cache, where `nps weights fetch lpips-vgg` "
             "puts it."
         ),

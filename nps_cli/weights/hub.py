@@ -118,14 +118,15 @@ def _download_errors_explained(checkpoint: "PublishedCheckpoint", page: str) -> 
                 reason = "HF_HUB_OFFLINE forbids it, and it is not on this machine."
                 hint = f"Unset HF_HUB_OFFLINE and run: {again}"
             case errors.RemoteEntryNotFoundError() | errors.RepositoryNotFoundError():
-                reason = f"{page} has no {checkpoint.file}, or not for everyone."
+                reason = f"it has no {checkpoint.file}, or not for everyone."
                 hint = f"Look at {page}; `nps weights list` shows what is on this machine."
             case errors.HfHubHTTPError():
-                reason = f"{page} answered {error.response.status_code}, expected the file."
+                reason = f"it answered {error.response.status_code}, expected the file."
                 hint = f"Try again later: {again}"
             case OSError(errno=errno.ENOSPC):
                 reason, hint = "the disk is full.", MAKE_ROOM
             case _:
-                reason = f"{page}: {(str(error) or type(error).__name__).splitlines()[0]}"
+                reason = (str(error) or type(error).__name__).splitlines()[0]
                 hint = f"With a network (see HTTPS_PROXY, HF_ENDPOINT): {again}"
-        raise NpsError(f"{checkpoint.name} could not be fetched: {reason}", hint=hint) from error
+        problem = f"{checkpoint.name} could not be fetched from {page}: {reason}"
+        raise NpsError(problem, hint=hint) from error
