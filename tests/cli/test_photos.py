@@ -14,10 +14,11 @@ from PIL import Image, ImageCms
 from nps_cli.errors import NpsError
 from nps_cli.photos.exif import FOCAL, FOCAL_35MM, MODEL
 from nps_cli.photos.intrinsics import GivenIntrinsics
-from nps_cli.photos.load import load_photo, load_photos
+from nps_cli.photos.load import Photo, load_photo, load_photos
 
 pillow_heif.register_heif_opener()
 EXIF_DIRECTORY, ORIENTATION = 0x8769, 0x0112
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 COLORS = {  # of the corners, upright
     "top left": (1.0, 0.0, 0.0),
     "top right": (0.0, 1.0, 0.0),
@@ -72,15 +73,25 @@ def assert_upright(image: torch.Tensor, tolerance: float = 0.06) -> None:
         )
 
 
+@pytest.fixture
+def load(tmp_path):
+    """Saves pixels, or an image, and loads the file: `load(pixels, "photo.jpg").camera`."""
+
+    def load(pixels: np.ndarray | Image.Image, name: str = "photo.png", **how) -> Photo:
+        image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+        image.save(tmp_path / name, **how)
+        return load_photo(tmp_path / name)
+
+    return load
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tiff", "heic"])
-def test_every_orientation_in_every_format_ends_upright(tmp_path, orientation, suffix):
-    path = tmp_path / f"photo.{suffix}"
+def test_every_orientation_in_every_format_ends_upright(load, orientation, suffix):
     pixels = np.ascontiguousarray(stored(corners(), orientation))
     tags = exif({ORIENTATION: orientation, FOCAL_35MM: 28})
-    Image.fromarray(pixels).save(path, exif=tags.tobytes())
 
-    photo = load_photo(path)
+    photo = load(pixels, f"photo.{suffix}", exif=tags.tobytes())
 
     assert photo.camera.size == (96, 160)
     assert photo.image.shape == (3, 96, 160)
@@ -90,24 +101,17 @@ def test_every_orientation_in_every_format_ends_upright(tmp_path, orientation, s
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 65535])
-def test_an_impossible_orientation_is_ignored(tmp_path, orientation):
-    path = tmp_path / "photo.jpg"
-    Image.fromarray(corners()).save(path, exif=exif({ORIENTATION: orientation}))
-
-    photo = load_photo(path)
+def test_an_impossible_orientation_is_ignored(load, orientation):
+    photo = load(corners(), "photo.jpg", exif=exif({ORIENTATION: orientation}))
 
     assert photo.orientation is None
     assert_upright(photo.image)
 
 
-def test_intrinsics_are_those_of_the_upright_photo(tmp_path):
-    path = tmp_path / "photo.jpg"
-    portrait = stored(corners(160, 96), 6)
-    Image.fromarray(np.ascontiguousarray(portrait)).save(
-        path, exif=exif({ORIENTATION: 6, FOCAL_35MM: 28})
-    )
+def test_intrinsics_are_those_of_the_upright_photo(load):
+    portrait = np.ascontiguousarray(stored(corners(160, 96), 6))
 
-    photo = load_photo(path)
+    photo = load(portrait, "photo.jpg", exif=exif({ORIENTATION: 6, FOCAL_35MM: 28}))
 
     focal_px = 28 * math.hypot(160, 96) / math.hypot(36, 24)
     expected = [[focal_px / 96, 0, 0.5], [0, focal_px / 160, 0.5], [0, 0, 1]]
@@ -141,98 +145,80 @@ def test_reduction_averages_what_it_merges(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "RGBA", "LA", "CMYK", "YCbCr", "I;16", "F", "I"])
-def test_pixels_of_any_type_keep_their_brightness(tmp_path, mode):
-    path = tmp_path / "photo.tiff"
+def test_pixels_of_any_type_keep_their_brightness(load, mode):
     gray = Image.fromarray(np.repeat([[0], [255]], 32, 0).repeat(64, 1).astype(np.uint8))
     if mode in ("I;16", "I"):
-        array = np.asarray(gray, np.uint16 if mode == "I;16" else np.int32) * 257
-        Image.fromarray(array).save(path)
+        image = np.asarray(gray, np.uint16 if mode == "I;16" else np.int32) * 257
     elif mode == "F":
-        Image.fromarray(np.asarray(gray, np.float32) / 255).save(path)
+        image = np.asarray(gray, np.float32) / 255
     else:
-        path = path.with_suffix(".png") if mode in ("P", "LA", "1") else path
-        (gray if mode in ("L", "1", "LA", "P") else gray.convert("RGB")).convert(mode).save(path)
+        image = (gray if mode in ("L", "1", "LA", "P") else gray.convert("RGB")).convert(mode)
 
-    image = load_photo(path).image
+    image = load(image, "photo.png" if mode in ("P", "LA", "1") else "photo.tiff").image
 
     assert image.shape == (3, 64, 64)
     torch.testing.assert_close(image[:, 8], torch.zeros(3, 64), atol=0.01, rtol=0)
     torch.testing.assert_close(image[:, -8], torch.ones(3, 64), atol=0.01, rtol=0)
 
 
-def test_16_bit_gray_is_scaled_not_clipped(tmp_path):
-    path = tmp_path / "photo.png"
-    Image.fromarray(np.full((32, 32), 20000, np.uint16)).save(path)
+def test_16_bit_gray_is_scaled_not_clipped(load):
+    image = load(np.full((32, 32), 20000, np.uint16)).image
 
-    assert load_photo(path).image.mean().item() == pytest.approx(20000 / 65535, abs=0.003)
+    assert image.mean().item() == pytest.approx(20000 / 65535, abs=0.003)
 
 
-def test_what_is_transparent_becomes_white(tmp_path):
-    path = tmp_path / "photo.png"
+def test_what_is_transparent_becomes_white(load):
     pixels = np.zeros((32, 64, 4), np.uint8)
     pixels[..., 0], pixels[:, :32, 3], pixels[:, 32:, 3] = 255, 0, 128
-    Image.fromarray(pixels).save(path)
 
-    image = load_photo(path).image
+    image = load(pixels).image
 
     torch.testing.assert_close(image[:, 16, 8], torch.ones(3))
     torch.testing.assert_close(image[:, 16, 56], torch.tensor([1, 0.5, 0.5]), atol=0.01, rtol=0)
 
 
-def test_colors_follow_the_icc_profile(tmp_path):
-    path = tmp_path / "photo.png"
-    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    swapped = srgb.replace(b"rXYZ", b"????").replace(b"bXYZ", b"rXYZ").replace(b"????", b"bXYZ")
-    Image.new("RGB", (32, 32), "red").save(path, icc_profile=swapped)
+def test_colors_follow_the_icc_profile(load):
+    swapped = SRGB.replace(b"rXYZ", b"????").replace(b"bXYZ", b"rXYZ").replace(b"????", b"bXYZ")
 
-    color = load_photo(path).image[:, 0, 0]
+    color = load(Image.new("RGB", (32, 32), "red"), icc_profile=swapped).image[:, 0, 0]
 
     torch.testing.assert_close(color, torch.tensor([0.0, 0, 1]), atol=0.02, rtol=0)
 
 
 @pytest.mark.parametrize("profile", [b"not a profile", b"\0" * 200])
-def test_a_broken_icc_profile_is_ignored(tmp_path, profile):
-    path = tmp_path / "photo.jpg"
-    Image.fromarray(corners()).save(path, icc_profile=profile)
-
-    assert_upright(load_photo(path).image)
+def test_a_broken_icc_profile_is_ignored(load, profile):
+    assert_upright(load(corners(), "photo.jpg", icc_profile=profile).image)
 
 
-def test_an_rgb_profile_on_a_gray_photo_is_ignored(tmp_path):
-    path = tmp_path / "photo.jpg"
-    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    Image.new("L", (32, 32), 100).save(path, icc_profile=srgb)
+def test_an_rgb_profile_on_a_gray_photo_is_ignored(load):
+    image = load(Image.new("L", (32, 32), 100), "photo.jpg", icc_profile=SRGB).image
 
-    assert load_photo(path).image.mean().item() == pytest.approx(100 / 255, abs=0.01)
+    assert image.mean().item() == pytest.approx(100 / 255, abs=0.01)
 
 
 @pytest.mark.parametrize("suffix", ["gif", "png", "webp", "tiff", "mpo"])
-def test_of_many_frames_the_first_counts(tmp_path, suffix):
-    path = tmp_path / f"photo.{suffix}"
+def test_of_many_frames_the_first_counts(load, suffix):
     first, second = Image.new("RGB", (64, 48), "red"), Image.new("RGB", (64, 48), "blue")
-    first.save(path, save_all=True, append_images=[second])
 
-    color = load_photo(path).image.mean(dim=(1, 2))
+    image = load(first, f"photo.{suffix}", save_all=True, append_images=[second]).image
 
-    torch.testing.assert_close(color, torch.tensor([1.0, 0, 0]), atol=0.02, rtol=0)
+    torch.testing.assert_close(image.mean((1, 2)), torch.tensor([1.0, 0, 0]), atol=0.02, rtol=0)
 
 
-def test_garbage_in_the_exif_does_not_hide_the_photo(tmp_path):
-    path = tmp_path / "photo.jpg"
-    Image.fromarray(corners()).save(path, exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\xee" * 50)
+def test_garbage_in_the_exif_does_not_hide_the_photo(load):
+    garbage = b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\xee" * 50
 
-    photo = load_photo(path)
+    photo = load(corners(), "photo.jpg", exif=garbage)
 
     assert photo.intrinsics_source == "guessed"
     assert_upright(photo.image)
 
 
-def test_the_note_says_where_the_focal_length_came_from(tmp_path):
-    notes = []
-    for tags in ({FOCAL_35MM: 26}, {FOCAL: 4.9, MODEL: "D6503"}, {}):
-        path = tmp_path / f"{len(tags)}.jpg"
-        Image.fromarray(corners()).save(path, exif=exif(tags))
-        notes.append(load_photo(path).intrinsics_note)
+def test_the_note_says_where_the_focal_length_came_from(load):
+    notes = [
+        load(corners(), "photo.jpg", exif=exif(tags)).intrinsics_note
+        for tags in ({FOCAL_35MM: 26}, {FOCAL: 4.9, MODEL: "D6503"}, {})
+    ]
 
     assert "26 mm" in notes[0] and "EXIF" in notes[0]
     assert "4.9 mm" in notes[1] and "sensor" in notes[1]

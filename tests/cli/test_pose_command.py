@@ -15,49 +15,65 @@ def focal_groups(call) -> list[int | None]:
     return [view.camera.focal_group for view in call.views]
 
 
-def test_the_document_is_all_that_stdout_gets(nps, fake_pipeline, photo_pair):
-    ran = nps("pose", *photo_pair)
+def tag(photo: Path, directory: int | None, number: int, value: int) -> None:
+    """Write an EXIF tag into a photo."""
+    with Image.open(photo) as image:
+        exif = image.getexif()
+        (exif.get_ifd(directory) if directory else exif)[number] = value
+        image.load()
+        image.save(photo, exif=exif)
+
+
+@pytest.fixture
+def pose(nps, fake_pipeline, photo_pair):
+    """Runs the command on two photos: `pose("--fov", 60).out`."""
+    return lambda *options: nps("pose", *photo_pair, *options)
+
+
+def test_the_document_is_all_that_stdout_gets(pose):
+    ran = pose()
     assert ran.code == 0, ran.err
     document = json.loads(ran.out)
     assert [view["photo"] for view in document["views"]] == ["left.jpg", "right.jpg"]
     assert "next: nps reconstruct" in ran.err
 
 
-def test_a_file_gets_what_stdout_would(nps, fake_pipeline, photo_pair, tmp_path: Path):
+def test_a_file_gets_what_stdout_would(pose, tmp_path: Path):
     out = tmp_path / "pose.json"
-    ran = nps("pose", *photo_pair, "-o", out)
+    ran = pose("-o", out)
     assert (ran.code, ran.out) == (0, "")
-    assert json.loads(out.read_text()) == json.loads(nps("pose", *photo_pair).out)
+    assert json.loads(out.read_text()) == json.loads(pose().out)
 
 
-def test_an_existing_file_is_kept_unless_forced(nps, fake_pipeline, photo_pair, tmp_path: Path):
+def test_an_existing_file_is_kept_unless_forced(pose, fake_pipeline, tmp_path: Path):
     out = tmp_path / "pose.json"
     out.write_text("precious")
-    assert nps("pose", *photo_pair, "-o", out).code == 1
+    assert pose("-o", out).code == 1
     assert (out.read_text(), fake_pipeline.calls) == ("precious", [])
-    assert nps("pose", *photo_pair, "-o", out, "--force").code == 0
+    assert pose("-o", out, "--force").code == 0
 
 
-def test_a_pose_not_to_be_trusted_is_written_but_ends_with_3(nps, fake_pipeline, photo_pair):
+def test_a_pose_not_to_be_trusted_is_written_but_ends_with_3(pose, fake_pipeline):
     fake_pipeline.reconstruction = replace(fake_pipeline.reconstruction, problems=("No overlap.",))
-    ran = nps("pose", *photo_pair)
+    ran = pose()
     assert ran.code == 3
     assert json.loads(ran.out)["problems"] == ["No overlap."]
     assert "warning: No overlap." in ran.err
 
 
-def test_a_colmap_model_is_a_folder(nps, fake_pipeline, photo_pair, tmp_path: Path):
-    out = tmp_path / "sparse"
-    ran = nps("pose", *photo_pair, "--format", "colmap", "-o", out)
+def test_a_colmap_model_is_a_folder(pose, fake_pipeline, tmp_path: Path):
+    colmap = "--format", "colmap", "-o", tmp_path / "sparse"
+    ran = pose(*colmap)
     assert (ran.code, ran.out) == (0, ""), ran.err
-    assert {file.name for file in out.iterdir()} == {"cameras.txt", "images.txt", "points3D.txt"}
-    assert nps("pose", *photo_pair, "--format", "colmap", "-o", out).code == 1
-    assert nps("pose", *photo_pair, "--format", "colmap", "-o", out, "--force").code == 0
+    names = {file.name for file in (tmp_path / "sparse").iterdir()}
+    assert names == {"cameras.txt", "images.txt", "points3D.txt"}
+    assert pose(*colmap).code == 1
+    assert pose(*colmap, "--force").code == 0
     assert len(fake_pipeline.calls) == 2
 
 
-def test_a_folder_does_not_fit_on_stdout(nps, fake_pipeline, photo_pair):
-    ran = nps("pose", *photo_pair, "--format", "colmap")
+def test_a_folder_does_not_fit_on_stdout(pose, fake_pipeline):
+    ran = pose("--format", "colmap")
     assert (ran.code, ran.out, fake_pipeline.calls) == (2, "", [])
     assert "--out" in ran.err
 
@@ -71,54 +87,47 @@ def test_a_photo_that_colmap_cannot_name_is_refused_before_any_work(
     assert "the left.jpg" in ran.err and not (tmp_path / "sparse").exists()
 
 
-def test_transforms_go_to_stdout_or_a_file(nps, fake_pipeline, photo_pair, tmp_path: Path):
-    ran = nps("pose", *photo_pair, "--format", "nerfstudio")
+def test_transforms_go_to_stdout_or_a_file(pose, tmp_path: Path):
+    ran = pose("--format", "nerfstudio")
     assert ran.code == 0, ran.err
     assert len(json.loads(ran.out)["frames"]) == 2
     out = tmp_path / "transforms.json"
-    assert nps("pose", *photo_pair, "--format", "nerfstudio", "-o", out).out == ""
+    assert pose("--format", "nerfstudio", "-o", out).out == ""
     assert json.loads(out.read_text()) == json.loads(ran.out)
 
 
-def test_a_report_beside_the_file_is_the_pose_document(
-    nps, fake_pipeline, photo_pair, tmp_path: Path
-):
-    out = tmp_path / "transforms.json"
-    ran = nps("pose", *photo_pair, "--format", "nerfstudio", "-o", out, "--json")
+def test_a_report_beside_the_file_is_the_pose_document(pose, tmp_path: Path):
+    ran = pose("--format", "nerfstudio", "-o", tmp_path / "transforms.json", "--json")
     assert json.loads(ran.out)["format"] == "nps-pose"
-    assert nps("pose", *photo_pair, "--format", "nerfstudio", "--json").code == 2
+    assert pose("--format", "nerfstudio", "--json").code == 2
 
 
-def test_a_photo_stored_turned_gets_a_word_of_warning(nps, fake_pipeline, photo_pair):
-    with Image.open(photo_pair[0]) as photo:
-        exif = photo.getexif()
-        exif[0x0112] = 6
-        photo.load()
-        photo.save(photo_pair[0], exif=exif)
-    assert "left.jpg: stored turned" in nps("pose", *photo_pair, "--format", "nerfstudio").err
-    assert "stored turned" not in nps("pose", *photo_pair).err
+def test_a_photo_stored_turned_gets_a_word_of_warning(pose, photo_pair):
+    tag(photo_pair[0], None, 0x0112, 6)
+    assert "left.jpg: stored turned" in pose("--format", "nerfstudio").err
+    assert "stored turned" not in pose().err
 
 
-def test_a_plot_comes_beside_the_document(nps, fake_pipeline, photo_pair, tmp_path: Path):
+def test_a_plot_comes_beside_the_document(pose, fake_pipeline, tmp_path: Path):
     plot = tmp_path / "plot.png"
-    ran = nps("pose", *photo_pair, "--plot", plot)
+    ran = pose("--plot", plot)
     assert ran.code == 0, ran.err
     assert json.loads(ran.out)["format"] == "nps-pose"
     assert plot.read_bytes().startswith(b"\x89PNG")
-    assert nps("pose", *photo_pair, "--plot", plot).code == 1
-    assert nps("pose", *photo_pair, "--plot", tmp_path / "plot.jpg").code == 2
+    assert pose("--plot", plot).code == 1
+    assert pose("--plot", tmp_path / "plot.jpg").code == 2
     assert len(fake_pipeline.calls) == 1
 
 
-def test_an_estimated_focal_length_is_reported(nps, fake_pipeline, photo_pair):
-    guessed = json.loads(nps("pose", *photo_pair).out)["views"]
+def test_an_estimated_focal_length_is_reported(pose, fake_pipeline):
+    guessed = json.loads(pose().out)["views"]
     assert focal_groups(fake_pipeline.calls[0]) == [0, 0]
     focal = SharedFocal(1.25, 0.04, (0, 1))
     cameras = focal.applied_to(tuple(view.camera for view in fake_pipeline.calls[0].views))
     fake_pipeline.reconstruction = replace(
         fake_pipeline.reconstruction, cameras=cameras, focal=focal
     )
-    ran = nps("pose", *photo_pair)
+    ran = pose()
 
     for view, before in zip(json.loads(ran.out)["views"], guessed, strict=True):
         assert (before["intrinsics_source"], view["intrinsics_source"]) == ("guessed", "estimated")
@@ -127,21 +136,17 @@ def test_an_estimated_focal_length_is_reported(nps, fake_pipeline, photo_pair):
     assert "left.jpg: focal length estimated from matches, 35 mm equivalent" in ran.err
 
 
-def test_a_focal_length_that_somebody_knows_is_not_estimated(nps, fake_pipeline, photo_pair):
-    nps("pose", *photo_pair, "--fov", 60)
-    with Image.open(photo_pair[0]) as photo:
-        exif = photo.getexif()
-        exif.get_ifd(0x8769)[0xA405] = 26
-        photo.load()
-        photo.save(photo_pair[0], exif=exif)
-    nps("pose", *photo_pair)
+def test_a_focal_length_that_somebody_knows_is_not_estimated(pose, fake_pipeline, photo_pair):
+    pose("--fov", 60)
+    tag(photo_pair[0], 0x8769, 0xA405, 26)
+    pose()
     assert [focal_groups(call) for call in fake_pipeline.calls] == [[None, None], [None, 0]]
 
 
-def test_photos_of_different_sizes_share_no_focal_length(nps, fake_pipeline, photo_pair):
+def test_photos_of_different_sizes_share_no_focal_length(pose, fake_pipeline, photo_pair):
     with Image.open(photo_pair[0]) as photo:
         photo.crop((0, 0, 100, 100)).save(photo_pair[0])
-    nps("pose", *photo_pair)
+    pose()
     assert focal_groups(fake_pipeline.calls[0]) == [0, 1]
 
 
@@ -155,24 +160,22 @@ def test_photos_of_different_sizes_share_no_focal_length(nps, fake_pipeline, pho
         (("--method", "network", "--no-refine"), "pnp"),
     ],
 )
-def test_the_method_decides_what_is_asked(nps, fake_pipeline, photo_pair, arguments, method):
-    assert nps("pose", *photo_pair, *arguments).code == 0
+def test_the_method_decides_what_is_asked(pose, fake_pipeline, arguments, method):
+    assert pose(*arguments).code == 0
     (call,) = fake_pipeline.calls
     assert call.options.method == method
 
 
-def test_matches_alone_are_an_error_where_there_are_none(
-    nps, fake_pipeline, photo_pair, tmp_path: Path
-):
+def test_matches_alone_are_an_error_where_there_are_none(pose, fake_pipeline, tmp_path: Path):
     guess = replace(fake_pipeline.reconstruction.pairs[0], method=PoseMethod.pnp)
     fake_pipeline.reconstruction = replace(fake_pipeline.reconstruction, pairs=(guess,))
     out = tmp_path / "pose.json"
-    ran = nps("pose", *photo_pair, "--method", "matches", "-o", out)
+    ran = pose("--method", "matches", "-o", out)
     assert (ran.code, ran.out, out.exists()) == (1, "", False)
     assert "--method network" in ran.err
-    assert nps("pose", *photo_pair, "-o", out).code == 0
+    assert pose("-o", out).code == 0
 
 
-def test_matches_alone_cannot_go_without_them(nps, fake_pipeline, photo_pair):
-    ran = nps("pose", *photo_pair, "--method", "matches", "--no-refine")
+def test_matches_alone_cannot_go_without_them(pose, fake_pipeline):
+    ran = pose("--method", "matches", "--no-refine")
     assert (ran.code, fake_pipeline.calls) == (2, [])

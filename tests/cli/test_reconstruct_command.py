@@ -15,10 +15,23 @@ def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.suffix != ".jpg")
 
 
+@pytest.fixture
+def reconstruct(nps, fake_pipeline, photo_pair, tmp_path: Path):
+    """Runs the command on two photos: `reconstruct("--fov", 60).err`; the scene is scene.ply."""
+    return lambda *options: nps("reconstruct", *photo_pair, "-o", tmp_path / "scene.ply", *options)
+
+
+@pytest.fixture
+def all_outputs(tmp_path: Path):
+    """Options that ask for everything beside the scene."""
+    names = {"--video": "orbit.gif", "--poses": "pose.json", "--depth": "depth"}
+    return [part for option, name in names.items() for part in (option, tmp_path / name)]
+
+
 def test_a_scene_is_written_with_its_cameras_and_what_to_do_next_is_said(
-    nps, fake_pipeline, photo_pair, tmp_path: Path
+    reconstruct, tmp_path: Path
 ):
-    ran = nps("reconstruct", *photo_pair, "-o", tmp_path / "scene.ply")
+    ran = reconstruct()
     assert ran.code == 0, ran.err
     assert ran.out == ""
     assert f"wrote {tmp_path / 'scene.ply'} (384 Gaussians)" in ran.err
@@ -28,14 +41,8 @@ def test_a_scene_is_written_with_its_cameras_and_what_to_do_next_is_said(
     assert [photo.name for photo in read_cameras(comments)] == ["left.jpg", "right.jpg"]
 
 
-def test_one_run_writes_everything_that_was_asked_for(
-    nps, fake_pipeline, photo_pair, tmp_path: Path
-):
-    ran = nps(
-        *("reconstruct", *photo_pair, "-o", tmp_path / "scene.ply", "--json"),
-        *("--video", tmp_path / "orbit.gif", "--poses", tmp_path / "pose.json"),
-        *("--depth", tmp_path / "depth"),
-    )
+def test_one_run_writes_everything_that_was_asked_for(reconstruct, all_outputs, tmp_path: Path):
+    ran = reconstruct("--json", *all_outputs)
     assert ran.code == 0, ran.err
     assert files(tmp_path) == ["depth", "orbit.gif", "pose.json", "scene.ply"]
     assert files(tmp_path / "depth") == ["00000.npy", "00000.png", "00001.npy", "00001.png"]
@@ -48,41 +55,34 @@ def test_one_run_writes_everything_that_was_asked_for(
     assert report["problems"] == []
 
 
-def test_a_scene_can_go_to_stdout_and_nothing_else_does(
-    nps, fake_pipeline, photo_pair, tmp_path: Path
-):
-    ran = nps("reconstruct", *photo_pair, "-o", "-")
+def test_a_scene_can_go_to_stdout_and_nothing_else_does(reconstruct):
+    ran = reconstruct("-o", "-")
     assert ran.code == 0, ran.err
     assert ran.out_bytes.startswith(b"ply\n")
     assert len(ran.out_bytes.split(b"end_header\n", 1)[1]) == 384 * 17 * 4
 
 
-def test_where_each_focal_length_came_from_is_said(nps, fake_pipeline, photo_pair, tmp_path: Path):
-    run = ["reconstruct", *photo_pair, "-o", tmp_path / "scene.ply", "--force"]
-    guessed = nps(*run).err
+def test_where_each_focal_length_came_from_is_said(reconstruct, fake_pipeline):
+    guessed = reconstruct().err
     assert "left.jpg: 144 x 108, focal length guessed" in guessed
     assert "--focal-35mm" in guessed
-    given = nps(*run, "--fov", "60", "--fov", "50").err
+    given = reconstruct("--force", "--fov", "60", "--fov", "50").err
     assert "left.jpg: 144 x 108, focal length as given" in given
     widths = [float(view.camera.intrinsics[0, 0]) for view in fake_pipeline.calls[1].views]
     assert widths == pytest.approx([0.866, 1.072], abs=1e-3)
 
 
-def test_no_refine_means_no_stereo_part(nps, fake_pipeline, photo_pair, tmp_path: Path):
-    run = ["reconstruct", *photo_pair, "-o", tmp_path / "scene.ply", "--force"]
-    nps(*run)
-    nps(*run, "--no-refine")
+def test_no_refine_means_no_stereo_part(reconstruct, fake_pipeline):
+    reconstruct()
+    reconstruct("--force", "--no-refine")
     assert [call.options.method for call in fake_pipeline.calls] == ["matches", "pnp"]
 
 
 def test_a_result_not_to_be_trusted_is_written_but_ends_with_3(
-    nps, fake_pipeline, photo_pair, tmp_path: Path
+    reconstruct, fake_pipeline, tmp_path: Path
 ):
     fake_pipeline.reconstruction = replace(fake_pipeline.reconstruction, problems=("No overlap.",))
-    ran = nps(
-        *("reconstruct", *photo_pair, "-o", tmp_path / "scene.ply"),
-        *("--poses", tmp_path / "pose.json"),
-    )
+    ran = reconstruct("--poses", tmp_path / "pose.json")
     assert ran.code == 3
     assert "warning: No overlap." in ran.err and "wrote" in ran.err
     assert files(tmp_path) == ["pose.json", "scene.ply"]
@@ -91,43 +91,37 @@ def test_a_result_not_to_be_trusted_is_written_but_ends_with_3(
 
 @pytest.mark.parametrize("taken", ["scene.ply", "pose.json", "orbit.gif", "depth"])
 def test_an_output_that_exists_is_refused_before_any_work(
-    nps, fake_pipeline, photo_pair, tmp_path: Path, taken: str
+    reconstruct, all_outputs, fake_pipeline, tmp_path: Path, taken: str
 ):
     if taken == "depth":
         (tmp_path / taken).mkdir()
         (tmp_path / taken / "precious").write_text("precious")
     else:
         (tmp_path / taken).write_text("precious")
-    ran = nps(
-        *("reconstruct", *photo_pair, "-o", tmp_path / "scene.ply"),
-        *("--video", tmp_path / "orbit.gif", "--poses", tmp_path / "pose.json"),
-        *("--depth", tmp_path / "depth"),
-    )
+    ran = reconstruct(*all_outputs)
     assert ran.code == 1
     assert taken in ran.err and "--force" in ran.err
     assert files(tmp_path) == [taken]
     assert fake_pipeline.calls == []
 
 
-def test_one_place_cannot_take_two_outputs(nps, fake_pipeline, photo_pair, tmp_path: Path):
-    out = tmp_path / "scene.ply"
-    ran = nps("reconstruct", *photo_pair, "-o", out, "--poses", tmp_path / "." / "scene.ply")
+def test_one_place_cannot_take_two_outputs(reconstruct, fake_pipeline, tmp_path: Path):
+    ran = reconstruct("--poses", tmp_path / "." / "scene.ply")
     assert ran.code == 1
     assert "two outputs" in ran.err
     assert fake_pipeline.calls == []
 
 
-def test_the_same_picture_twice_is_refused(nps, fake_pipeline, photo_pair, tmp_path: Path):
-    ran = nps("reconstruct", photo_pair[0], photo_pair[0], "-o", tmp_path / "scene.ply")
+@pytest.mark.parametrize(
+    ("second", "message"), [("left.jpg", "same picture"), ("none.jpg", "none.jpg")]
+)
+def test_a_photo_that_cannot_be_used_is_an_error_with_a_hint(
+    nps, fake_pipeline, photo_pair, tmp_path: Path, second: str, message: str
+):
+    ran = nps("reconstruct", photo_pair[0], tmp_path / second, "-o", tmp_path / "scene.ply")
     assert ran.code == 1
-    assert "same picture" in ran.err
+    assert message in ran.err and "hint:" in ran.err and "Traceback" not in ran.err
     assert files(tmp_path) == []
-
-
-def test_a_missing_photo_is_an_error_with_a_hint(nps, fake_pipeline, photo_pair, tmp_path: Path):
-    ran = nps("reconstruct", photo_pair[0], tmp_path / "none.jpg", "-o", tmp_path / "scene.ply")
-    assert ran.code == 1
-    assert "none.jpg" in ran.err and "hint:" in ran.err and "Traceback" not in ran.err
 
 
 @pytest.mark.parametrize(
@@ -142,29 +136,24 @@ def test_a_missing_photo_is_an_error_with_a_hint(nps, fake_pipeline, photo_pair,
         ["-o", "-", "--json"],
     ],
 )
-def test_wrong_usage_ends_with_2(
-    nps, fake_pipeline, photo_pair, tmp_path: Path, arguments: list[str]
-):
-    ran = nps("reconstruct", *photo_pair, "-o", tmp_path / "scene.ply", *arguments)
-    assert ran.code == 2
+def test_wrong_usage_ends_with_2(reconstruct, tmp_path: Path, arguments: list[str]):
+    assert reconstruct(*arguments).code == 2
     assert files(tmp_path) == []
 
 
-def test_unknown_weights_are_refused_by_name(nps, photo_pair, tmp_path: Path):
-    out = tmp_path / "scene.ply"
-    ran = nps("reconstruct", *photo_pair, "-o", out, "--weights", "nothing")
-    assert ran.code == 1
-    assert "nothing" in ran.err and "nps weights list" in ran.err
-
-
-def test_cuda_that_is_not_there_is_an_error(nps, photo_pair, tmp_path: Path, monkeypatch):
+@pytest.mark.parametrize(
+    ("option", "value", "hint"),
+    [("--weights", "nothing", "nps weights list"), ("--device", "cuda", "nps doctor")],
+)
+def test_weights_or_a_device_that_are_not_there_are_an_error_with_a_hint(
+    nps, photo_pair, tmp_path: Path, monkeypatch, option: str, value: str, hint: str
+):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
-    out = tmp_path / "scene.ply"
-    ran = nps("reconstruct", *photo_pair, "-o", out, "--device", "cuda")
+    ran = nps("reconstruct", *photo_pair, "-o", tmp_path / "scene.ply", option, value)
     assert ran.code == 1
-    assert "nps doctor" in ran.err
+    assert value in ran.err.lower() and hint in ran.err
 
 
-def test_quiet_says_nothing(nps, fake_pipeline, photo_pair, tmp_path: Path):
-    ran = nps("reconstruct", *photo_pair, "-o", tmp_path / "scene.ply", "--quiet")
+def test_quiet_says_nothing(reconstruct):
+    ran = reconstruct("--quiet")
     assert (ran.code, ran.out, ran.err) == (0, "", "")
