@@ -21,7 +21,8 @@ from models.geometry.depth_map import DepthMap
 from models.geometry.rigid import rotation_angle, se3_exponential
 from models.geometry.views import View, resize
 from models.metrics.errors import psnr
-from models.network.noposplat import NoPoSplat, NoPoSplatConfig
+from models.network.config import NoPoSplatConfig
+from models.network.noposplat import NoPoSplat
 from models.network.preprocessing import network_size
 from models.options import Options, PoseMethod
 from models.pose.pnp import PnpPose

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from benchmarks.parity import published_shapes, recipe_weight
 
-from models.network.noposplat import NoPoSplatConfig
+from models.network.config import NoPoSplatConfig
 from models.weights import empty_network, rename
 
 TINY = NoPoSplatConfig(

@@ -5,19 +5,17 @@ CroCo (Weinzaepfel et al., NeurIPS 2022) with a second decoder, as in DUSt3R (CV
 """
 
 from collections.abc import Callable
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from models.geometry.spherical_harmonics import ray_features, ray_width
+from models.network.config import NoPoSplatConfig
 from models.network.layers import PATCH_SIZE, DecoderBlock, EncoderBlock, LayerNorm, rotary_table
 
 Part = TypeVar("Part", bound=nn.Module)
-# Intrinsics enter as a token of their own (published), added to every token, as the ray of every
-# pixel next to its color or of every patch before the decoder, or not at all.
-IntrinsicsInput = Literal["token", "add", "rays", "decoder_rays", "none"]
 
 
 class FirstAndOthers(nn.Module, Generic[Part]):
@@ -52,36 +50,27 @@ class Backbone(nn.Module):
     decoder each view also attends to all tokens of all other views.
     """
 
-    def __init__(
-        self,
-        *,
-        encoder_width: int,
-        encoder_depth: int,
-        decoder_width: int,
-        decoder_depth: int,
-        attention_head_width: int,
-        intrinsics_input: IntrinsicsInput = "token",
-        ray_degree: int = 4,
-    ) -> None:
+    def __init__(self, config: NoPoSplatConfig) -> None:
         super().__init__()
-        self.intrinsics_input, self.ray_degree = intrinsics_input, ray_degree
-        channels = 3 + (ray_width(ray_degree) if intrinsics_input == "rays" else 0)
-        self.patch_embed = nn.Conv2d(channels, encoder_width, PATCH_SIZE, stride=PATCH_SIZE)
-        if intrinsics_input in ("token", "add"):
-            self.intrinsics_embed = nn.Linear(9, encoder_width)
+        self.intrinsics_input, self.ray_degree = config.intrinsics_input, config.ray_degree
+        self.attention_head_width = config.attention_head_width
+        head_width, rays = config.attention_head_width, ray_width(config.ray_degree)
+        channels = 3 + (rays if config.intrinsics_input == "rays" else 0)
+        self.patch_embed = nn.Conv2d(channels, config.encoder_width, PATCH_SIZE, stride=PATCH_SIZE)
+        if config.intrinsics_input in ("token", "add"):
+            self.intrinsics_embed = nn.Linear(9, config.encoder_width)
         self.encoder = nn.ModuleList(
-            EncoderBlock(encoder_width, attention_head_width) for _ in range(encoder_depth)
+            EncoderBlock(config.encoder_width, head_width) for _ in range(config.encoder_depth)
         )
-        self.encoder_norm = LayerNorm(encoder_width)
-        ray_channels = ray_width(ray_degree) if intrinsics_input == "decoder_rays" else 0
-        self.decoder_embed = nn.Linear(encoder_width + ray_channels, decoder_width)
+        self.encoder_norm = LayerNorm(config.encoder_width)
+        ray_channels = rays if config.intrinsics_input == "decoder_rays" else 0
+        self.decoder_embed = nn.Linear(config.encoder_width + ray_channels, config.decoder_width)
         self.decoder = nn.ModuleList(
-            FirstAndOthers(lambda: DecoderBlock(decoder_width, attention_head_width))
-            for _ in range(decoder_depth)
+            FirstAndOthers(lambda: DecoderBlock(config.decoder_width, head_width))
+            for _ in range(config.decoder_depth)
         )
-        self.decoder_norm = LayerNorm(decoder_width)
-        self.mask_token = nn.Parameter(torch.zeros(1, 1, decoder_width))  # published, unused
-        self.attention_head_width = attention_head_width
+        self.decoder_norm = LayerNorm(config.decoder_width)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, config.decoder_width))  # published, unused
         self.initialize()
 
     @torch.no_grad()

@@ -7,9 +7,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, pixel_shuffle, relu, relu_
 
+from models.network.config import LevelWidths
 from models.network.layers import PATCH_SIZE
-
-LevelWidths = tuple[int, int, int, int]
 
 
 def upsample(x: Float[Tensor, "batch channel h w"]) -> Float[Tensor, "batch channel 2*h 2*w"]:

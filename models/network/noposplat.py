@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass, fields, replace
-from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -13,71 +12,14 @@ from models.geometry.camera import camera_rays
 from models.geometry.gaussians import SH_DEGREE_0, Gaussians
 from models.geometry.views import Views
 from models.network import transform_then_fuse
-from models.network.backbone import Backbone, FirstAndOthers, IntrinsicsInput
-from models.network.heads import CenterHead, LevelWidths, LinearHead, ParameterHead
+from models.network.backbone import Backbone, FirstAndOthers
+from models.network.config import NoPoSplatConfig
+from models.network.heads import CenterHead, LinearHead, ParameterHead
 from models.network.layers import PATCH_SIZE
 
 SCALE_UNIT = 1e-3
 MAX_SCALE = 0.3
 OPACITY, SCALES, ROTATION, HARMONICS = slice(0, 1), slice(1, 4), slice(4, 8), slice(8, None)
-
-
-@dataclass(frozen=True, kw_only=True)
-class NoPoSplatConfig:
-    """The shape of the network. The defaults are the published model, at any image size."""
-
-    encoder_width: int = 1024
-    encoder_depth: int = 24
-    decoder_width: int = 768
-    decoder_depth: int = 12
-    attention_head_width: int = 64
-    trunk_widths: LevelWidths = (96, 192, 384, 768)  # of the DPTs' levels, fine to coarse
-    fusion_width: int = 256
-    dropout: float = 0.1  # in the parameter heads, while training
-    sh_degree: int = 4
-    anchor_distance: float | None = None  # centers start on the pixel's own ray, this far away
-    pixel_color: bool = False  # colors start from the pixel's
-    # What follows is for ablations only; the defaults are the published network.
-    intrinsics_input: IntrinsicsInput = "token"
-    ray_degree: int = 4  # of the spherical harmonics that encode rays
-    image_shortcut: bool = True  # of the parameter heads
-    heads: Literal["dense", "linear"] = "dense"  # linear: without the image's shortcut
-    frame: Literal["first", "own"] = "first"  # own: transform then fuse, by poses that are given
-
-    def __post_init__(self) -> None:
-        """Raise ValueError for a shape that cannot be built."""
-        for width in (self.encoder_width, self.decoder_width):
-            if width % self.attention_head_width:
-                raise ValueError(f"{width} channels do not split into {self.attention_head_width}s")
-        if self.attention_head_width % 4:
-            raise ValueError(
-                f"attention_head_width {self.attention_head_width} is no multiple of 4"
-            )
-        if self.decoder_depth < 2:
-            raise ValueError(f"decoder_depth {self.decoder_depth} is less than 2")
-        if self.heads == "linear" and (self.anchor_distance is not None or self.pixel_color):
-            raise ValueError("linear heads start neither at an anchor nor with the pixel's color")
-        if self.intrinsics_input == "none" and self.anchor_distance is not None:
-            raise ValueError("without intrinsics there are no rays to start centers on")
-
-    @property
-    def sh_count(self) -> int:
-        """The number of spherical harmonics per color channel."""
-        return (self.sh_degree + 1) ** 2
-
-
-SMALL = NoPoSplatConfig(
-    encoder_width=384,
-    encoder_depth=6,
-    decoder_width=256,
-    decoder_depth=6,
-    trunk_widths=(32, 64, 96, 128),
-    fusion_width=64,
-    dropout=0.0,
-    sh_degree=0,
-    anchor_distance=1.0,
-    pixel_color=True,
-)
 
 
 @dataclass(frozen=True)
@@ -103,15 +45,7 @@ class NoPoSplat(nn.Module):
     def __init__(self, config: NoPoSplatConfig) -> None:
         super().__init__()
         self.config = config
-        self.backbone = Backbone(
-            encoder_width=config.encoder_width,
-            encoder_depth=config.encoder_depth,
-            decoder_width=config.decoder_width,
-            decoder_depth=config.decoder_depth,
-            attention_head_width=config.attention_head_width,
-            intrinsics_input=config.intrinsics_input,
-            ray_degree=config.ray_degree,
-        )
+        self.backbone = Backbone(config)
         decoder_widths = (config.decoder_width,) * 3
         widths = (config.encoder_width, *decoder_widths), config.trunk_widths, config.fusion_width
         out_width = HARMONICS.start + 3 * config.sh_count

@@ -13,7 +13,8 @@ from models.data.procedural import Textures, WorldBatch
 from models.geometry.gaussians import rescale
 from models.geometry.views import Views
 from models.metrics.lpips import Lpips
-from models.network.noposplat import NoPoSplat, NoPoSplatConfig, Prediction
+from models.network.config import NoPoSplatConfig
+from models.network.noposplat import NoPoSplat, Prediction
 from models.render import render
 from models.render.constants import MIN_DEPTH
 from models.training.batches import TrainingBatch, Unit, batch_from_worlds

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from models.network.noposplat import SMALL, NoPoSplatConfig
+from models.network.config import SMALL, NoPoSplatConfig
 from models.training.network import NetworkTraining
 
 _TWO_SETS = NetworkTraining(

@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from models.atomic import atomic_write
-from models.network.noposplat import NoPoSplat, NoPoSplatConfig
+from models.network.config import NoPoSplatConfig
+from models.network.noposplat import NoPoSplat
 from models.stereo.network import StereoConfig, StereoNetwork
 from models.weights.published import read_published
 from models.weights.strict import EXPECTED, cut_short, empty_network, load_strictly

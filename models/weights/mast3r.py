@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from models.network.noposplat import NoPoSplat, NoPoSplatConfig
+from models.network.config import NoPoSplatConfig
+from models.network.noposplat import NoPoSplat
 from models.weights import published
 from models.weights.files import load_network
 from models.weights.strict import load_strictly

@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from models.network.noposplat import NoPoSplat, NoPoSplatConfig
+from models.network.config import NoPoSplatConfig
+from models.network.noposplat import NoPoSplat
 from models.weights.strict import EXPECTED, cut_short, empty_network, load_strictly
 
 ARCHITECTURE = NoPoSplatConfig()

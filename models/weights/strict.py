@@ -5,7 +5,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from models.network.noposplat import NoPoSplat, NoPoSplatConfig
+from models.network.config import NoPoSplatConfig
+from models.network.noposplat import NoPoSplat
 
 EXPECTED = "expected .safetensors weights of this program or a published NoPoSplat .ckpt"
 

@@ -21,7 +21,8 @@ from torch import Tensor
 from models.geometry.gaussians import Gaussians
 from models.geometry.views import Views
 from models.network.backbone import token_positions
-from models.network.noposplat import NoPoSplat, NoPoSplatConfig, Prediction
+from models.network.config import NoPoSplatConfig
+from models.network.noposplat import NoPoSplat, Prediction
 from models.weights import empty_network, load_published
 
 TOLERANCE = 5e-5  # of the largest magnitude in an array

@@ -8,8 +8,9 @@ import torch
 from models.geometry.gaussians import SH_DEGREE_0
 from models.geometry.views import Views
 from models.network.backbone import token_positions
+from models.network.config import SMALL, NoPoSplatConfig
 from models.network.layers import apply_rotary, rotary_table
-from models.network.noposplat import SMALL, NoPoSplat, NoPoSplatConfig, exponential_distance
+from models.network.noposplat import NoPoSplat, exponential_distance
 
 TINY = NoPoSplatConfig(
     encoder_width=32,

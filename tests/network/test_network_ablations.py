@@ -11,8 +11,9 @@ from models.geometry.camera import Camera, project
 from models.geometry.rigid import invert, se3_exponential
 from models.geometry.spherical_harmonics import real_harmonics, turning_matrix
 from models.geometry.views import Views
+from models.network.config import NoPoSplatConfig
 from models.network.heads import LinearHead
-from models.network.noposplat import NoPoSplat, NoPoSplatConfig, Prediction
+from models.network.noposplat import NoPoSplat, Prediction
 from models.render import render
 
 ALL = ("token", "add", "rays", "decoder_rays", "none")

@@ -12,7 +12,8 @@ from benchmarks.parity import published_shapes, recipe_views, recipe_weight
 from torch.nn.functional import conv2d
 
 from models.geometry.views import Views
-from models.network.noposplat import NoPoSplat, NoPoSplatConfig
+from models.network.config import NoPoSplatConfig
+from models.network.noposplat import NoPoSplat
 from models.weights import empty_network, load_published, rename
 
 HEAD = 8  # channels of an attention head

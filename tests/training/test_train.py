@@ -12,7 +12,7 @@ from models.data.augmentation import augment, mirror
 from models.data.procedural import WorldBatch, generate
 from models.geometry.camera import Camera
 from models.geometry.views import Views
-from models.network.noposplat import SMALL
+from models.network.config import SMALL
 from models.stereo.network import StereoConfig
 from models.training.batches import sample_worlds, world_batches
 from models.training.config import TrainConfig

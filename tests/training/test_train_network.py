@@ -13,7 +13,8 @@ from models.geometry.camera import Camera
 from models.geometry.gaussians import SH_DEGREE_0
 from models.geometry.views import Views
 from models.metrics.lpips import Lpips
-from models.network.noposplat import NoPoSplatConfig, Prediction
+from models.network.config import NoPoSplatConfig
+from models.network.noposplat import Prediction
 from models.training.ablation_study import Result, run_study, table
 from models.training.ablations import ABLATIONS
 from models.training.batches import TrainingBatch, sample_worlds

@@ -1,0 +1,67 @@
+"""The shape of the network, and of the ablations."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+LevelWidths = tuple[int, int, int, int]
+# Intrinsics enter as a token of their own (published), added to every token, as the ray of every
+# pixel next to its color or of every patch before the decoder, or not at all.
+IntrinsicsInput = Literal["token", "add", "rays", "decoder_rays", "none"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoPoSplatConfig:
+    """The shape of the network. The defaults are the published model, at any image size."""
+
+    encoder_width: int = 1024
+    encoder_depth: int = 24
+    decoder_width: int = 768
+    decoder_depth: int = 12
+    attention_head_width: int = 64
+    trunk_widths: LevelWidths = (96, 192, 384, 768)  # of the DPTs' levels, fine to coarse
+    fusion_width: int = 256
+    dropout: float = 0.1  # in the parameter heads, while training
+    sh_degree: int = 4
+    anchor_distance: float | None = None  # centers start on the pixel's own ray, this far away
+    pixel_color: bool = False  # colors start from the pixel's
+    # What follows is for ablations only; the defaults are the published network.
+    intrinsics_input: IntrinsicsInput = "token"
+    ray_degree: int = 4  # of the spherical harmonics that encode rays
+    image_shortcut: bool = True  # of the parameter heads
+    heads: Literal["dense", "linear"] = "dense"  # linear: without the image's shortcut
+    frame: Literal["first", "own"] = "first"  # own: transform then fuse, by poses that are given
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a shape that cannot be built."""
+        for width in (self.encoder_width, self.decoder_width):
+            if width % self.attention_head_width:
+                raise ValueError(f"{width} channels do not split into {self.attention_head_width}s")
+        if self.attention_head_width % 4:
+            raise ValueError(
+                f"attention_head_width {self.attention_head_width} is no multiple of 4"
+            )
+        if self.decoder_depth < 2:
+            raise ValueError(f"decoder_depth {self.decoder_depth} is less than 2")
+        if self.heads == "linear" and (self.anchor_distance is not None or self.pixel_color):
+            raise ValueError("linear heads start neither at an anchor nor with the pixel's color")
+        if self.intrinsics_input == "none" and self.anchor_distance is not None:
+            raise ValueError("without intrinsics there are no rays to start centers on")
+
+    @property
+    def sh_count(self) -> int:
+        """The number of spherical harmonics per color channel."""
+        return (self.sh_degree + 1) ** 2
+
+
+SMALL = NoPoSplatConfig(
+    encoder_width=384,
+    encoder_depth=6,
+    decoder_width=256,
+    decoder_depth=6,
+    trunk_widths=(32, 64, 96, 128),
+    fusion_width=64,
+    dropout=0.0,
+    sh_degree=0,
+    anchor_distance=1.0,
+    pixel_color=True,
+)
