@@ -1,5 +1,6 @@
 """The `Gaussians` container: scenes as networks predict and renderers show them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -36,11 +37,15 @@ class Gaussians:
 
     def to(self, device: torch.device) -> "Gaussians":
         """Copy to a device; the original is untouched."""
-        return Gaussians(*(getattr(self, field.name).to(device) for field in fields(self)))
+        return self.map(lambda tensor: tensor.to(device))
 
     def select(self, keep: Bool[Tensor, " gaussian"]) -> "Gaussians":
         """Return the Gaussians where `keep` is true, in the same order."""
-        return Gaussians(*(getattr(self, field.name)[keep] for field in fields(self)))
+        return self.map(lambda tensor: tensor[keep])
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Gaussians":
+        """Apply a function to every tensor."""
+        return Gaussians(*(change(getattr(self, field.name)) for field in fields(self)))
 
 
 def join(parts: list[Gaussians]) -> Gaussians:

@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 
 import pytest
 import torch
+from random_gaussians import random_gaussians
 from scipy.special import sph_harm_y
 from torch import Tensor
 
@@ -37,18 +38,7 @@ def blob(
 
 def cloud(count: int = 400, sh_degree: int = 3) -> Gaussians:
     """Random Gaussians before the camera."""
-    generator = torch.Generator().manual_seed(count)
-
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator)
-
-    return Gaussians(
-        means=normal(count, 3) * torch.tensor([0.8, 0.6, 0.3]) + torch.tensor([0.0, 0.0, 2.0]),
-        scales=torch.exp(normal(count, 3) * 0.5 - 3),
-        rotations=normal(count, 4),
-        harmonics=normal(count, 3, (sh_degree + 1) ** 2) * 0.3,
-        opacities=torch.sigmoid(normal(count)),
-    )
+    return random_gaussians(count, sh_degree, seed=count, spread=(0.8, 0.6, 0.3))
 
 
 def render_view(scene: Gaussians, world2cam: Tensor = IDENTITY, **options) -> Rendering:
@@ -119,10 +109,8 @@ def test_a_scene_twice_as_large_and_as_far_looks_the_same():
 
 
 def test_moving_world_and_camera_together_changes_nothing():
-    scene, rigid_motion = (
-        cloud(sh_degree=0),
-        se3_exponential(torch.tensor([0.3, 0.1, -0.2, 0, 0, 1.0])),
-    )
+    scene = cloud(sh_degree=0)
+    rigid_motion = se3_exponential(torch.tensor([0.3, 0.1, -0.2, 0, 0, 1.0]))
     half = torch.tensor(0.5)
     w, x, y, z = scene.rotations.unbind(-1)
     cos, sin = half.cos(), half.sin()  # the same turn about z, multiplied from the left
@@ -139,9 +127,8 @@ def test_moving_world_and_camera_together_changes_nothing():
 def test_the_order_of_gaussians_does_not_matter():
     scene = cloud()
     order = torch.randperm(len(scene))
-    shuffled = Gaussians(*(getattr(scene, field.name)[order] for field in fields(scene)))
 
-    assert_same(render_view(shuffled), render_view(scene))
+    assert_same(render_view(scene.map(lambda tensor: tensor[order])), render_view(scene))
 
 
 def test_the_opaque_front_hides_the_back():
@@ -236,9 +223,7 @@ def test_nothing_and_everything_behind_the_camera_draw_the_background():
 
 
 def leaves_of(scene: Gaussians) -> Gaussians:
-    return Gaussians(
-        *(getattr(scene, field.name).clone().requires_grad_() for field in fields(scene))
-    )
+    return scene.map(lambda tensor: tensor.clone().requires_grad_())
 
 
 def test_extreme_gaussians_leave_no_trace_of_nan():
@@ -295,7 +280,7 @@ def test_what_needs_no_gradient_gets_none():
 
 def test_other_floats_and_layouts_are_taken_as_they_come():
     scene = cloud()
-    odd = Gaussians(*(getattr(scene, field.name).double() for field in fields(scene)))
+    odd = scene.map(torch.Tensor.double)
     odd = replace(odd, harmonics=odd.harmonics.mT.contiguous().mT.requires_grad_())
 
     rendering = render_view(odd, IDENTITY.double())

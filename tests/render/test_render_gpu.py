@@ -4,6 +4,7 @@ from dataclasses import fields
 
 import pytest
 import torch
+from random_gaussians import random_gaussians
 from torch import Tensor
 
 from models.geometry.camera import Camera
@@ -18,22 +19,6 @@ pytestmark = [
 SIZE = (75, 110)
 INTRINSICS = torch.tensor([[0.8, 0.0, 0.45], [0.0, 1.2, 0.6], [0.0, 0.0, 1.0]])
 BACKGROUND = (0.3, 0.1, 0.6)
-
-
-def cloud(count: int, sh_degree: int) -> Gaussians:
-    """Gaussians before, beside and behind the camera, with quaternions of any length."""
-    generator = torch.Generator().manual_seed(0)
-
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator)
-
-    return Gaussians(
-        means=normal(count, 3) + torch.tensor([0.0, 0.0, 2.0]),
-        scales=torch.exp(normal(count, 3) * 0.6 - 3.5),
-        rotations=normal(count, 4),
-        harmonics=normal(count, 3, (sh_degree + 1) ** 2) * 0.3,
-        opacities=torch.sigmoid(2 * normal(count)),
-    )
 
 
 def rendering_and_gradients(
@@ -63,7 +48,7 @@ def rendering_and_gradients(
 
 @pytest.mark.parametrize("sh_degree", [0, 3, 4])
 def test_both_backends_agree(sh_degree: int):
-    scene = cloud(2000, sh_degree)
+    scene = random_gaussians(2000, sh_degree, log_scale=-3.5, opacity_spread=2)
 
     rendered, gradients = rendering_and_gradients(scene, "cpu")
     rendered_cuda, gradients_cuda = rendering_and_gradients(scene, "cuda")
@@ -78,7 +63,7 @@ def test_both_backends_agree(sh_degree: int):
 
 
 def test_an_empty_scene_is_the_background_on_both():
-    nothing = cloud(1, 0).select(torch.zeros(1, dtype=torch.bool)).to(torch.device("cuda"))
+    nothing = random_gaussians(0, 0).to(torch.device("cuda"))
 
     rendered = render(nothing, Camera(INTRINSICS.cuda(), torch.eye(4).cuda(), SIZE), BACKGROUND)
 

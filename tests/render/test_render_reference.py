@@ -4,6 +4,7 @@ from dataclasses import fields
 
 import pytest
 import torch
+from random_gaussians import random_gaussians
 from torch import Tensor
 
 from models.geometry.camera import Camera
@@ -92,32 +93,16 @@ def reference(scene: Gaussians, camera: Camera) -> Rendering:
     )
 
 
-def random_scene(sh_degree: int = 3, count: int = 300) -> Gaussians:
+def random_scene(sh_degree: int = 3) -> Gaussians:
     """Gaussians before, beside and behind the camera; some opaque, some very long."""
-    generator = torch.Generator().manual_seed(sh_degree)
-
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator)
-
-    scales = torch.exp(normal(count, 3) * 0.7 - 3.2)
-    scales[:5, 0] = 1
-    opacities = torch.sigmoid(2 * normal(count))
-    opacities[:20] = 1
-    return Gaussians(
-        means=normal(count, 3) * torch.tensor([1.0, 0.8, 1.0]) + torch.tensor([0.0, 0.0, 2.0]),
-        scales=scales,
-        rotations=normal(count, 4),
-        harmonics=normal(count, 3, (sh_degree + 1) ** 2) * 0.3,
-        opacities=opacities,
-    )
+    scene = random_gaussians(300, sh_degree, sh_degree, spread=(1.0, 0.8, 1.0), opacity_spread=2)
+    scene.scales[:5, 0] = 1
+    scene.opacities[:20] = 1
+    return scene
 
 
 def random_pose() -> Tensor:
     return se3_exponential(torch.tensor([0.1, -0.15, 0.2, 0.1, -0.2, 0.3]))
-
-
-def doubled(scene: Gaussians) -> Gaussians:
-    return Gaussians(*(getattr(scene, field.name).double() for field in fields(scene)))
 
 
 def fields_of(rendered: Rendering) -> dict[str, Tensor]:
@@ -131,7 +116,9 @@ def test_renderings_follow_the_definition(sh_degree: int):
     rendered = fields_of(render(scene, camera, BACKGROUND))
 
     expected = fields_of(
-        reference(doubled(scene), Camera(INTRINSICS.double(), camera.world2cam.double(), SIZE))
+        reference(
+            scene.map(Tensor.double), Camera(INTRINSICS.double(), camera.world2cam.double(), SIZE)
+        )
     )
     assert expected["alpha"].min() < 0.4 and expected["alpha"].max() > 0.99
     for name, value in rendered.items():
@@ -166,7 +153,7 @@ def test_gradients_are_those_of_the_definition(part: str):
 
     ours = gradients(lambda *given: render(*given, BACKGROUND), scene, weights)
 
-    expected = gradients(reference, doubled(scene), weights)
+    expected = gradients(reference, scene.map(Tensor.double), weights)
     for name, value in ours.items():
         scale = expected[name].norm()
         assert (value - expected[name]).norm() <= 1e-3 * scale, name
