@@ -5,7 +5,6 @@ classifier, the heads are in the PyPI package `lpips`; neither comes with this p
 """
 
 import pickle
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -22,14 +21,16 @@ class Lpips(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        width, stages = 3, []
-        for index, widths in enumerate(_WIDTHS):
-            layers: list[nn.Module] = [nn.MaxPool2d(2)] if index else []
+        width = 3
+        layers: list[nn.Module] = []
+        self.ends: list[int] = []  # of stages, whose features are compared
+        for widths in _WIDTHS:
+            layers += [nn.MaxPool2d(2)] if layers else []
             for out in widths:
                 layers += [nn.Conv2d(width, out, 3, padding=1), nn.ReLU()]
                 width = out
-            stages.append(nn.Sequential(*layers))
-        self.stages = nn.ModuleList(stages)
+            self.ends.append(len(layers))
+        self.features = nn.Sequential(*layers)  # numbered as in torchvision
         self.heads = nn.ParameterList(torch.zeros(widths[-1]) for widths in _WIDTHS)
         self.requires_grad_(False).eval()
 
@@ -44,7 +45,8 @@ class Lpips(nn.Module):
         )
         first, second = (((2 * x - 1) - mean) / deviation for x in (images, photos))
         total = images.new_zeros(len(images))
-        for stage, head in zip(self.stages, self.heads, strict=True):
+        for start, end, head in zip([0, *self.ends[:-1]], self.ends, self.heads, strict=True):
+            stage = self.features[start:end]
             first, second = stage(first), stage(second)
             squares = (_unit(first) - _unit(second)).square()
             total = total + torch.einsum("bchw,c->bhw", squares, head).mean((1, 2))
@@ -67,33 +69,17 @@ def load_lpips(trunk: Path, heads: Path) -> Lpips:
     """
     with torch.device("meta"):
         network = Lpips()
-    layers = (name for name, module in network.named_modules() if isinstance(module, nn.Conv2d))
-    names = dict(zip(layers, _trunk_names(), strict=True))
     theirs, linear = _read(trunk), _read(heads)
     try:
         state = {
-            f"{ours}.{kind}": theirs[f"{name}.{kind}"].float()
-            for ours, name in names.items()
-            for kind in ("weight", "bias")
-        }
-        state |= {
             f"heads.{index}": linear[f"lin{index}.model.1.weight"].flatten().float()
             for index in range(len(_WIDTHS))
         }
+        state |= {name: theirs[name].float() for name in network.state_dict() if name not in state}
         network.load_state_dict(state, assign=True)
     except (KeyError, RuntimeError) as error:
         raise ValueError(f"{trunk} and {heads} are no weights of LPIPS: {error}") from error
     return network.requires_grad_(False).eval()
-
-
-def _trunk_names() -> Iterator[str]:
-    """Yield torchvision's names of the convolutions, which count activations and poolings too."""
-    place = 0
-    for widths in _WIDTHS:
-        for _ in widths:
-            yield f"features.{place}"
-            place += 2
-        place += 1
 
 
 def _read(path: Path) -> dict[str, Tensor]:
