@@ -63,11 +63,9 @@ class Camera:
     def project(
         self, points: Float[Tensor, "*batch point 3"]
     ) -> tuple[Float[Tensor, "*batch point 2"], Float[Tensor, "*batch point"]]:
-        """Project world points.
+        """Project world points to coordinates (x, y), in [0, 1] inside the image, and depth z.
 
-        Returns:
-            Coordinates (x, y), in [0, 1] inside the image, and depth z. Where z <= 0 the
-            coordinates mean nothing.
+        Where z <= 0 the coordinates mean nothing.
         """
         return project(points, self.world2cam, self.intrinsics)
 
@@ -92,13 +90,7 @@ class Camera:
         return replace(self, size=size)
 
     def cropped(self, top: int, left: int, size: tuple[int, int]) -> "Camera":
-        """Return the camera of a window of the image; a negative corner widens the view.
-
-        Args:
-            top: Row of the window's first pixel.
-            left: Column of the window's first pixel.
-            size: (height, width) of the window, in pixels.
-        """
+        """Return the camera of a window, in pixels; a negative corner widens the view."""
         (height, width), (new_height, new_width) = self.size, size
         moved = self.intrinsics.clone()
         moved[..., 0, :] *= width / new_width
@@ -110,9 +102,7 @@ class Camera:
     def framed(self, size: tuple[int, int]) -> "Camera":
         """Return the camera of the largest central part of the image that has `size`'s aspect.
 
-        Args:
-            size: (height, width) that this part is resized to. Where the aspects agree the
-                intrinsics are unchanged.
+        This part is resized to `size`. Where the aspects agree the intrinsics are unchanged.
         """
         widening = (size[1] / size[0]) / (self.size[1] / self.size[0])
         kept = self.intrinsics.new_tensor([min(1.0, widening), min(1.0, 1 / widening)])
@@ -174,8 +164,7 @@ def to_pixels(
 ) -> Float[Tensor, "*batch 3 3"]:
     """Turn normalized intrinsics into pixels of an image of this (height, width)."""
     height, width = size
-    scale = torch.tensor([width, height, 1], device=intrinsics.device, dtype=intrinsics.dtype)
-    return intrinsics * scale[:, None]
+    return intrinsics * intrinsics.new_tensor([width, height, 1])[:, None]
 
 
 def from_pixels(
@@ -183,5 +172,4 @@ def from_pixels(
 ) -> Float[Tensor, "*batch 3 3"]:
     """Normalize intrinsics given in pixels of an image of this (height, width)."""
     height, width = size
-    scale = torch.tensor([width, height, 1], device=intrinsics_px.device, dtype=intrinsics_px.dtype)
-    return intrinsics_px / scale[:, None]
+    return intrinsics_px / intrinsics_px.new_tensor([width, height, 1])[:, None]

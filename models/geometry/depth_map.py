@@ -40,12 +40,9 @@ def look_up(
 def contradicted(
     view: DepthMap, other: DepthMap, margin: float = 0.0
 ) -> Bool[Tensor, "height width"]:
-    """Find points that would hide what another view sees behind them with more confidence.
+    """Find a view's points that would hide what another sees behind them.
 
-    Args:
-        view: The points in question.
-        other: The view that may contradict them.
-        margin: By how much the other view must be more confident.
+    Only where the other view is more confident by `margin`.
     """
     z, inside, there = look_up(view, other, torch.stack([other.depth, other.confidence]))
     in_front = z < there[0] * (1 - DEPTH_TOLERANCE)

@@ -24,15 +24,9 @@ def epipolar_segments(
     homogeneous = torch.cat([coordinates, torch.ones_like(coordinates[:, :1])], dim=1)
     a, b, c = (homogeneous @ fundamental.T).T
     zero, one = torch.zeros_like(a), torch.ones_like(a)
-    crossings = torch.stack(  # with the left, right, upper and lower border
-        [
-            torch.stack([zero, -c / b], dim=1),
-            torch.stack([one, -(a + c) / b], dim=1),
-            torch.stack([-c / a, zero], dim=1),
-            torch.stack([-(b + c) / a, one], dim=1),
-        ],
-        dim=1,
-    )
+    x = torch.stack([zero, one, -c / a, -(b + c) / a], dim=1)
+    y = torch.stack([-c / b, -(a + c) / b, zero, one], dim=1)
+    crossings = torch.stack([x, y], dim=-1)  # with the left, right, upper and lower border
     inside = ((crossings >= 0) & (crossings <= 1)).all(-1)
     along = b[:, None] * crossings[..., 0] - a[:, None] * crossings[..., 1]
     first = along.where(inside, torch.inf).argmin(1)

@@ -14,6 +14,17 @@ def invert(transform: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 4 4"
     return inverse
 
 
+def rigid_motion(
+    rotation: Float[Tensor, "*batch 3 3"], translation: Float[Tensor, "*batch 3"]
+) -> Float[Tensor, "*batch 4 4"]:
+    """Return the matrices of rigid motions: rotate, then translate."""
+    transform = rotation.new_zeros(*rotation.shape[:-2], 4, 4)
+    transform[..., :3, :3] = rotation
+    transform[..., :3, 3] = translation
+    transform[..., 3, 3] = 1
+    return transform
+
+
 def transform_points(
     points: Float[Tensor, "*batch point 3"], transform: Float[Tensor, "*batch 4 4"]
 ) -> Float[Tensor, "*batch point 3"]:
@@ -50,8 +61,7 @@ def twist_gradient(
     only the generator counts to first order.
     """
     generator_gradient = matrix_gradient @ world2cam.mT
-    skew = generator_gradient - generator_gradient.mT
-    rotation = torch.stack([skew[..., 2, 1], skew[..., 0, 2], skew[..., 1, 0]], dim=-1)
+    rotation = _antisymmetric_part(generator_gradient)
     return torch.cat([generator_gradient[..., :3, 3], rotation], dim=-1)
 
 
@@ -60,16 +70,14 @@ def rotation_angle(
 ) -> Float[Tensor, "*batch"]:
     """Return the angle between two rotations, accurate near zero and near pi."""
     relative = first.mT @ second
-    skew = torch.stack(
-        [
-            relative[..., 2, 1] - relative[..., 1, 2],
-            relative[..., 0, 2] - relative[..., 2, 0],
-            relative[..., 1, 0] - relative[..., 0, 1],
-        ],
-        dim=-1,
-    )
     trace = relative.diagonal(dim1=-2, dim2=-1).sum(-1)
-    return torch.atan2(skew.norm(dim=-1), trace - 1)
+    return torch.atan2(_antisymmetric_part(relative).norm(dim=-1), trace - 1)
+
+
+def _antisymmetric_part(matrix: Float[Tensor, "*batch n n"]) -> Float[Tensor, "*batch 3"]:
+    """Return the vector v of M - M^T = [v]x, of the upper left 3x3."""
+    skew = matrix - matrix.mT
+    return torch.stack([skew[..., 2, 1], skew[..., 0, 2], skew[..., 1, 0]], dim=-1)
 
 
 def look_at(
@@ -83,15 +91,8 @@ def look_at(
     right = torch.nn.functional.normalize(
         torch.linalg.cross(down.expand_as(forward), forward), dim=-1
     )
-    cam2world = torch.zeros(
-        *position.shape[:-1], 4, 4, device=position.device, dtype=position.dtype
-    )
-    cam2world[..., :3, 0] = right
-    cam2world[..., :3, 1] = torch.linalg.cross(forward, right)
-    cam2world[..., :3, 2] = forward
-    cam2world[..., :3, 3] = position
-    cam2world[..., 3, 3] = 1
-    return cam2world
+    axes = torch.stack([right, torch.linalg.cross(forward, right), forward], dim=-1)
+    return rigid_motion(axes, position)
 
 
 def to_wxyz(rotation: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 4"]:

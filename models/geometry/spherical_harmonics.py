@@ -13,11 +13,9 @@ from models.geometry.camera import camera_rays
 def real_harmonics(
     directions: Float[Tensor, "*batch 3"], degree: int
 ) -> Float[Tensor, "*batch sh"]:
-    """Evaluate all functions up to a degree; that of degree l and order m is at l (l + 1) + m.
+    """Evaluate all functions up to a degree along unit vectors.
 
-    Args:
-        directions: Unit vectors.
-        degree: The highest one, from 0.
+    That of degree l and order m is at l (l + 1) + m.
     """
     x, y, z = directions.unbind(-1)
     values: list[Tensor] = [z] * (degree + 1) ** 2

@@ -20,6 +20,7 @@ from models.geometry.rigid import (
     invert,
     look_at,
     nearest_rotation,
+    rigid_motion,
     to_wxyz,
 )
 
@@ -130,7 +131,7 @@ def interpolate(cameras: Camera, center: Float[Tensor, "3"], frames: int) -> Cam
     in_camera = blend(centers)
     return Camera(
         intrinsics=blend(cameras.intrinsics),
-        world2cam=_rigid(rotation, in_camera - rotation @ center),
+        world2cam=rigid_motion(rotation, in_camera - rotation @ center),
         size=cameras.size,
     )
 
@@ -141,7 +142,7 @@ def mean_camera(cameras: Camera) -> Camera:
     All else is as in the first camera.
     """
     rotation = nearest_rotation(cameras.cam2world[:, :3, :3].mean(dim=0))
-    cam2world = _rigid(rotation, cameras.center.mean(dim=0))
+    cam2world = rigid_motion(rotation, cameras.center.mean(dim=0))
     return replace(cameras[0], world2cam=invert(cam2world))
 
 
@@ -214,7 +215,7 @@ def _turn_around(
     return replace(
         camera,
         intrinsics=camera.intrinsics.expand(len(angles), 3, 3),
-        world2cam=invert(_rigid(rotation, position)),
+        world2cam=invert(rigid_motion(rotation, position)),
     )
 
 
@@ -229,13 +230,3 @@ def _slerp(
     first = torch.where(near, 1 - weight, ((1 - weight) * angle).sin() / sine)
     second = torch.where(near, weight, (weight * angle).sin() / sine)
     return first[:, None] * start + second[:, None] * stop
-
-
-def _rigid(
-    rotation: Float[Tensor, "*batch 3 3"], translation: Float[Tensor, "*batch 3"]
-) -> Float[Tensor, "*batch 4 4"]:
-    transform = rotation.new_zeros(*rotation.shape[:-2], 4, 4)
-    transform[..., :3, :3] = rotation
-    transform[..., :3, 3] = translation
-    transform[..., 3, 3] = 1
-    return transform
