@@ -19,12 +19,8 @@ def map_on_processes(
 ) -> Iterator[bytes]:
     """Apply a function to every item, in new processes with one thread each; yield in order.
 
-    Items are bytes: tensors handed over as they are would each hold a file descriptor.
-
-    Args:
-        open_work: Makes the function, once per process. It must survive pickling.
-        items: Arguments of the function.
-        jobs: How many processes.
+    Items are bytes: tensors handed over as they are would each hold a file descriptor. `open_work`
+    makes the function, once per process, and must survive pickling.
     """
     pool = ProcessPoolExecutor(
         jobs, get_context("spawn"), initializer=_start_process, initargs=(open_work,)
@@ -47,9 +43,6 @@ def map_on_ray(
         items: Arguments of the function.
         jobs: How many actors; None is one for every core, or GPU, that Ray has.
         gpus: Whether each of them needs a GPU of its own.
-
-    Raises:
-        ModuleNotFoundError: If Ray is not installed.
     """
     import ray
     from ray.util import ActorPool

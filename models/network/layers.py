@@ -58,9 +58,7 @@ class SelfAttention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(
-        self,
-        x: Float[Tensor, "batch token width"],
-        rotary: Float[Tensor, "2 token 2 frequency"],
+        self, x: Float[Tensor, "batch token width"], rotary: Float[Tensor, "2 token 2 frequency"]
     ) -> Float[Tensor, "batch token width"]:
         """Attend from every token to all of them."""
         q, k, v = (split_heads(part, self.head_width) for part in self.qkv(x).chunk(3, dim=-1))
@@ -114,9 +112,7 @@ class EncoderBlock(nn.Module):
         self.mlp = MLP(width)
 
     def forward(
-        self,
-        x: Float[Tensor, "batch token width"],
-        rotary: Float[Tensor, "2 token 2 frequency"],
+        self, x: Float[Tensor, "batch token width"], rotary: Float[Tensor, "2 token 2 frequency"]
     ) -> Float[Tensor, "batch token width"]:
         """Update the tokens of one view."""
         x = x + self.attention(self.attention_norm(x), rotary)

@@ -36,6 +36,10 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "pairs.json"
 
 
+def broken(views):
+    raise RuntimeError("nothing matches")
+
+
 @pytest.fixture(autouse=True)
 def oracle(monkeypatch, tiny_scene):
     """Reconstruction is instant and right about the cameras; no weights are needed."""
@@ -99,12 +103,9 @@ def test_a_limit_takes_so_many_pairs(nps, data):
     assert ran.out.splitlines()[1].split()[:2] == ["all", "1"]
 
 
-def test_failures_are_named_and_counting_reconstruct_and_nothing_but_failures_is_not_to_be_trusted(
+def test_failures_are_named_and_counted_and_only_failures_are_not_to_be_trusted(
     nps, data, monkeypatch
 ):
-    def broken(views):
-        raise RuntimeError("nothing matches")
-
     monkeypatch.setattr(command, "_open_reconstruct", lambda *options: broken)
     ran = nps("evaluate", data, "--pose", "--jobs", 1)
     assert ran.code == 3
@@ -227,13 +228,12 @@ def test_shards_merge_to_the_report_of_one_run(nps, data, tmp_path):
     assert "2/2 missing" in ran.err
 
 
-def test_a_shard_that_is_none_is_a_wrong_usage(nps, data):
-    assert nps("evaluate", data, "--shard", "3/2").code == 2
+@pytest.mark.parametrize("option", [("--shard", "3/2"), ("-o", "report.txt")])
+def test_no_shard_and_no_kind_of_report_are_a_wrong_usage(nps, data, option):
+    assert nps("evaluate", data, *option).code == 2
 
 
-def test_bad_entries_and_lost_photos_are_counting_reconstruct_named_and_harmless(
-    nps, data, tmp_path
-):
+def test_bad_entries_and_lost_photos_are_counted_named_and_harmless(nps, data, tmp_path):
     entries = json.loads(data.read_text())
     entries[1]["images"] = ["a.png", "lost.png"]
     entries.insert(0, {**entries[0], "id": "still", "w2c": [entries[0]["w2c"][0]] * 2})
@@ -264,15 +264,8 @@ def test_a_report_is_written_by_its_suffix(nps, data, tmp_path, suffix):
     assert path.read_text().startswith({"csv": "pair,scene", "md": "# Evaluation"}[suffix])
 
 
-def test_a_report_of_no_known_kind_is_a_wrong_usage(nps, data, tmp_path):
-    assert nps("evaluate", data, "-o", tmp_path / "report.txt").code == 2
-
-
 def test_with_and_without_refinement_are_compared(nps, data, monkeypatch, tmp_path):
     usual = command._open_reconstruct()
-
-    def broken(views):
-        raise RuntimeError("nothing matches")
 
     monkeypatch.setattr(
         command, "_open_reconstruct", lambda *options: usual if options[-1] else broken
@@ -299,7 +292,7 @@ def test_a_data_set_is_scored_by_overlap(nps, tmp_path, monkeypatch):
     assert ran.code == 0
     document = json.loads(ran.out)
     assert [summary["group"] for summary in document["summary"]] == [
-        *("all", "small", "medium", "large"),
+        *("all", "small", "medium", "large")
     ]
     assert [pair["overlap"] for pair in document["pairs"]] == [0.1, 0.4, 0.7]
     assert {each["id"]: each["reason"] for each in document["left_out"]}.keys() == {"d", "f"}

@@ -132,7 +132,7 @@ def test_markdown_has_the_papers_tables_and_escapes_what_would_break_them():
     text = tables.as_markdown(evaluation_of(range(5)), pose=True, views=True)
     paper = text.split("## View synthesis by overlap, with pose alignment\n")[1].split("##")[0]
     assert [line.split(" | ")[0] for line in paper.strip().splitlines()[2:]] == [
-        *("| small", "| medium", "| large", "| average"),
+        *("| small", "| medium", "| large", "| average")
     ]
     assert "| small | 2 | 23.00 | 0.600 | - |" in paper  # of pairs 0 and 4: 21 and 25 dB
     assert "| average | 4 | 22.75 | 0.600 | - |" in paper

@@ -12,12 +12,7 @@ from tiny_weights import ABOUT, TINY
 
 from models.network.noposplat import NoPoSplat
 from models.stereo.network import StereoConfig, StereoNetwork
-from models.weights import (
-    load_network,
-    load_stereo,
-    read_info,
-    save_network,
-)
+from models.weights import load_network, load_stereo, read_info, save_network
 
 
 def saved(tmp_path: Path, **options: torch.dtype) -> tuple[NoPoSplat, Path]:
