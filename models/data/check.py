@@ -23,7 +23,7 @@ def check_dataset(
         path: A data set of chunks, a folder like ScanNet-1500's, or a list of pairs or its folder.
         index: Check only the pairs that this evaluation index names.
         dataset: Name of the settings that hold for the index.
-        report: Grows by what was used and skipped.
+        report: Grows by "chunk"s, "scene"s, "frame"s and "photo"s used and skipped.
         whole: Decode all images of chunks, rather than their headers.
 
     Yields:
@@ -33,60 +33,41 @@ def check_dataset(
         ValueError: If there is no data set, or a list or an index cannot be read.
     """
     if path.is_file() or (path / _PAIRS).exists():
-        yield from check_photos(load_pairs(path if path.is_file() else path / _PAIRS), report)
+        yield from _check_photos(load_pairs(path if path.is_file() else path / _PAIRS), report)
     elif (path / LIST).exists():
-        yield from check_photos(load_scannet(path, report), report)
+        yield from _check_photos(load_scannet(path, report), report)
     elif index is not None:
         pairs = load_benchmark(path, index, find_settings(dataset), report)
-        yield from check_photos(pairs, report)
+        yield from _check_photos(pairs, report)
     else:
         stages = [path / stage for stage in STAGES if any((path / stage).glob("*.torch"))]
         if not stages:
             raise ValueError(f"{path} holds no chunks in train or test, and no {LIST}")
         for folder in stages:
-            yield from check_chunks(folder, report, whole=whole)
+            yield from _check_chunks(folder, report, whole)
 
 
-def check_chunks(folder: Path, report: Report, *, whole: bool) -> Iterator[str]:
-    """Read every chunk, camera and image header in a folder of chunks, one chunk at a step.
-
-    Args:
-        folder: Of one stage.
-        report: Grows by "chunk"s, "scene"s and "frame"s used and skipped.
-        whole: Decode all images, rather than their headers.
-
-    Yields:
-        The name of the chunk that comes next.
-
-    Raises:
-        ValueError: If there is no chunk, or the index is none.
-    """
+def _check_chunks(folder: Path, report: Report, whole: bool) -> Iterator[str]:
+    """Read every chunk, camera and image header in the folder of a stage, one chunk at a step."""
     indexed = (folder / INDEX).exists()
     for name, keys in read_index(folder, report).items():
         yield name
         chunk = open_chunk(folder / name)
         report.skipped.update(chunk.skipped)
         report.use("chunk", not any(skipped.kind == "chunk" for skipped in chunk.skipped))
+        where = f"{folder.name}/{name}"
         for key in set(keys) - chunk.scenes.keys():
-            report.skip("scene", f"{folder.name}/{name}:{key}", f"{INDEX} says it is here")
+            report.skip("scene", f"{where}:{key}", f"{INDEX} says it is here")
         for key, scene in chunk.scenes.items():
             if indexed and key not in keys:
-                report.skip("scene", f"{folder.name}/{name}:{key}", f"not here by {INDEX}")
+                report.skip("scene", f"{where}:{key}", f"not here by {INDEX}")
             else:
                 report.use("scene")
-                _check_frames(scene, f"{folder.name}/{name}:{key}", report, whole=whole)
+                _check_frames(scene, f"{where}:{key}", report, whole)
 
 
-def check_photos(pairs: list[PhotoPair], report: Report) -> Iterator[str]:
-    """Decode every photo of a list of pairs, one pair at a step.
-
-    Args:
-        pairs: The list.
-        report: Grows by "photo"s used and skipped.
-
-    Yields:
-        The id of the pair that comes next.
-    """
+def _check_photos(pairs: list[PhotoPair], report: Report) -> Iterator[str]:
+    """Decode every photo of a list of pairs, one pair at a step."""
     for pair in pairs:
         yield pair.id
         for photo in (*pair.views, *pair.targets):
@@ -97,7 +78,7 @@ def check_photos(pairs: list[PhotoPair], report: Report) -> Iterator[str]:
                 report.skip("photo", f"{pair.id}:{photo.name}", str(error))
 
 
-def _check_frames(scene: Scene, where: str, report: Report, *, whole: bool) -> None:
+def _check_frames(scene: Scene, where: str, report: Report, whole: bool) -> None:
     bad = find_bad_frames(scene.intrinsics, scene.world2cam)
     for frame, encoded in enumerate(scene.images):
         if frame not in bad:

@@ -44,26 +44,19 @@ class Report:
         for what, places in other.notes.items():
             self.notes.setdefault(what, []).extend(places)
 
-    def count_skipped(self, kind: str) -> int:
-        """Count the different things of a kind that were skipped."""
-        return sum(skipped.kind == kind for skipped in self.skipped)
-
     def summary(self) -> str:
         """Summarize in one line how many of each kind were used.
 
         Examples are sampled again and again, and count every time.
         """
-        failed_examples = sum(n for what, n in self.skipped.items() if what.kind == "example")
-        kinds = dict.fromkeys([*self.used, *sorted({what.kind for what in self.skipped})])
-        parts = []
-        for kind in kinds:
-            failed = failed_examples if kind == "example" else self.count_skipped(kind)
-            used = self.used[kind]
-            parts.append(
-                f"{used} of {used + failed} {kind}s" if kind in self.used
-                else f"{failed} {kind}{'s' * (failed > 1)} skipped"
-            )  # fmt: skip
-        return ", ".join(parts)
+        failed = Counter[str]()
+        for what, times in sorted(self.skipped.items()):
+            failed[what.kind] += times if what.kind == "example" else 1
+        return ", ".join([
+            *(f"{n} of {n + failed[kind]} {kind}s" for kind, n in self.used.items()),
+            *(f"{n} {kind}{'s' * (n > 1)} skipped" for kind, n in failed.items()
+              if kind not in self.used),
+        ])  # fmt: skip
 
     def lines(self, limit: int = 20) -> list[str]:
         """List the summary, notes, and what was skipped and why; beyond the limit only a count."""

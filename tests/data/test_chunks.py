@@ -131,7 +131,7 @@ def test_an_index_that_names_a_chunk_that_is_not_there_is_reported(tmp_path):
     (root / "train" / "000001.torch").unlink()
     report = Report()
     assert read_index(root / "train", report) == {"000000.torch": ["a", "b"]}
-    assert report.count_skipped("scene") == 2
+    assert report.summary() == "2 scenes skipped"
     assert "000001.torch, which is not there" in report.lines()[1]
 
 
