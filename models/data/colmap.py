@@ -2,7 +2,6 @@
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -24,22 +23,8 @@ _MODELS = {  # COLMAP's name: its number, how many parameters, and how many are 
     "RADIAL_FISHEYE": (9, 5, 1),
     "THIN_PRISM_FISHEYE": (10, 12, 2),
 }
-
-
-@dataclass(frozen=True)
-class _Camera:
-    model: str
-    width: int
-    height: int
-    parameters: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class _Image:
-    name: str
-    camera: int
-    wxyz: tuple[float, ...]
-    translation: tuple[float, ...]
+_Camera = tuple[str, int, int, tuple[float, ...]]  # model, width, height, parameters
+_Image = tuple[str, int, tuple[float, ...]]  # name, number of its camera; qw qx qy qz tx ty tz
 
 
 def is_model(folder: Path) -> bool:
@@ -58,54 +43,50 @@ def read_model(folder: Path) -> list[PosedImage]:
     Raises:
         ValueError: If the model is broken, or a camera is a fisheye.
     """
-    binary = (folder / "cameras.bin").exists()
     try:
-        if binary:
+        if (folder / "cameras.bin").exists():
             cameras = dict(_cameras_binary((folder / "cameras.bin").read_bytes()))
             images = list(_images_binary((folder / "images.bin").read_bytes()))
         else:
             cameras = dict(_cameras_text((folder / "cameras.txt").read_text(encoding="utf-8")))
             images = list(_images_text((folder / "images.txt").read_text(encoding="utf-8")))
-        return [_posed(image, cameras[image.camera]) for image in images]
+        return [_posed(name, pose, *cameras[camera]) for name, camera, pose in images]
     except KeyError as error:
         raise ValueError(f"{folder} has no camera {error}") from error
     except (OSError, IndexError, struct.error, UnicodeDecodeError) as error:
         raise ValueError(f"{folder} holds no whole COLMAP model: {error}") from error
 
 
-def _posed(image: _Image, camera: _Camera) -> PosedImage:
-    _, count, focals = _MODELS[camera.model]
-    if "FISHEYE" in camera.model or camera.model == "FOV":
-        raise ValueError(f"its camera is a {camera.model}; only pinhole cameras can be used")
-    if len(camera.parameters) != count:
-        raise ValueError(f"a {camera.model} camera has {len(camera.parameters)} parameters")
-    fx, fy = camera.parameters[0], camera.parameters[focals - 1]
-    cx, cy = camera.parameters[focals : focals + 2]
+def _posed(
+    name: str,
+    pose: tuple[float, ...],
+    model: str,
+    width: int,
+    height: int,
+    parameters: tuple[float, ...],
+) -> PosedImage:
+    _, count, focals = _MODELS[model]
+    if "FISHEYE" in model or model == "FOV":
+        raise ValueError(f"its camera is a {model}; only pinhole cameras can be used")
+    if len(parameters) != count:
+        raise ValueError(f"a {model} camera has {len(parameters)} parameters")
+    fx, fy, (cx, cy) = parameters[0], parameters[focals - 1], parameters[focals : focals + 2]
     world2cam = torch.eye(4, dtype=torch.float64)
-    world2cam[:3, :3] = from_wxyz(torch.tensor(image.wxyz, dtype=torch.float64))
-    world2cam[:3, 3] = torch.tensor(image.translation, dtype=torch.float64)
-    size = camera.height, camera.width
+    world2cam[:3, :3] = from_wxyz(torch.tensor(pose[:4], dtype=torch.float64))
+    world2cam[:3, 3] = torch.tensor(pose[4:], dtype=torch.float64)
     intrinsics_px = torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=torch.float64)
-    return PosedImage(
-        image.name,
-        Camera(from_pixels(intrinsics_px, size), world2cam, size),
-        _distortion(camera.model, camera.parameters[focals + 2 :]),
-    )
-
-
-def _distortion(model: str, parameters: tuple[float, ...]) -> tuple[float, ...]:
-    """Return coefficients in OpenCV's order; COLMAP's, where a model has tangential terms."""
+    intrinsics = from_pixels(intrinsics_px, (height, width))
+    distortion = parameters[focals + 2 :]  # in OpenCV's order, as far as there are tangential terms
     if model in ("SIMPLE_RADIAL", "RADIAL"):
-        return (*parameters, 0.0, 0.0, 0.0)[:4]
-    return parameters
+        distortion = (*distortion, 0.0, 0.0, 0.0)[:4]
+    return PosedImage(name, Camera(intrinsics, world2cam, (height, width)), distortion)
 
 
 def _cameras_text(text: str) -> Iterator[tuple[int, _Camera]]:
     for line in text.splitlines():
         if line.strip() and not line.startswith("#"):
             number, model, width, height, *parameters = line.split()
-            values = tuple(float(value) for value in parameters)
-            yield int(number), _Camera(model, int(width), int(height), values)
+            yield int(number), (model, int(width), int(height), tuple(map(float, parameters)))
 
 
 def _images_text(text: str) -> Iterator[_Image]:
@@ -114,8 +95,7 @@ def _images_text(text: str) -> Iterator[_Image]:
     for line in lines[::2]:
         if line.strip():
             _, *pose, camera, name = line.split(maxsplit=9)
-            numbers = tuple(float(value) for value in pose)
-            yield _Image(name.strip(), int(camera), numbers[:4], numbers[4:])
+            yield name.strip(), int(camera), tuple(map(float, pose))
 
 
 def _cameras_binary(content: bytes) -> Iterator[tuple[int, _Camera]]:
@@ -125,8 +105,7 @@ def _cameras_binary(content: bytes) -> Iterator[tuple[int, _Camera]]:
     for _ in range(cameras):
         number, model, width, height = struct.unpack_from("<iiQQ", content, at)
         name, count = by_number[model]
-        parameters = struct.unpack_from(f"<{count}d", content, at + 24)
-        yield number, _Camera(name, width, height, parameters)
+        yield number, (name, width, height, struct.unpack_from(f"<{count}d", content, at + 24))
         at += 24 + 8 * count
 
 
@@ -136,7 +115,6 @@ def _images_binary(content: bytes) -> Iterator[_Image]:
     for _ in range(images):
         _, *pose, camera = struct.unpack_from("<i7di", content, at)
         end = content.index(b"\0", at + 64)
-        name = content[at + 64 : end].decode("utf-8")
         (observations,) = struct.unpack_from("<Q", content, end + 1)
-        yield _Image(name, camera, tuple(pose[:4]), tuple(pose[4:]))
+        yield content[at + 64 : end].decode("utf-8"), camera, tuple(pose)
         at = end + 9 + 24 * observations

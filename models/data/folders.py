@@ -1,8 +1,8 @@
 """Conversion of folders of posed images (nerfstudio, COLMAP, DL3DV) to scenes for chunks."""
 
+import math
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,8 +40,7 @@ def find_folders(root: Path) -> list[SceneFolder]:
         folder = Path(name)
         cameras = _find_cameras(folder)
         if cameras is not None:
-            relative = folder.relative_to(root).as_posix()
-            key = root.resolve().name if relative == "." else relative
+            key = root.resolve().name if folder == root else folder.relative_to(root).as_posix()
             found.append(SceneFolder(key, folder, cameras))
             folders.clear()
         folders[:] = [each for each in folders if not each.startswith(("images", "."))]
@@ -74,7 +73,15 @@ def read_folder(scene: SceneFolder, report: Report, options: ConversionOptions) 
         posed, root_of_images = nerfstudio.read_transforms(scene.cameras), scene.folder
     if not options.undistort and any(any(image.distortion) for image in posed):
         report.note("the distortion of its lens was left as it is", scene.key)
-    frames = list(_read_frames(scene, posed, root_of_images, report, options))
+    frames = []
+    for image in sorted(posed, key=lambda image: _natural_key(image.name)):
+        try:
+            if bad := find_bad_frames(image.camera.intrinsics[None], image.camera.world2cam[None]):
+                raise ValueError(bad[0])
+            path = _find_image(scene.folder, root_of_images, image.name, options.images)
+            frames.append(_convert(read_encoded(path), image, options))
+        except (OSError, ValueError) as error:
+            report.skip("frame", f"{scene.key}:{image.name}", str(error))
     if len(frames) < 2:
         raise ValueError(f"{len(frames)} of its {len(posed)} frames can be used")
     report.use("frame", len(frames))
@@ -84,39 +91,19 @@ def read_folder(scene: SceneFolder, report: Report, options: ConversionOptions) 
     return Scene(scene.key, encoded, intrinsics, world2cam)
 
 
-def _read_frames(
-    scene: SceneFolder,
-    posed: list[PosedImage],
-    root_of_images: Path,
-    report: Report,
-    options: ConversionOptions,
-) -> Iterator[tuple[UInt8[Tensor, " _bytes"], Camera]]:
-    for image in sorted(posed, key=lambda image: _natural_key(image.name)):
-        try:
-            if bad := find_bad_frames(image.camera.intrinsics[None], image.camera.world2cam[None]):
-                raise ValueError(bad[0])
-            encoded = read_encoded(
-                _find_image(scene.folder, root_of_images, image.name, options.images)
-            )
-            yield _convert(encoded, image, options)
-        except (OSError, ValueError) as error:
-            report.skip("frame", f"{scene.key}:{image.name}", str(error))
-
-
 def _convert(
     encoded: UInt8[Tensor, " _bytes"], posed: PosedImage, options: ConversionOptions
 ) -> tuple[UInt8[Tensor, " _bytes"], Camera]:
     height, width = read_size(encoded)
     camera = posed.camera.resized((height, width))
     distorted = options.undistort and any(posed.distortion)
-    larger = options.short_side is not None and min(height, width) > options.short_side
-    if not distorted and not larger:
+    scale = (options.short_side or math.inf) / min(height, width)
+    if not distorted and scale >= 1:
         return encoded, camera
     image = decode(encoded)
     if distorted:
         image, camera = undistort(image, camera, posed.distortion)
-    if larger and options.short_side:
-        scale = options.short_side / min(height, width)
+    if scale < 1:
         smaller = round(width * scale), round(height * scale)
         image = image.resize(smaller, Image.Resampling.LANCZOS)
     return encode_jpeg(image), camera.resized((image.height, image.width))

@@ -1,6 +1,5 @@
 """Reading cameras from a transforms.json of nerfstudio, instant-ngp or DL3DV."""
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from models.data.posed_images import PosedImage
+from models.data.scenes import read_json
 from models.geometry.camera import Camera, from_pixels
 from models.geometry.rigid import invert
 
@@ -27,12 +27,9 @@ def read_transforms(path: Path) -> list[PosedImage]:
     Raises:
         ValueError: If the file is none, or its camera is no pinhole.
     """
+    document = read_json(path)
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        frames = document["frames"]
-        return [_posed(document | frame) for frame in frames]
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
+        return [_posed(document | frame) for frame in document["frames"]]
     except KeyError as error:
         raise ValueError(f"{path} has no {error}") from error
     except (TypeError, ValueError, RuntimeError) as error:
@@ -55,12 +52,12 @@ def _posed(frame: dict[str, Any]) -> PosedImage:
 def _intrinsics_px(frame: dict[str, Any], size: tuple[int, int]) -> Float[Tensor, "3 3"]:
     height, width = size
     if "fl_x" in frame:
-        focal = float(frame["fl_x"])
+        fx = float(frame["fl_x"])
     else:
-        focal = width / 2 / math.tan(float(frame["camera_angle_x"]) / 2)
-    fy = float(frame.get("fl_y", focal))
+        fx = width / 2 / math.tan(float(frame["camera_angle_x"]) / 2)
+    fy = float(frame.get("fl_y", fx))
     cx, cy = float(frame.get("cx", width / 2)), float(frame.get("cy", height / 2))
-    return torch.tensor([[focal, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=torch.float64)
+    return torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=torch.float64)
 
 
 def _world2cam(rows: Any) -> Float[Tensor, "4 4"]:

@@ -72,7 +72,7 @@ def read_json(path: Path) -> Any:
     """Read a JSON file. Raises ValueError if it is none."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # of the encoding or the syntax
+    except (OSError, ValueError) as error:  # wrong encoding or syntax
         raise ValueError(f"{path} is not JSON: {error}") from error
 
 
