@@ -1,6 +1,5 @@
 """The published evaluation lists: which frames of which scenes are shown and predicted."""
 
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -56,15 +55,14 @@ def load_benchmark(
     if limit is not None:
         entries = {key: entries[key] for key in evenly(list(entries), limit)}
     folder = root / "test"
-    places = {key: name for name, keys in read_index(folder, report).items() for key in keys}
-    by_chunk: dict[str, list[str]] = defaultdict(list)
-    for key in entries:
-        if key in places:
-            by_chunk[places[key]].append(key)
-        else:
-            report.skip("pair", key, f"no chunk in {folder} has its scene")
+    chunks = read_index(folder, report)
+    for key in entries.keys() - {key for keys in chunks.values() for key in keys}:
+        report.skip("pair", key, f"no chunk in {folder} has its scene")
     pairs: dict[str, PhotoPair] = {}
-    for name, keys in by_chunk.items():
+    for name in chunks:
+        keys = [key for key in chunks[name] if key in entries]
+        if not keys:
+            continue
         chunk = open_chunk(folder / name)
         report.skipped.update(chunk.skipped)
         for key in keys:

@@ -14,11 +14,7 @@ class Sample:
 
 
 def sample_views(
-    frames: int,
-    gaps: tuple[int, int],
-    rng: np.random.Generator,
-    views: int = 2,
-    targets: int = 4,
+    frames: int, gaps: tuple[int, int], rng: np.random.Generator, views: int = 2, targets: int = 4
 ) -> Sample:
     """Sample views as the bounded sampler of the published training does.
 

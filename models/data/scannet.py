@@ -58,10 +58,8 @@ def _load_list(path: Path) -> tuple[np.ndarray, np.ndarray]:
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is not the list of ScanNet-1500: {error}") from error
     if not len(names) or names.shape != (len(poses), 4) or poses.shape != (len(names), 12):
-        shapes = f"{names.shape} and {poses.shape}"
-        raise ValueError(
-            f"{path} has `name` and `rel_pose` of shapes {shapes}, not (n, 4), (n, 12)"
-        )
+        shapes = f"shapes {names.shape} and {poses.shape}, not (n, 4), (n, 12)"
+        raise ValueError(f"{path} has `name` and `rel_pose` of {shapes}")
     return names, poses
 
 
@@ -74,18 +72,12 @@ def _pair(name: str, folder: Path, frames: list[int], rel_pose: np.ndarray) -> P
         raise ValueError(f"frame {frames[1]}: {bad[0]}")
     if not pose[:3, 3].norm() > 0:
         raise ValueError("its cameras stand on one point")
-    cameras = zip(frames, (torch.eye(4), pose.float()), strict=True)
-    return PhotoPair(
-        id=name,
-        scene=folder.name,
-        difficulty="unrated",
-        low_parallax=False,
-        views=tuple(
-            _photo(folder / "color" / f"{frame}.jpg", intrinsics_px, world2cam)
-            for frame, world2cam in cameras
-        ),
-        targets=(),
+    paths = [folder / "color" / f"{frame}.jpg" for frame in frames]
+    views = (
+        _photo(paths[0], intrinsics_px, torch.eye(4)),
+        _photo(paths[1], intrinsics_px, pose.float()),
     )
+    return PhotoPair(name, folder.name, "unrated", low_parallax=False, views=views, targets=())
 
 
 def _photo(
@@ -97,11 +89,8 @@ def _photo(
         raise ValueError(f"{path} cannot be read: {error}") from error
     center = intrinsics_px[:2, 2]
     intrinsics = from_pixels(intrinsics_px, (height, width)).float()
-    return PosedPhoto(
-        path,
-        Camera(intrinsics, world2cam, (height, width)),
-        shift=(round(width / 2 - float(center[0])), round(height / 2 - float(center[1]))),
-    )
+    shift = round(width / 2 - float(center[0])), round(height / 2 - float(center[1]))
+    return PosedPhoto(path, Camera(intrinsics, world2cam, (height, width)), shift=shift)
 
 
 def _load_intrinsics(path: Path) -> Float[Tensor, "3 3"]:

@@ -1,6 +1,5 @@
 """A contact sheet of worlds: photos, depth, and covisibility."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +8,7 @@ from torch import Tensor
 
 from models.data.augmentation import degrade
 from models.data.overlap import covisible, overlap
-from models.data.procedural import FAR, KINDS, Assets, WorldBatch, generate
+from models.data.procedural import FAR, KINDS, Assets, generate
 from models.geometry.colormap import color_depth, depth_range
 from models.geometry.rigid import rotation_angle
 
@@ -45,7 +44,11 @@ def make_sheet(
         The sheet, and the facts of its worlds, row by row.
     """
     strips, facts = [], []
-    for world, kind in _worlds(assets, count, size, difficulty, generator):
+    device = assets.textures.device
+    for number in range(count):
+        kind = KINDS[number % len(KINDS)]
+        shares = [int(kind == each) for each in KINDS]
+        world = generate(1, 2, size, assets, generator, device, difficulty, shares)
         photos = degrade(world.images, generator, artifacts)[0]
         first, second = world.depth_map(0, 0), world.depth_map(0, 1)
         near = first.depth[first.depth < FAR]
@@ -60,13 +63,3 @@ def make_sheet(
     framed = [torch.nn.functional.pad(strip, [_GAP_PX] * 4, value=1.0) for strip in strips]
     rows = [torch.cat(framed[i : i + columns], dim=-1) for i in range(0, len(framed), columns)]
     return torch.cat(rows, dim=-2), facts
-
-
-def _worlds(
-    assets: Assets, count: int, size: tuple[int, int], difficulty: float, generator: torch.Generator
-) -> Iterator[tuple[WorldBatch, str]]:
-    for number in range(count):
-        kinds = [int(number % len(KINDS) == kind) for kind in range(len(KINDS))]
-        device = assets.textures.device
-        world = generate(1, 2, size, assets, generator, device, difficulty, kinds)
-        yield world, KINDS[number % len(KINDS)]

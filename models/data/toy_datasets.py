@@ -40,25 +40,17 @@ class ToyOptions:
     seed: int = 0
 
 
-@dataclass(frozen=True)
-class ToyScene:
-    """Frames along a path, encoded, and with exact depth."""
-
-    scene: Scene
-    frames: tuple[DepthMap, ...]
-
-
 def make_chunks(root: Path, options: ToyOptions, textures: Textures) -> None:
     """Write chunks of both stages into a folder, and an evaluation index."""
     index: dict[str, Any] = {}
 
     def indexed(stage: str) -> Iterator[Scene]:
-        for toy in _generate_scenes(options, stage, textures, options.size):
+        for scene, frames in _generate_scenes(options, stage, textures, options.size):
             if stage == "test":
-                pair, share = _choose_pair(toy, options)
+                pair, share = _choose_pair(scene.key, frames, options)
                 entry = {"context": pair.context, "target": pair.targets, "overlap": share}
-                index[toy.scene.key] = entry
-            yield toy.scene
+                index[scene.key] = entry
+            yield scene
 
     for stage in ("train", "test"):
         (root / stage).mkdir()
@@ -71,13 +63,13 @@ def make_scannet(root: Path, options: ToyOptions, textures: Textures) -> None:
     height, width = options.size
     larger = height + _CUT_PX, width + _CUT_PX
     names, poses = [], []
-    for number, toy in enumerate(_generate_scenes(options, "test", textures, larger), start=707):
-        scene, (pair, _) = toy.scene, _choose_pair(toy, options)
-        first, second = pair.context
+    made = _generate_scenes(options, "test", textures, larger)
+    for number, (scene, frames) in enumerate(made, start=707):
+        first, second = _choose_pair(scene.key, frames, options)[0].context
         folder = root / "scans_test" / f"scene{number:04d}_00"
         (folder / "color").mkdir(parents=True)
         (folder / "intrinsic").mkdir()
-        for frame in pair.context:
+        for frame in (first, second):
             cut = encode_jpeg(decode(scene.images[frame]).crop((0, 0, width, height)))
             (folder / "color" / f"{frame}.jpg").write_bytes(cut.numpy().tobytes())
         camera = np.eye(4)
@@ -93,26 +85,27 @@ def make_pairs(root: Path, options: ToyOptions, textures: Textures) -> None:
     """Write photos and a `pairs.json` beside them."""
     entries = []
     (root / "images").mkdir()
-    for toy in _generate_scenes(options, "test", textures, options.size):
-        (pair, share), key = _choose_pair(toy, options), toy.scene.key
-        frames = [*pair.context, *pair.targets]
-        photos = [_photo_entry(toy.scene, frame, options.size) for frame in frames]
-        for photo, frame in zip(photos, frames, strict=True):
-            (root / photo["image"]).write_bytes(toy.scene.images[frame].numpy().tobytes())
-        entry: dict[str, Any] = {
-            "id": key,
-            "scene": key,
+    for scene, frames in _generate_scenes(options, "test", textures, options.size):
+        pair, share = _choose_pair(scene.key, frames, options)
+        photos = []
+        for frame in (*pair.context, *pair.targets):
+            photo = _photo_entry(scene, frame, options.size)
+            (root / photo["image"]).write_bytes(scene.images[frame].numpy().tobytes())
+            photos.append(photo)
+        entries.append({
+            "id": scene.key,
+            "scene": scene.key,
             "difficulty": _DIFFICULTIES[overlap_bin(share)],
-        }
-        entry["images"] = [photo["image"] for photo in photos[:2]]
-        entry |= {name: [photo[name] for photo in photos[:2]] for name in ("size", "K", "w2c")}
-        entries.append(entry | {"targets": photos[2:]})
+            "images": [photo["image"] for photo in photos[:2]],
+            **{name: [photo[name] for photo in photos[:2]] for name in ("size", "K", "w2c")},
+            "targets": photos[2:],
+        })  # fmt: skip
     (root / "pairs.json").write_text(json.dumps(entries), encoding="utf-8")
 
 
 def _generate_scenes(
     options: ToyOptions, stage: str, textures: Textures, size: tuple[int, int]
-) -> Iterator[ToyScene]:
+) -> Iterator[tuple[Scene, tuple[DepthMap, ...]]]:
     """Generate worlds whose views all have the same intrinsics, as those of one camera."""
     generator = torch.Generator().manual_seed(2 * options.seed + (stage == "test"))
     count = 0
@@ -124,7 +117,7 @@ def _generate_scenes(
             count += 1
 
 
-def _along_a_path(worlds: WorldBatch, key: str) -> ToyScene:
+def _along_a_path(worlds: WorldBatch, key: str) -> tuple[Scene, tuple[DepthMap, ...]]:
     """Order the views of a world along the principal axis of their centers."""
     cameras = worlds.cameras[0].to(torch.device("cpu"))
     centers = cameras.center - cameras.center.mean(0)
@@ -132,22 +125,23 @@ def _along_a_path(worlds: WorldBatch, key: str) -> ToyScene:
     order = (centers @ axis).argsort()
     frames = tuple(worlds.depth_map(0, view) for view in order.tolist())
     images = tuple(_encode(frame.image) for frame in frames)
-    scene = Scene(key, images, cameras.intrinsics[order], cameras.world2cam[order])
-    return ToyScene(scene, frames)
+    return Scene(key, images, cameras.intrinsics[order], cameras.world2cam[order]), frames
 
 
-def _choose_pair(toy: ToyScene, options: ToyOptions) -> tuple[Sample, float]:
+def _choose_pair(
+    key: str, frames: tuple[DepthMap, ...], options: ToyOptions
+) -> tuple[Sample, float]:
     """Choose two frames whose overlap is nearest to a sampled one, and targets between them.
 
     Returns:
         The frames, and the overlap of the two.
     """
-    rng = np.random.default_rng([options.seed, *toy.scene.key.encode()])
+    rng = np.random.default_rng([options.seed, *key.encode()])
     wanted = rng.uniform(0.1, 0.8)
     pairs = combinations(range(options.frames), 2)
     candidates = [pair for pair in pairs if pair[1] - pair[0] > options.targets]
     chosen = [candidates[index] for index in rng.permutation(len(candidates))[:_MAX_CANDIDATES]]
-    shares = [overlap(toy.frames[left], toy.frames[right]) for left, right in chosen]
+    shares = [overlap(frames[left], frames[right]) for left, right in chosen]
     best = int(np.argmin(np.abs(np.array(shares) - wanted)))
     left, right = chosen[best]
     return Sample((left, right), frames_between(left, right, options.targets)), shares[best]
