@@ -14,9 +14,9 @@ from models.data.chunks import open_chunk
 from models.data.crop import crop_camera, rescale_and_crop
 from models.data.report import Report
 from models.data.scenes import (
-    RIGID_TOLERANCE,
     decode,
     evenly,
+    find_bad_frames,
     read_encoded,
     read_json,
     to_float,
@@ -159,7 +159,7 @@ def _parse_pair(entry: Any, folder: Path) -> PhotoPair:
         if len(entry[key]) != len(images):
             raise ValueError(f"it has {len(images)} images but {len(entry[key])} of {key}")
     photos = zip(images, entry["size"], entry["K"], entry["w2c"], strict=True)
-    first = _parse_pose(entry["w2c"][0])
+    first = _parse_matrix(entry["w2c"][0], 4)
     views = tuple(_parse_photo(folder, first, *photo) for photo in photos)
     rounding = 1e-6 * first[:3, 3].norm()
     if not all(view.camera.world2cam[:3, 3].norm() > rounding for view in views[1:]):
@@ -178,27 +178,17 @@ def _parse_pair(entry: Any, folder: Path) -> PhotoPair:
 
 
 def _parse_photo(
-    folder: Path, first: Float[Tensor, "4 4"], image: Any, wh: Any, rows: Any, world2cam: Any
+    folder: Path, first: Float[Tensor, "4 4"], image: Any, size: Any, intrinsics_px: Any, pose: Any
 ) -> PosedPhoto:
-    width, height = map(int, wh)
+    width, height = map(int, size)
     if min(width, height) < 1:
         raise ValueError(f"{image} has the size {width}x{height}")
-    intrinsics_px = _parse_matrix(rows, 3)
-    if intrinsics_px.diagonal().min() <= 0 or intrinsics_px[2].tolist() != [0, 0, 1]:
-        raise ValueError(f"K of {image} is not a pinhole camera's: {rows}")
-    intrinsics = from_pixels(intrinsics_px, (height, width)).float()
-    relative = (_parse_pose(world2cam) @ invert(first)).float()
+    matrix, world2cam = _parse_matrix(intrinsics_px, 3), _parse_matrix(pose, 4)
+    if bad := find_bad_frames(matrix[None], world2cam[None]):
+        raise ValueError(f"{image}: {bad[0]} (K {intrinsics_px}, w2c {pose})")
+    relative = (world2cam @ invert(first)).float()
+    intrinsics = from_pixels(matrix, (height, width)).float()
     return PosedPhoto(folder / image, Camera(intrinsics, relative, (height, width)))
-
-
-def _parse_pose(rows: Any) -> Float[Tensor, "4 4"]:
-    pose = _parse_matrix(rows, 4)
-    rotation = pose[:3, :3]
-    off = (rotation @ rotation.mT - torch.eye(3)).abs().max()
-    bottom = pose[3].tolist() == [0, 0, 0, 1]
-    if off > RIGID_TOLERANCE or torch.linalg.det(rotation) < 0 or not bottom:
-        raise ValueError(f"w2c is not a rigid motion (a rotation is off by {off:.2g}): {rows}")
-    return pose
 
 
 def _parse_matrix(rows: Any, side: int) -> Float[Tensor, "side side"]:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 T = TypeVar("T")
 
-RIGID_TOLERANCE = 1e-3  # on the entries of R Rᵀ: files carry six decimals
+_RIGID_TOLERANCE = 1e-3  # on the entries of R Rᵀ: files carry six decimals
 
 
 @dataclass(frozen=True)
@@ -113,9 +113,10 @@ def find_bad_frames(
     off = (rotation @ rotation.mT - torch.eye(3).to(rotation)).abs().flatten(1).amax(1)
     bottom = world2cam[:, 3] == world2cam.new_tensor([0, 0, 0, 1])
     finite = world2cam.isfinite().flatten(1).all(1)
-    rigid = (off <= RIGID_TOLERANCE) & (torch.linalg.det(rotation) > 0) & bottom.all(1)
+    rigid = (off <= _RIGID_TOLERANCE) & (torch.linalg.det(rotation) > 0) & bottom.all(1)
     focal = intrinsics.diagonal(dim1=1, dim2=2)[:, :2]
     lens = intrinsics.isfinite().flatten(1).all(1) & (focal > 0).all(1)
+    lens &= (intrinsics[:, 2] == intrinsics.new_tensor([0, 0, 1])).all(1)
     faults = (
         (finite, "its pose is not finite"),
         (rigid, "its pose is not a rigid motion"),
