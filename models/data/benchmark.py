@@ -69,9 +69,8 @@ def load_benchmark(
             try:
                 if key not in chunk.scenes:
                     raise ValueError(f"its scene is not in {name}, or cannot be read there")
-                pairs[key] = _parse_pair(
-                    entries[key], chunk.scenes[key], chunk.path, settings, views
-                )
+                scene = chunk.scenes[key]
+                pairs[key] = _parse_pair(entries[key], scene, folder / name, settings, views)
             except ValueError as error:
                 report.skip("pair", key, str(error))
     report.use("pair", len(pairs))

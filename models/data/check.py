@@ -9,7 +9,7 @@ from models.data.pairs import PhotoPair, load_pairs
 from models.data.report import Report
 from models.data.scannet import LIST, load_scannet
 from models.data.scenes import Scene, decode, find_bad_frames, read_size
-from models.data.settings import find_settings
+from models.data.settings import SETTINGS
 
 _PAIRS = "pairs.json"
 
@@ -37,8 +37,9 @@ def check_dataset(
     elif (path / LIST).exists():
         yield from _check_photos(load_scannet(path, report), report)
     elif index is not None:
-        pairs = load_benchmark(path, index, find_settings(dataset), report)
-        yield from _check_photos(pairs, report)
+        if dataset not in SETTINGS:
+            raise ValueError(f"{dataset!r} is none of {', '.join(SETTINGS)}.")
+        yield from _check_photos(load_benchmark(path, index, SETTINGS[dataset], report), report)
     else:
         stages = [path / stage for stage in STAGES if any((path / stage).glob("*.torch"))]
         if not stages:

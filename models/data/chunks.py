@@ -30,7 +30,6 @@ _MAX_OPEN_CHUNKS = 8  # per process; images stay on disk until they are decoded
 class Chunk:
     """The scenes of a chunk, by key, and what could not be read."""
 
-    path: Path
     scenes: dict[str, Scene]
     skipped: tuple[Skipped, ...]
 
@@ -50,7 +49,7 @@ def open_chunk(path: Path) -> Chunk:
     except Exception as error:  # files from elsewhere: whatever is wrong, the chunk is named
         entries, why = None, f"it is truncated or not a chunk ({type(error).__name__})"
     if not isinstance(entries, list):
-        return Chunk(path, {}, (Skipped("chunk", name, why),))
+        return Chunk({}, (Skipped("chunk", name, why),))
     scenes: dict[str, Scene] = {}
     skipped = []
     for place, entry in enumerate(entries):
@@ -63,7 +62,7 @@ def open_chunk(path: Path) -> Chunk:
         except (KeyError, TypeError, ValueError) as error:
             why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
             skipped.append(Skipped("scene", f"{name}:{key}", why))
-    return Chunk(path, scenes, tuple(skipped))
+    return Chunk(scenes, tuple(skipped))
 
 
 def read_index(folder: Path, report: Report) -> dict[str, list[str]]:
@@ -133,14 +132,6 @@ def write_chunks(
     return frames
 
 
-def remove_unlisted(folder: Path) -> None:
-    """Delete chunks that the index does not name: those of an older, longer data set."""
-    listed = set(_load_index(folder / INDEX).values())
-    for path in folder.glob("*.torch"):
-        if path.name not in listed:
-            path.unlink()
-
-
 def _parse(entry: Any) -> Scene:
     if not isinstance(entry, dict):
         raise TypeError(f"it is a {type(entry).__name__}, not a dict")
@@ -150,13 +141,10 @@ def _parse(entry: Any) -> Scene:
     if not isinstance(cameras, Tensor) or cameras.shape != (len(images), _NUMBERS_PER_CAMERA):
         shape = list(getattr(cameras, "shape", ()))
         raise ValueError(f"it has {len(images)} images, but cameras of shape {shape}")
-    if not all(map(_is_image, images)):
-        raise TypeError("an image is not a row of bytes")
+    for image in images:
+        if not isinstance(image, Tensor) or image.dtype != torch.uint8 or image.ndim != 1:
+            raise TypeError("an image is not a row of bytes")
     return Scene(key, images, *_from_rows(cameras.float()))
-
-
-def _is_image(image: Any) -> bool:
-    return isinstance(image, Tensor) and image.dtype == torch.uint8 and image.ndim == 1
 
 
 def _from_rows(

@@ -30,15 +30,10 @@ class PosedImage:
 def undistort(
     image: Image.Image, camera: Camera, distortion: tuple[float, ...]
 ) -> tuple[Image.Image, Camera]:
-    """Undo a lens's distortion, and zoom in until the image is full.
-
-    Args:
-        image: RGB, of the camera's size.
-        camera: Of this image.
-        distortion: As in `PosedImage`.
+    """Undo a lens's distortion, and zoom in until the image, of the same size, is full.
 
     Returns:
-        An image of the same size, and its camera.
+        The image, and its camera.
     """
     size = image.width, image.height
     shift = np.zeros((3, 3))

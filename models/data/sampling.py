@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+_INDEX_TARGETS = 3  # frames to predict between two of an evaluation index, at most
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -22,13 +24,6 @@ def sample_views(
     place; further context views are distinct frames strictly between them, in no order; targets
     are sampled from the whole range, with repetition, and may be context views.
 
-    Args:
-        frames: Number of frames.
-        gaps: Lowest and highest gap.
-        rng: The only source of randomness.
-        views: Context views, at least two.
-        targets: Views to predict.
-
     Raises:
         ValueError: If there are too few frames.
     """
@@ -43,9 +38,7 @@ def sample_views(
     return Sample((left, *between.tolist(), left + gap), tuple(chosen.tolist()))
 
 
-def make_evaluation_index(
-    frames: dict[str, int], gap: int, targets: int = 3
-) -> dict[str, dict[str, list[int]]]:
+def make_evaluation_index(frames: dict[str, int], gap: int) -> dict[str, dict[str, list[int]]]:
     """Choose frames of scenes for an evaluation index: see `load_benchmark`.
 
     Two frames around the middle, so far apart, or the outermost ones of a shorter scene, and
@@ -55,7 +48,6 @@ def make_evaluation_index(
     Args:
         frames: Number of frames of every scene, by its key.
         gap: Between the two frames that are shown.
-        targets: Frames to predict, at most.
     """
     index = {}
     for key, count in frames.items():
@@ -63,7 +55,7 @@ def make_evaluation_index(
         if apart < 2:
             continue
         left = (count - 1 - apart) // 2
-        between = frames_between(left, left + apart, min(targets, apart - 1))
+        between = frames_between(left, left + apart, min(_INDEX_TARGETS, apart - 1))
         index[key] = {"context": [left, left + apart], "target": list(between)}
     return index
 

@@ -55,10 +55,3 @@ SETTINGS = {  # from the published training code's configuration
     # Anyone's own, as `nps data make` and `nps data convert` write them: of any shape.
     "own": DataSettings(GapCurriculum((1, 2), (1, 6)), max_fov_deg=120.0, move_center=True),
 }
-
-
-def find_settings(name: str) -> DataSettings:
-    """Return the settings of a data set. Raises ValueError, and names all, if there are none."""
-    if name not in SETTINGS:
-        raise ValueError(f"{name!r} is none of {', '.join(SETTINGS)}.")
-    return SETTINGS[name]

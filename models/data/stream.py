@@ -37,14 +37,14 @@ class Source:
         return sum(self.sizes)
 
 
-def open_source(root: Path, settings: DataSettings, report: Report, stage: str = "train") -> Source:
-    """Find the scenes below `root/train` or `root/test`, without opening them if there is an index.
+def open_source(root: Path, settings: DataSettings, report: Report) -> Source:
+    """Find the scenes below `root/train`, without opening them if there is an index.
 
     Raises:
         ValueError: If there are none.
     """
-    chunks = tuple(read_index(root / stage, report).items())
-    source = Source(root / stage, settings, chunks, tuple(len(keys) for _, keys in chunks))
+    chunks = tuple(read_index(root / "train", report).items())
+    source = Source(root / "train", settings, chunks, tuple(len(keys) for _, keys in chunks))
     if not len(source):
         raise ValueError(f"{source.folder} has no scene that can be used")
     return source
@@ -115,7 +115,7 @@ def examples(
     """Iterate over the batches of all steps from one on, without end.
 
     Args:
-        stream: Source of the examples.
+        stream: Decides the examples.
         report: Grows by what was used and what was skipped.
         first_step: To resume, the number of steps made.
         workers: Processes that sample ahead; 0: this one does. The examples are the same.

@@ -168,7 +168,7 @@ def convert(
 ) -> None:
     """Turn folders of posed images into `.torch` chunks; those of tests with an index."""
     console.set_verbosity(quiet=quiet)
-    from models.data.chunks import remove_unlisted, write_chunks
+    from models.data.chunks import write_chunks
     from models.data.folders import ConversionOptions
     from models.data.report import Report
     from models.data.sampling import make_evaluation_index
@@ -181,9 +181,12 @@ def convert(
         folder.mkdir(exist_ok=True)
         conversion = ConversionOptions(images, short_side or None, undistort)
         frames = write_chunks(_read(found, report, conversion), folder)
+        written = {path.name for path in folder.iterdir()}
         if not frames:
             raise NpsError(f"No scene can be used: {report.lines()[1]}", hint="Correct the folder.")
-    remove_unlisted(out / stage)
+    for path in (out / stage).glob("*.torch"):
+        if path.name not in written:  # of an older, longer data set
+            path.unlink()
     if stage == "test":
         with whole_file(out / INDEX, force=True) as index:
             index.write_text(
@@ -230,9 +233,8 @@ def check(
             for step in check_dataset(path, index, dataset, report, whole=whole):
                 enter(f"checking {step}")
         except ValueError as error:
-            raise NpsError(
-                str(error), hint="`nps data check --help` says what it takes."
-            ) from error
+            hint = "`nps data check --help` says what it takes."
+            raise NpsError(str(error), hint=hint) from error
     if json:
         console.print_json(report.to_dict())
     else:
