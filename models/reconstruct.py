@@ -46,6 +46,7 @@ from models.confidence import (
     match_quality,
     registration_problems,
 )
+from models.geometry.camera import with_poses
 from models.geometry.depth_map import DepthMap
 from models.geometry.gaussians import join
 from models.geometry.views import View
@@ -173,10 +174,7 @@ def _at_scale_of(prediction: Reconstruction, registration: Registration) -> Regi
     scale = float(prediction.depths[0].median() / registration.points[:, 2].median())
     world2cam = registration.world2cam.clone()
     world2cam[:, :3, 3] *= scale
-    cameras = tuple(
-        replace(camera, world2cam=pose)
-        for camera, pose in zip(prediction.cameras, world2cam, strict=True)
-    )
+    cameras = with_poses(prediction.cameras, world2cam)
     return replace(registration, cameras=cameras, points=registration.points * scale)
 
 

@@ -115,10 +115,7 @@ class LightGlue:
         states = first, second
         keys = [_split_heads(self._linear(f"{name}.to_qk", state)) for state in states]
         values = [_split_heads(self._linear(f"{name}.to_v", state)) for state in states]
-        messages = (
-            attention(keys[0], keys[1], values[1]),
-            attention(keys[1], keys[0], values[0]),
-        )
+        messages = (attention(keys[0], keys[1], values[1]), attention(keys[1], keys[0], values[0]))
         return [
             self.feed_forward(name, state, self._linear(f"{name}.to_out", message))
             for state, message in zip(states, messages, strict=True)

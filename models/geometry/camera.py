@@ -128,6 +128,15 @@ def stack_cameras(cameras: Sequence[Camera]) -> Camera:
     )
 
 
+def with_poses(
+    cameras: Sequence[Camera], world2cam: Float[Tensor, "view 4 4"]
+) -> tuple[Camera, ...]:
+    """Return cameras, which may differ in size, at other poses."""
+    return tuple(
+        replace(camera, world2cam=pose) for camera, pose in zip(cameras, world2cam, strict=True)
+    )
+
+
 def project(
     points: Float[Tensor, "*batch point 3"],
     world2cam: Float[Tensor, "*batch 4 4"],

@@ -46,13 +46,7 @@ def refine_affine_matches(
     pair: TwoView,
     poses: list[Float[Tensor, "4 4"]],
 ) -> AffineMatches:
-    """Align the patches around matches; each pose initializes those that agree with it.
-
-    Args:
-        images: Both images.
-        pair: Their matches.
-        poses: Relative poses, the likeliest first.
-    """
+    """Align the patches around matches; each pose initializes those that agree with it, in turn."""
     gray = images[0].mean(0).cpu(), images[1].mean(0).cpu()
     first, second = (points.float() for points in pair.points_px)
     refined, is_refined = second.clone(), torch.zeros(len(first), dtype=torch.bool)
@@ -105,11 +99,8 @@ def _align_patches(
     """Align affine patches by the inverse compositional method (Baker and Matthews, IJCV 2004).
 
     The Jacobian is that of the template, so that only the second image is sampled at each step;
-    patches are normalized for brightness and contrast.
-
-    Returns:
-        Positions in the second image, affinities, and which have converged to similar patches. All
-        in pixels.
+    patches are normalized for brightness and contrast. Returns positions in the second image,
+    affinities, and which have converged to similar patches; all in pixels.
     """
     # Pixels of the first image per patch cell, where the second image is the coarser one.
     cell = 1 / torch.linalg.det(affinity).abs().sqrt().clamp(0.1, 1)

@@ -50,12 +50,8 @@ def find_correspondences(
     """Match all pairs of views, and estimate their relative poses.
 
     A later matcher is applied only to pairs whose pose has fewer than `ENOUGH_INLIERS`, to images
-    rotated upright according to earlier ones; a pose is estimated from the matches of all.
-
-    Args:
-        views: Their poses are ignored. Matchers detect where the images are.
-        matchers: In order, the fastest first.
-        seed: Of RANSAC's random samples.
+    rotated upright according to earlier ones, the fastest first; a pose is estimated from the
+    matches of all. The views' poses are ignored; the seed is RANSAC's.
     """
     numbers = range(len(views))
     pairs = list(combinations(numbers, 2))
@@ -68,24 +64,17 @@ def find_correspondences(
     )
     rotations = dict.fromkeys(numbers, 0.0)
     for matcher in matchers:
-        unsure = [
-            pair
-            for pair in pairs
-            if pair not in found.poses or len(found.poses[pair]) < ENOUGH_INLIERS
-        ]
+        unsure = [pair for pair in pairs if len(found.poses.get(pair, ())) < ENOUGH_INLIERS]
         features = {
             view: matcher.detect(views[view].image, rotations[view])
             for view in sorted({view for pair in unsure for view in pair})
         }
-        matches = {
-            (first, second): matcher.match(features[first], features[second])
-            for first, second in unsure
-        }
-        for first, second in unsure:
-            pair = first, second
+        matches = {}
+        for pair in unsure:
+            both = features[pair[0]], features[pair[1]]
+            matches[pair], tentative = matcher.match(*both), matcher.match_softly(*both)
             offset = torch.tensor([len(found.keypoints[view]) for view in pair])
             found.matches[pair] = torch.cat([found.matches[pair], matches[pair] + offset])
-            tentative = matcher.match_softly(features[first], features[second])
             found.tentative[pair] = replace(tentative, matches=tentative.matches + offset)
         for view, those in features.items():
             found.keypoints[view] = torch.cat([found.keypoints[view], those.coordinates])

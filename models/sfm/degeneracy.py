@@ -25,6 +25,7 @@ SAME_SUPPORT = 0.98  # of the inliers: so many agree with a second pose only on 
 SECOND_POSE_RAD = math.radians(10)  # by which a second pose differs at least
 SECOND_POSE_RATIO, MIN_SECOND_POSE_INLIERS = 0.4, 15  # fewer agree with a pose by chance
 CROP_ITERATIONS = 5
+HOMOGRAPHY_RANSAC = {"min_iterations": 100, "max_iterations": 1000}
 
 
 @dataclass(frozen=True)
@@ -76,11 +77,7 @@ def resolve_planar_ambiguity(
 ) -> tuple[RelativePose, Degeneracy]:
     """Return whichever pose of a plane has more inliers, and reasons to doubt it.
 
-    Args:
-        pair: All matches.
-        pose: The pose that was found.
-        seed: Of RANSAC's random samples.
-        is_selected: Keep the pose: it was selected by more than its inliers.
+    A pose that `is_selected`, by more than its inliers, is kept.
     """
     other = second_planar_pose(pair, pose)
     if not is_selected and other is not None and len(other) > len(pose):
@@ -94,11 +91,8 @@ def resolve_planar_ambiguity(
 
 def detect_degeneracy(pair: TwoView, pose: RelativePose, seed: int = 0) -> Degeneracy:
     """Detect all but planar ambiguity, which a third photo resolves."""
-    return Degeneracy(
-        is_crop=is_crop(pair.with_matches(pose.inliers)),
-        planar_ambiguity_rad=None,
-        second_pose_inliers=count_second_pose_inliers(pair, pose, seed),
-    )
+    crop = is_crop(pair.with_matches(pose.inliers))
+    return Degeneracy(crop, None, count_second_pose_inliers(pair, pose, seed))
 
 
 def is_crop(inliers: TwoView) -> bool:
@@ -148,10 +142,8 @@ def second_planar_pose(pair: TwoView, pose: RelativePose) -> RelativePose | None
 def count_second_pose_inliers(pair: TwoView, pose: RelativePose, seed: int = 0) -> int:
     """Count the matches that agree with a second pose, among those that are no inliers.
 
-    Repeated texture has one; so have things that moved.
-
-    Returns:
-        Zero where they are few beside the inliers, or as few as agree by chance.
+    Repeated texture has one; so have things that moved. Returns zero where they are few beside the
+    inliers, or as few as agree by chance.
     """
     is_inlier = (pair.matches[:, None] == pose.inliers[None]).all(-1).any(1)
     enough = max(MIN_SECOND_POSE_INLIERS, SECOND_POSE_RATIO * len(pose))
@@ -168,16 +160,8 @@ def count_second_pose_inliers(pair: TwoView, pose: RelativePose, seed: int = 0) 
 def poses_from_homography(inliers: TwoView) -> list[Float[Tensor, "4 4"]]:
     """Decompose the best homography of the matches into the poses with its plane in front."""
     first, second = (points.numpy() for points in inliers.points_px)
-    homography, report = poselib.estimate_homography(
-        first,
-        second,
-        {
-            "max_reproj_error": 2 * MAX_EPIPOLAR_ERROR_PX,
-            "min_iterations": 100,
-            "max_iterations": 1000,
-        },
-        {},
-    )
+    options = {"max_reproj_error": 2 * MAX_EPIPOLAR_ERROR_PX, **HOMOGRAPHY_RANSAC}
+    homography, report = poselib.estimate_homography(first, second, options, {})
     intrinsics_px = [matrix.numpy() for matrix in inliers.intrinsics_px]
     calibrated = np.linalg.inv(intrinsics_px[1]) @ homography @ intrinsics_px[0]
     rays = np.column_stack([first, np.ones(len(first))])

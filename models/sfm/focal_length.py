@@ -53,27 +53,17 @@ def estimate_shared_focal(
 ) -> tuple[Correspondences, SharedFocal | None]:
     """Estimate the focal length that the photos with a guessed one share, and all poses with it.
 
-    Args:
-        found: Matches, and poses with the guessed focal length.
-        seed: Of RANSAC's random samples.
-
-    Returns:
-        `found` itself and None where the photos may not share one camera, or their matches do not
-        determine the focal length.
+    Returns `found` itself and None where the photos may not share one camera, or their matches do
+    not determine the focal length.
     """
     groups = [camera.focal_group for camera in found.cameras]
     views = tuple(view for view, group in enumerate(groups) if group is not None)
-    pairs = [
-        pair
-        for pair in combinations(views, 2)
-        if pair in found.poses and len(found.poses[pair]) >= MIN_PAIR_INLIERS
-    ]
+    possible = combinations(views, 2)
+    pairs = [pair for pair in possible if len(found.poses.get(pair, ())) >= MIN_PAIR_INLIERS]
     if not pairs or len({groups[view] for view in views}) > 1:
         return found, None
-    costs = torch.zeros(FACTORS)
-    for pair in pairs:
-        costs += focal_costs(found.two_view(pair), seed)
-    factor, spread = focal_posterior(costs)
+    costs = torch.stack([focal_costs(found.two_view(pair), seed) for pair in pairs])
+    factor, spread = focal_posterior(costs.sum(0))
     if spread > MAX_LOG_STD:
         return found, None
     focal = SharedFocal(factor, spread, views)
@@ -87,12 +77,7 @@ def estimate_shared_focal(
 
 
 def focal_costs(pair: TwoView, seed: int = 0) -> Float[Tensor, " factor"]:
-    """Return the MSAC cost of the best pose at each factor of the focal lengths, in outliers.
-
-    Args:
-        pair: Matches, and cameras with the guessed focal length.
-        seed: Of RANSAC's random samples.
-    """
+    """Return the MSAC cost of the best pose at each factor of the guesses, in outliers."""
     costs = []
     for log_factor in torch.linspace(-_MAX_LOG_FACTOR, _MAX_LOG_FACTOR, FACTORS):
         first, second = (scale_focal(camera, float(log_factor.exp())) for camera in pair.cameras)

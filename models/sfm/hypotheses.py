@@ -56,15 +56,10 @@ CAUCHY_SCALE_PX = 0.5
 
 @dataclass(frozen=True)
 class RunnerUp:
-    """The best pose that differs by more than `RUNNER_UP_RAD` from the one that was selected.
+    """The best pose that differs by more than `RUNNER_UP_RAD` from the one that was selected."""
 
-    Attributes:
-        margin: How much lower its score is, in inliers; negative if it is higher.
-        angle_rad: Between the two poses.
-    """
-
-    margin: float
-    angle_rad: float
+    margin: float  # how much lower its score is, in inliers; negative if it is higher
+    angle_rad: float  # between the two poses
 
 
 @dataclass(frozen=True)
@@ -82,13 +77,8 @@ def select_pose(
 ) -> tuple[TwoView, RelativePose, RunnerUp]:
     """Select the pose of the highest `pose_score` among all that explain the matches well.
 
-    Args:
-        images: Both images.
-        pair: Their matches.
-        pose: The one with most inliers, with its alternatives.
-
-    Returns:
-        The pair with its matches refined in the second image, the pose, and its runner-up.
+    Begins at the pose with most inliers and its alternatives. Returns the pair with its matches
+    refined in the second image, the pose, and its runner-up.
     """
 
     def score(poses: Float[Tensor, "pose 4 4"]) -> Float[Tensor, " pose"]:

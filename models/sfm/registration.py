@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from models.features.matcher import Matcher
-from models.geometry.camera import Camera
+from models.geometry.camera import Camera, with_poses
 from models.geometry.rigid import invert, transform_points
 from models.geometry.views import View
 from models.sfm.bundle_adjustment import bundle_adjust
@@ -21,16 +21,11 @@ from models.sfm.degeneracy import Degeneracy, detect_degeneracy, resolve_planar_
 from models.sfm.focal_length import GUESS_LOG_STD, SharedFocal, estimate_shared_focal
 from models.sfm.hypotheses import RunnerUp, find_runner_up, select_pose
 from models.sfm.tracks import build_tracks, is_inlier, observations_of, triangulate_tracks
-from models.sfm.two_view import (
-    ENOUGH_INLIERS,
-    MIN_MATCHES,
-    RelativePose,
-    estimate_absolute_pose,
-)
+from models.sfm.two_view import ENOUGH_INLIERS, MIN_MATCHES, RelativePose, estimate_absolute_pose
 
 MIN_PARALLAX_RAD = 0.006  # median over the inliers: below, depth is a guess
 MIN_SHARED_POINTS = 3  # that determine the length of a third photo's baseline
-MAX_REPROJECTION_ERROR_PX = 2.0  # reprojection error of an observation that is kept
+MAX_ERROR_PX = 2.0  # reprojection error of an observation that is kept
 BUNDLE_ROUNDS = 2  # better poses agree with further matches
 
 
@@ -75,14 +70,9 @@ def register(views: list[View], matchers: Sequence[Matcher], seed: int = 0) -> R
     count half); a third view is added by PnP on the seed's points or by pairs of its own, whichever
     has more inliers, and bundle adjustment follows. Only the matchers run on the views' device.
 
-    Args:
-        views: Their poses are ignored. Where all guessed focal lengths are of one `focal_group`,
-            they are estimated too.
-        matchers: In the order of `find_correspondences`.
-        seed: Of RANSAC's random samples.
-
-    Returns:
-        None where the matches do not determine all poses.
+    The views' poses are ignored. Where all guessed focal lengths are of one `focal_group`, they are
+    estimated too. `matchers` are in the order of `find_correspondences`; the seed is RANSAC's.
+    Returns None where the matches do not determine all poses.
     """
     found = find_correspondences(views, matchers, seed)
     found, focal = estimate_shared_focal(found, seed)
@@ -111,10 +101,9 @@ def register(views: list[View], matchers: Sequence[Matcher], seed: int = 0) -> R
     is_guessed = any(camera.focal_group is not None for camera in cameras)
     device = views[0].camera.intrinsics.device
     first = cameras[0].world2cam
-    cam2first = invert(first)
-    world2cam = torch.stack([camera.world2cam for camera in cameras]) @ cam2first
+    world2cam = torch.stack([camera.world2cam for camera in cameras]) @ invert(first)
     return Registration(
-        cameras=tuple(camera.to(device) for camera in _with_poses(cameras, world2cam)),
+        cameras=tuple(camera.to(device) for camera in with_poses(cameras, world2cam)),
         points=transform_points(points, first).to(device),
         observations=observations.to(device),
         parallax=float(pose.parallax.median()),
@@ -165,7 +154,7 @@ def _reconstruct_seed(
     pose = found.poses[seed_pair]
     world2cam = torch.eye(4).repeat(len(found.cameras), 1, 1)
     world2cam[second] = pose.first2second
-    cameras = _with_poses(found.cameras, world2cam)
+    cameras = with_poses(found.cameras, world2cam)
     observations = torch.full((len(cameras), len(pose), 2), torch.nan)
     for side, view in enumerate(seed_pair):
         observations[view] = found.keypoints[view][pose.inliers[:, side]]
@@ -246,23 +235,16 @@ def _points_observed_by(
 def _bundle(
     found: Correspondences, cameras: tuple[Camera, ...]
 ) -> tuple[
-    Correspondences,
-    tuple[Camera, ...],
-    Float[Tensor, "point 3"],
-    Float[Tensor, "view point 2"],
+    Correspondences, tuple[Camera, ...], Float[Tensor, "point 3"], Float[Tensor, "view point 2"]
 ]:
     """Adjust cameras and points to the matches of all pairs; return each pair's inliers too."""
     for _ in range(BUNDLE_ROUNDS):
         tracks = build_tracks(_pairwise_inliers(found, cameras), len(cameras))
         observations = observations_of(tracks, found.keypoints)
         points = triangulate_tracks(observations, cameras)
-        points, observations = _without_outliers(
-            points, observations, cameras, 3 * MAX_REPROJECTION_ERROR_PX
-        )
+        points, observations = _without_outliers(points, observations, cameras, 3 * MAX_ERROR_PX)
         cameras, points = bundle_adjust(cameras, points, observations)
-    points, observations = _without_outliers(
-        points, observations, cameras, MAX_REPROJECTION_ERROR_PX
-    )
+    points, observations = _without_outliers(points, observations, cameras, MAX_ERROR_PX)
     pairs = _pairwise_inliers(found, cameras)
     poses = {pair: pose for pair, pose in pairs.items() if len(pose) >= MIN_MATCHES}
     return replace(found, poses=poses), cameras, points, observations
@@ -292,11 +274,3 @@ def _pairwise_inliers(
             relative[:3, 3] /= length
             poses[first, second] = found.two_view((first, second)).find_inliers(relative)
     return poses
-
-
-def _with_poses(
-    cameras: Sequence[Camera], world2cam: Float[Tensor, "view 4 4"]
-) -> tuple[Camera, ...]:
-    return tuple(
-        replace(camera, world2cam=pose) for camera, pose in zip(cameras, world2cam, strict=True)
-    )

@@ -106,12 +106,9 @@ def depth_bounds(points: Float[Tensor, "point 3"], camera: Camera) -> tuple[floa
 def spread_depth(
     coordinates: Float[Tensor, "point 2"], depth: Float[Tensor, " point"], size: tuple[int, int]
 ) -> Float[Tensor, "height width"]:
-    """Interpolate a rough depth map from points: inverse depth, weighted by inverse squares.
+    """Interpolate a rough depth map from at least one point: inverse depth, by inverse squares.
 
-    Args:
-        coordinates: Of the points, in [0, 1]; there must be one.
-        depth: Of the points.
-        size: (height, width) of the map; cells of `CELL_PX` are computed, the rest interpolated.
+    Cells of `CELL_PX` are computed, the rest interpolated.
     """
     coarse = max(2, size[0] // CELL_PX), max(2, size[1] // CELL_PX)
     cells = pixel_grid(coarse, coordinates).flatten(0, 1)

@@ -147,10 +147,7 @@ class TwoView:
     ) -> tuple[Float[Tensor, "4 4"], float]:
         """Estimate the relative pose by PoseLib's five-point LO-RANSAC; return its MSAC cost too.
 
-        Args:
-            seed: Of the random samples.
-            max_error_px: Of an inlier.
-            options: Iterations and confidence.
+        `options` are the iterations and the confidence.
         """
         pose, report = poselib.estimate_relative_pose(
             *(points.numpy() for points in self.points_px),
@@ -158,7 +155,7 @@ class TwoView:
             {"max_epipolar_error": max_error_px, "seed": seed, **options},
             {},
         )
-        return to_relative_pose(pose), report["model_score"]
+        return _to_relative_pose(pose), report["model_score"]
 
     def refine_pose(
         self, first2second: Float[Tensor, "4 4"], max_error_px: float = MAX_EPIPOLAR_ERROR_PX
@@ -173,7 +170,7 @@ class TwoView:
             *(poselib_camera(camera) for camera in self.cameras),
             {"loss_type": "TRUNCATED", "loss_scale": max_error_px},
         )
-        return to_relative_pose(refined)
+        return _to_relative_pose(refined)
 
 
 def robust_score(errors_px: Float[Tensor, "*match"]) -> Float[Tensor, "*match"]:
@@ -190,14 +187,8 @@ def estimate_relative_pose(pair: TwoView, seed: int = 0) -> RelativePose | None:
     """Estimate the relative pose of two calibrated images by LO-RANSAC.
 
     Where few matches agree, RANSAC runs with half and twice the inlier threshold too, and the pose
-    of the highest `robust_score` wins.
-
-    Args:
-        pair: The matches.
-        seed: Of the random samples.
-
-    Returns:
-        None where there are fewer than `MIN_MATCHES` matches or inliers.
+    of the highest `robust_score` wins. Returns None where there are fewer than `MIN_MATCHES`
+    matches or inliers.
     """
     if len(pair.matches) < MIN_MATCHES:
         return None
@@ -220,16 +211,10 @@ def estimate_absolute_pose(
     camera: Camera,
     seed: int = 0,
 ) -> tuple[Float[Tensor, "4 4"], Bool[Tensor, " point"]] | None:
-    """Estimate the `world2cam` of a camera by PoseLib's P3P LO-RANSAC.
+    """Estimate the `world2cam` of a camera, whose pose is ignored, by PoseLib's P3P LO-RANSAC.
 
-    Args:
-        points: In the world.
-        coordinates: Where the camera sees them, in [0, 1].
-        camera: Its pose is ignored.
-        seed: Of the random samples.
-
-    Returns:
-        The pose and which points are its inliers; None where these are fewer than `MIN_MATCHES`.
+    Returns the pose and which points, seen at `coordinates` in [0, 1], are its inliers; None where
+    these are fewer than `MIN_MATCHES`.
     """
     if len(points) < MIN_MATCHES:
         return None
@@ -258,7 +243,7 @@ def poselib_camera(camera: Camera) -> dict[str, object]:
     return {"model": "PINHOLE", "width": width, "height": height, "params": [fx, fy, cx, cy]}
 
 
-def to_relative_pose(pose: poselib.CameraPose) -> Float[Tensor, "4 4"]:
+def _to_relative_pose(pose: poselib.CameraPose) -> Float[Tensor, "4 4"]:
     """Convert PoseLib's pose to a matrix whose translation has unit length."""
     matrix = _to_matrix(pose)
     matrix[:3, 3] = functional.normalize(matrix[:3, 3], dim=0)
@@ -267,6 +252,5 @@ def to_relative_pose(pose: poselib.CameraPose) -> Float[Tensor, "4 4"]:
 
 def _to_matrix(pose: poselib.CameraPose) -> Float[Tensor, "4 4"]:
     matrix = torch.eye(4)
-    matrix[:3, :3] = torch.from_numpy(np.array(pose.R)).float()
-    matrix[:3, 3] = torch.from_numpy(np.array(pose.t)).float()
+    matrix[:3] = torch.from_numpy(np.array(pose.Rt)).float()
     return matrix

@@ -94,8 +94,7 @@ def estimate_depths(
 
 
 def upsample_guided(
-    coarse: Float[Tensor, "channel height width"],
-    guide: Float[Tensor, "3 2*height 2*width"],
+    coarse: Float[Tensor, "channel height width"], guide: Float[Tensor, "3 2*height 2*width"]
 ) -> Float[Tensor, "channel 2*height 2*width"]:
     """Double the resolution by joint bilateral upsampling (Kopf et al., SIGGRAPH 2007).
 

@@ -90,10 +90,7 @@ def test_matches_are_those_of_kornia(photo, kornia):
 
     wide_high = torch.tensor([size[1], size[0]])
     pixels = torch.cat(
-        [
-            first.coordinates[found[:, 0]] * wide_high,
-            second.coordinates[found[:, 1]] * wide_high,
-        ],
+        [first.coordinates[found[:, 0]] * wide_high, second.coordinates[found[:, 1]] * wide_high],
         dim=1,
     )
     assert len(found) > 50

@@ -84,10 +84,7 @@ def test_a_pose_is_found_that_was_no_alternative(scene):
     matches = torch.cat([pair.matches, numbers[:, None].expand(-1, 2)])
     both = replace(
         pair,
-        keypoints=(
-            torch.cat([pair.keypoints[0], first]),
-            torch.cat([pair.keypoints[1], second]),
-        ),
+        keypoints=(torch.cat([pair.keypoints[0], first]), torch.cat([pair.keypoints[1], second])),
         matches=matches,
     )
     rotated[:3, 3] /= rotated[:3, 3].norm()

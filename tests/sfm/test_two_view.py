@@ -10,11 +10,7 @@ from models.geometry.camera import Camera
 from models.geometry.rigid import invert, rotation_angle, se3_exponential
 from models.geometry.views import View
 from models.sfm.correspondences import find_correspondences
-from models.sfm.two_view import (
-    TwoView,
-    estimate_absolute_pose,
-    estimate_relative_pose,
-)
+from models.sfm.two_view import TwoView, estimate_absolute_pose, estimate_relative_pose
 
 SECOND = se3_exponential(torch.tensor([-0.3, 0.05, 0.1, 0.02, -0.12, 0.03]))
 POSES = (torch.eye(4), SECOND)
