@@ -3,7 +3,7 @@
 import math
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from models.features.matcher import Features
@@ -19,11 +19,7 @@ def upright_rotations(
     """Return the clockwise rotations, in radians, that make all photos upright as the first is.
 
     Each photo follows the earlier one with most votes for their roll. Zero where a rotation is too
-    small to matter, or the matches do not agree on one.
-
-    Args:
-        features: Keypoints with orientations, by number of the photo.
-        matches: By pair of these photos, the smaller number first.
+    small to matter, or the matches (by pair, the smaller number first) do not agree on one.
     """
     rotations: dict[int, float] = {}
     for view in sorted(features):
@@ -42,17 +38,15 @@ def relative_roll(
 ) -> tuple[float, float]:
     """Estimate by how much the second photo's content is rotated clockwise against the first's.
 
-    Every match votes, with a Gaussian, for the difference of its keypoints' orientations.
-
-    Returns:
-        The angle in radians and its votes; both zero where uniformly random orientations could
-        have given as many.
+    Every match votes, with a Gaussian, for the difference of its keypoints' orientations. Returns
+    the angle in radians and its votes; both zero where uniformly random orientations could have
+    given as many.
     """
     if first.orientations is None or second.orientations is None:
         return 0.0, 0.0
     differences = second.orientations[matches[:, 1]] - first.orientations[matches[:, 0]]
     candidates = torch.deg2rad(torch.arange(-180.0, 180.0))
-    deviations = _wrap(differences[:, None] - candidates)
+    deviations = torch.remainder(differences[:, None] - candidates + math.pi, 2 * math.pi) - math.pi
     votes = (-(deviations / VOTE_STD_RAD).square() / 2).exp().sum(0)
     best = int(votes.argmax())
     # Mean of a vote, and of its square, for a uniform angle.
@@ -62,8 +56,3 @@ def relative_roll(
     if votes[best] <= by_chance:
         return 0.0, 0.0
     return float(candidates[best]), float(votes[best])
-
-
-def _wrap(angle: Float[Tensor, "*angle"]) -> Float[Tensor, "*angle"]:
-    """Wrap angles into [-pi, pi)."""
-    return torch.remainder(angle + math.pi, 2 * math.pi) - math.pi

@@ -1,7 +1,5 @@
 """SIFT keypoints (Lowe, IJCV 2004) and their matches."""
 
-from dataclasses import dataclass
-
 import cv2
 import torch
 from jaxtyping import Float, Int
@@ -10,16 +8,14 @@ from torch.nn import functional
 
 from models.features.matcher import NO_TENTATIVE_MATCHES, Features, TentativeMatches
 
+MAX_KEYPOINTS = 16_000
+MIN_CONTRAST = 0.004  # well below OpenCV's 0.04: indoor walls have little else
+MAX_RATIO = 0.8  # of the distances to the nearest and the second nearest descriptor
 _CHUNK = 2048  # descriptors compared at once: all similarities would take a gigabyte
 
 
-@dataclass(frozen=True)
 class SiftMatcher:
     """SIFT with RootSIFT descriptors, matched by mutual nearest neighbors and Lowe's ratio test."""
-
-    max_keypoints: int = 16_000
-    contrast_threshold: float = 0.004  # well below OpenCV's 0.04: indoor walls have little else
-    ratio: float = 0.8  # of the distances to the nearest and the second nearest descriptor
 
     def detect(self, image: Float[Tensor, "3 height width"], rotation: float = 0.0) -> Features:
         """Detect keypoints; describe them by RootSIFT (Arandjelovic and Zisserman, CVPR 2012).
@@ -29,9 +25,7 @@ class SiftMatcher:
         height, width = image.shape[-2:]
         gray = (image.mean(0).clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
         sift = cv2.SIFT.create(
-            nfeatures=self.max_keypoints,
-            contrastThreshold=self.contrast_threshold,
-            enable_precise_upscale=True,
+            MAX_KEYPOINTS, contrastThreshold=MIN_CONTRAST, enable_precise_upscale=True
         )
         keypoints, descriptors = sift.detectAndCompute(gray, None)
         if not keypoints:
@@ -50,7 +44,7 @@ class SiftMatcher:
         top2 = [(chunk @ second.descriptors.T).topk(2) for chunk in first.descriptors.split(_CHUNK)]
         similarity, index = (torch.cat(parts) for parts in zip(*top2, strict=True))
         distance = (2 - 2 * similarity).clamp(min=0).sqrt()
-        distinct = (distance[:, 0] < self.ratio * distance[:, 1]).nonzero()[:, 0]
+        distinct = (distance[:, 0] < MAX_RATIO * distance[:, 1]).nonzero()[:, 0]
         neighbor = index[distinct, 0]
         back = (second.descriptors[neighbor] @ first.descriptors.T).argmax(1)
         mutual = back == distinct

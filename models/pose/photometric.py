@@ -39,13 +39,10 @@ def align_pose(
 
     Args:
         gaussians: The scene.
-        view: The image, and the camera to start at.
+        view: The image, and the camera to start at, returned if nothing better is found.
         max_steps: At each size; the last is the image's own, each half the next.
         learning_rate: Of the first steps, in radians: turning, or going around the scene.
         lpips: The perceptual distance, part of the loss at the image's own size.
-
-    Returns:
-        The camera with the lowest loss; `view.camera` itself if nothing better was found.
     """
     camera, depth = view.camera, _median_depth(gaussians, view.camera)
     height, width = view.camera.size

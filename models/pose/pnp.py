@@ -1,6 +1,7 @@
 """Perspective-n-Point: a camera's pose from Gaussian centers and the pixels that they belong to."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -44,9 +45,8 @@ def pose_from_centers(
         opacities: Probabilities; only centers above `MIN_OPACITY` count.
         intrinsics: Normalized, of this view.
 
-    Returns:
-        The pose, or None where the centers do not determine one: too few of them, all on a point
-        or a line, or fewer than `MIN_POINTS` inliers.
+    Returns None where the centers do not determine a pose: too few of them, all on a point or a
+    line, or fewer than `MIN_POINTS` inliers.
     """
     usable = (opacities > MIN_OPACITY) & means.isfinite().all(dim=-1)
     points = means.detach()[usable].double().cpu()
@@ -59,7 +59,8 @@ def pose_from_centers(
     threshold_px = MAX_REPROJECTION_ERROR * max(height, width)
 
     subset = _evenly_spaced(len(points), RANSAC_POINTS)
-    world2cam = _solve_ransac(points[subset], pixels[subset], intrinsics_px, threshold_px)
+    ransac = {"iterationsCount": RANSAC_ITERATIONS, "reprojectionError": threshold_px}
+    world2cam = _solve(points[subset], pixels[subset], intrinsics_px, **ransac)
     subset = _evenly_spaced(len(points), REFIT_POINTS)
     for _ in range(REFITS):
         if world2cam is None:
@@ -96,47 +97,24 @@ def _inliers(
     return ((projected - pixels).norm(dim=-1) < threshold_px) & (depth > 0)
 
 
-def _solve_ransac(
-    points: Float[Tensor, "point 3"],
-    pixels: Float[Tensor, "point 2"],
-    intrinsics_px: Float[Tensor, "3 3"],
-    threshold_px: float,
-) -> Float[Tensor, "4 4"] | None:
-    try:
-        found, rotation_vector, translation, _ = cv2.solvePnPRansac(
-            points.numpy(),
-            pixels.numpy(),
-            intrinsics_px.numpy(),
-            None,
-            iterationsCount=RANSAC_ITERATIONS,
-            reprojectionError=threshold_px,
-            flags=cv2.SOLVEPNP_SQPNP,
-        )
-    except cv2.error:  # how OpenCV says that these points admit no pose
-        return None
-    return _to_world2cam(rotation_vector, translation) if found else None
-
-
 def _solve(
     points: Float[Tensor, "point 3"],
     pixels: Float[Tensor, "point 2"],
     intrinsics_px: Float[Tensor, "3 3"],
+    **ransac: int | float,
 ) -> Float[Tensor, "4 4"] | None:
+    """Solve PnP by SQPnP, with RANSAC if its options are given; None where there is no pose."""
     if len(points) < MIN_POINTS:
         return None
+    solver: Any = cv2.solvePnPRansac if ransac else cv2.solvePnP
+    arrays = points.numpy(), pixels.numpy(), intrinsics_px.numpy()
     try:
-        found, rotation_vector, translation = cv2.solvePnP(
-            points.numpy(), pixels.numpy(), intrinsics_px.numpy(), None, flags=cv2.SOLVEPNP_SQPNP
+        found, rotation_vector, translation, *_ = solver(
+            *arrays, None, flags=cv2.SOLVEPNP_SQPNP, **ransac
         )
-    except cv2.error:
+    except cv2.error:  # how OpenCV says that these points admit no pose
         return None
-    return _to_world2cam(rotation_vector, translation) if found else None
-
-
-def _to_world2cam(
-    rotation_vector: np.ndarray, translation: np.ndarray
-) -> Float[Tensor, "4 4"] | None:
-    if not (np.isfinite(rotation_vector).all() and np.isfinite(translation).all()):
+    if not (found and np.isfinite(rotation_vector).all() and np.isfinite(translation).all()):
         return None
     world2cam = torch.eye(4, dtype=torch.float64)
     world2cam[:3, :3] = torch.from_numpy(cv2.Rodrigues(rotation_vector)[0])

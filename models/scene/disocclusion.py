@@ -37,13 +37,8 @@ def inpaint_disocclusions(
 ) -> Gaussians:
     """Continue the background beside each depth edge behind the foreground.
 
+    There is one Gaussian per `cell` pixels along each side, and `radius` of them behind the edge.
     Where another view sees past it, it is left out.
-
-    Args:
-        view: With a confidence.
-        others: The other views of the scene.
-        cell: Pixels of the image per Gaussian along each side.
-        radius: Number of Gaussians that it extends behind the foreground.
     """
     coarse = coarsen(view, cell)
     window = 2 * radius + 1

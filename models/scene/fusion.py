@@ -72,12 +72,10 @@ def tangents(
     the surfaces beside it; steps are cut to `MAX_STRETCH` spacings.
     """
     steps = []
-    for axis in (1, 0):
+    for axis, other_axes in ((1, (0, 0)), (0, (0, 0, 0, 0))):
         difference = points.diff(dim=axis)
-        after_pad = (0, 0, 0, 1) if axis else (0, 0, 0, 0, 0, 1)
-        before_pad = (0, 0, 1, 0) if axis else (0, 0, 0, 0, 1, 0)
-        after = functional.pad(difference, after_pad)
-        before = functional.pad(difference, before_pad)
+        after = functional.pad(difference, (*other_axes, 0, 1))
+        before = functional.pad(difference, (*other_axes, 1, 0))
         after_length = after.norm(dim=-1, keepdim=True)
         before_length = before.norm(dim=-1, keepdim=True)
         take_after = (before_length == 0) | ((after_length > 0) & (after_length < before_length))

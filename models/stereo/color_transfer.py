@@ -22,15 +22,9 @@ def match_colors(
 ) -> tuple[Float[Tensor, "3 source_height source_width"], Float[Tensor, ""]]:
     """Give the source the reference's mean and contrast in each channel (Reinhard et al., 2001).
 
-    Args:
-        reference: Image whose exposure and white balance are wanted.
-        source: Image to change.
-        reference_points: Coordinates of the same points, ...
-        source_points: ... in both images.
-
-    Returns:
-        The source, and the color difference from which on colors count as entirely different: the
-        less alike matched points still are, the larger it is.
+    Both are measured at the same points, given by their coordinates in both images. Returns the
+    source, and the color difference from which on colors count as entirely different: the less
+    alike matched points still are, the larger it is.
     """
     if len(reference_points) < MIN_POINTS:
         return source, reference.new_tensor(TOLERANCE_FACTOR * (DEFAULT_DIFFERENCE + COLOR_NOISE))

@@ -17,7 +17,7 @@ from models.stereo.network import StereoNetwork
 from models.stereo.plane_sweep import Comparison, inverse_depth_planes, sweep
 from models.stereo.prior import SurfacePrior, triangulated_prior
 from models.stereo.semi_global import SgmResult, position_to_depth, semi_global_matching
-from models.stereo.smoothing import consistency
+from models.stereo.smoothing import mean_consistency
 
 COLOR_SIGMA = 0.06  # of the color difference at which a coarse neighbor stops counting
 SAME_SURFACE_STEPS = 1.5  # coarse neighbors further apart are not averaged
@@ -31,15 +31,6 @@ class _HalfView:
     camera: Camera
     features: Float[Tensor, "1 channel _height _width"]
     observations: Float[Tensor, "point 2"]
-
-
-@dataclass(frozen=True)
-class _MatchedView:
-    """The planes of a view at half size, and what was found on them."""
-
-    inverse_depths: Float[Tensor, "1 plane"]
-    prior: SurfacePrior
-    sgm: SgmResult
 
 
 def estimate_depths(
@@ -56,38 +47,28 @@ def estimate_depths(
         near_far: For each view the range of depths (z in it) that the planes cover.
         points: In the world, known from matches.
         observations: Coordinates of the points in each view, NaN where it does not show one.
-        network: The trained stereo network.
+        network: Corrects semi-global matches.
     """
     steps = network.config.steps
     halves = []
     for view, observed in zip(views, observations, strict=True):
         height, width = view.camera.size
-        half = view.resized((height // 2, width // 2))
-        features = network.features(half.image[None])
-        halves.append(_HalfView(half.image, half.camera, features, observed))
-    matched = [
-        _match_view(half, [other for other in halves if other is not half], limits, points, steps)
-        for half, limits in zip(halves, near_far, strict=True)
-    ]
-    coarse = [
-        DepthMap(
-            half.image,
-            position_to_depth(found.sgm.position, found.inverse_depths, steps)[0],
-            found.sgm.confidence[0],
-            half.camera,
-        )
-        for half, found in zip(halves, matched, strict=True)
-    ]
+        small = view.resized((height // 2, width // 2))
+        features = network.features(small.image[None])
+        halves.append(_HalfView(small.image, small.camera, features, observed))
+    matched, coarse = [], []
+    for half, limits in zip(halves, near_far, strict=True):
+        others = [other for other in halves if other is not half]
+        inverse_depths, prior, sgm = _match_view(half, others, limits, points, steps)
+        depth = position_to_depth(sgm.position, inverse_depths, steps)[0]
+        matched.append((inverse_depths, prior, sgm))
+        coarse.append(DepthMap(half.image, depth, sgm.confidence[0], half.camera))
     depth_maps = []
-    for view, found, half_map in zip(views, matched, coarse, strict=True):
-        inverse_depths = found.inverse_depths
+    for view, half_map, (inverse_depths, prior, sgm) in zip(views, coarse, matched, strict=True):
         step = float(inverse_depths[0, 0] - inverse_depths[0, -1]) / (steps - 1)
-        others = [other for other in coarse if other is not half_map]
-        consistent = torch.stack([consistency(half_map, other, step) for other in others]).mean(0)
-        refined = network(found.sgm, consistent[None], half_map.image[None], found.prior)
-        position, confidence = upsample_guided(
-            torch.cat([refined, found.sgm.confidence]), view.image
-        )
+        consistent = mean_consistency(half_map, coarse, step)
+        refined = network(sgm, consistent[None], half_map.image[None], prior)
+        position, confidence = upsample_guided(torch.cat([refined, sgm.confidence]), view.image)
         depth = position_to_depth(position[None], inverse_depths, steps)[0]
         depth_maps.append(DepthMap(view.image, depth, confidence, view.camera))
     return depth_maps
@@ -129,8 +110,11 @@ def _match_view(
     near_far: tuple[float, float],
     points: Float[Tensor, "point 3"],
     steps: int,
-) -> _MatchedView:
-    """Match one view with all others; points of known depth guide the search."""
+) -> tuple[Float[Tensor, "1 plane"], SurfacePrior, SgmResult]:
+    """Match one view with all others, guided by points of known depth.
+
+    Returns the inverse depths of the planes, the prior of the points, and what was found.
+    """
     disparity = max(_disparity_range(near_far, view.camera, other.camera) for other in others)
     planes_per_step = 1 if disparity < steps else 2
     near, far = (points.new_tensor([limit]) for limit in near_far)
@@ -145,7 +129,7 @@ def _match_view(
         view.observations[observed][in_range], position[in_range], view.camera.size
     )
     sgm = semi_global_matching(compared, view.image[None], prior, planes_per_step)
-    return _MatchedView(inverse_depths, prior, sgm)
+    return inverse_depths, prior, sgm
 
 
 def _compare(

@@ -45,10 +45,8 @@ def unet_blocks(
 ) -> tuple[nn.ModuleList, nn.ModuleList]:
     """Build the down and up blocks of a U-Net (Ronneberger et al., MICCAI 2015).
 
-    Args:
-        inputs: Channels of its input.
-        widths: Channels of its levels; each has half the size of the one before.
-        finest: Level at which it ends.
+    `widths` are the channels of its levels, each of half the size of the one before; it ends at the
+    level `finest`.
     """
     down = nn.ModuleList(
         _two_convolutions(before, width)
@@ -107,26 +105,14 @@ def compare_features(
     inverse_depths: Float[Tensor, "batch plane"],
     planes_per_step: int,
 ) -> Float[Tensor, "batch plane height width"]:
-    """Return the weighted cosine similarity of the features on every plane, at the sweep's size.
+    """Return the weighted cosine similarity of `MatchingFeatures` on every plane of a sweep.
 
     It is computed at whole steps, of which each has `planes_per_step` (1 or 2) planes, and
-    interpolated.
-
-    Args:
-        reference: From `MatchingFeatures`.
-        source: From `MatchingFeatures`.
-        reference_camera: A batch of cameras, of the sweep's size.
-        source_camera: A batch of cameras.
-        inverse_depths: Of the planes, in the reference.
-        planes_per_step: Planes per step.
+    interpolated to all planes and to the size of the reference camera.
     """
     size = (reference.shape[-2], reference.shape[-1])
-    warped, _ = warp_to_planes(
-        source[:, :-1],
-        reference_camera.resized(size),
-        source_camera,
-        inverse_depths[:, ::planes_per_step],
-    )
+    cameras = reference_camera.resized(size), source_camera
+    warped, _ = warp_to_planes(source[:, :-1], *cameras, inverse_depths[:, ::planes_per_step])
     weighted = reference[:, :-1] * reference[:, -1:]
     coarse = torch.einsum("bchw,bcphw->bphw", weighted, warped)
     whole = functional.interpolate(
@@ -135,6 +121,5 @@ def compare_features(
     if planes_per_step == 1:
         return whole
     between = (whole[:, :-1] + whole[:, 1:]) / 2
-    return torch.cat(
-        [torch.stack([whole[:, :-1], between], dim=2).flatten(1, 2), whole[:, -1:]], dim=1
-    )
+    interleaved = torch.stack([whole[:, :-1], between], dim=2).flatten(1, 2)
+    return torch.cat([interleaved, whole[:, -1:]], dim=1)

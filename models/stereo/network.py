@@ -58,13 +58,9 @@ class StereoNetwork(nn.Module):
         image: Float[Tensor, "batch 3 height width"],
         prior: SurfacePrior,
     ) -> Float[Tensor, "batch height width"]:
-        """Return corrected positions, in steps.
+        """Return corrected positions, in steps, of the match of a view.
 
-        Args:
-            sgm: The match.
-            consistency: With the other views' matches, in [0, 1].
-            image: The view's, at the match's size.
-            prior: The surface that matched points suggest.
+        `consistency` is that with the other views' matches, in [0, 1]; all is of the match's size.
         """
         with torch.no_grad():
             inputs = network_inputs(sgm, consistency, image, prior)

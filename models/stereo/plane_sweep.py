@@ -16,19 +16,12 @@ MIN_VARIANCE = 1e-4  # of gray values: a window of less has no texture to correl
 
 @dataclass(frozen=True)
 class Comparison:
-    """Likeness of two images on every plane; where the source does not see a point, all are 0.
+    """Likeness of two images on every plane; where the source does not see a point, all are 0."""
 
-    Attributes:
-        correlation: Of gray values, in [-1, 1].
-        difference: Of colors, in [0, 1].
-        similarity: Of learned features, about -1 to 1.
-        seen: 1.0 where the source sees the point.
-    """
-
-    correlation: Float[Tensor, "batch plane height width"]
-    difference: Float[Tensor, "batch plane height width"]
-    similarity: Float[Tensor, "batch plane height width"]
-    seen: Float[Tensor, "batch plane height width"]
+    correlation: Float[Tensor, "batch plane height width"]  # of gray values, in [-1, 1]
+    difference: Float[Tensor, "batch plane height width"]  # of colors, in [0, 1]
+    similarity: Float[Tensor, "batch plane height width"]  # of learned features, about -1 to 1
+    seen: Float[Tensor, "batch plane height width"]  # 1.0 where the source sees the point
 
 
 def inverse_depth_planes(
@@ -49,8 +42,7 @@ def warp_to_planes(
 ]:
     """Sample the source where each reference pixel would be seen if it lay on each plane.
 
-    Returns:
-        The samples, and 1.0 where they fall inside the source in front of its camera.
+    Returns the samples, and 1.0 where they fall inside the source in front of its camera.
     """
     reference2source = source_camera.world2cam @ reference_camera.cam2world
     rays = camera_rays(reference_camera.intrinsics, reference_camera.size)
@@ -81,21 +73,11 @@ def box_mean(
     return total / count
 
 
-def correlation(
-    mean_first: Tensor,
-    mean_second: Tensor,
-    square_first: Tensor,
-    square_second: Tensor,
-    product: Tensor,
-) -> Tensor:
+def correlation(x: Tensor, y: Tensor, xx: Tensor, yy: Tensor, xy: Tensor) -> Tensor:
     """Compute zero-mean normalized cross-correlation from window averages; 0 without texture."""
-    variance_first = (square_first - mean_first**2).clamp(min=0)
-    variance_second = (square_second - mean_second**2).clamp(min=0)
-    covariance = product - mean_first * mean_second
-    return (
-        covariance * (variance_first + MIN_VARIANCE).rsqrt()
-        * (variance_second + MIN_VARIANCE).rsqrt()
-    )  # fmt: skip
+    variance_x, variance_y = (xx - x**2).clamp(min=0), (yy - y**2).clamp(min=0)
+    inverse_std_x, inverse_std_y = ((v + MIN_VARIANCE).rsqrt() for v in (variance_x, variance_y))
+    return (xy - x * y) * inverse_std_x * inverse_std_y
 
 
 def sweep(
@@ -110,19 +92,10 @@ def sweep(
     Float[Tensor, "batch plane height width"],
     Float[Tensor, "batch plane height width"],
 ]:
-    """Compare the reference image with the source on every plane.
+    """Compare the reference with the source, in the reference's colors, on every plane.
 
-    Args:
-        reference: Image to find depth for.
-        source: Another one, in the reference's colors.
-        tolerance: Color difference from which on colors count as entirely different.
-        reference_camera: A batch of cameras.
-        source_camera: A batch of cameras.
-        inverse_depths: Of the planes, in the reference.
-
-    Returns:
-        `correlation` (mean over both windows), `difference` (in units of the tolerance) and `seen`
-        of a `Comparison`.
+    Returns `correlation` (mean over both windows), `difference` (in units of the tolerance, from
+    which on colors count as entirely different) and `seen` of a `Comparison`.
     """
     warped, seen = warp_to_planes(source, reference_camera, source_camera, inverse_depths)
     difference = torch.zeros_like(seen)

@@ -43,12 +43,9 @@ def penalty(
 def triangulated_prior(
     coordinates: Float[Tensor, "point 2"], position: Float[Tensor, " point"], size: tuple[int, int]
 ) -> SurfacePrior:
-    """Interpolate between points over their Delaunay triangulation, after removing outliers.
+    """Interpolate positions (in steps) over the points' Delaunay triangulation, without outliers.
 
-    Args:
-        coordinates: Of the points in the image, in [0, 1].
-        position: In steps of the range, fractional.
-        size: (height, width) of the result, which is a batch of one.
+    The result, of this (height, width), is a batch of one.
     """
     height, width = size
     side = max(size)

@@ -25,20 +25,13 @@ class SgmResult:
 
     Positions count steps, 0 at the near end of the range and `steps` - 1 at the far end, with the
     inverse depth linear in between. Volumes are kept at whole steps.
-
-    Attributes:
-        cost: 1 - correlation, or `UNSEEN_COST`, before aggregation.
-        logits: Aggregated, with the prior.
-        position: Mean over a window around the best plane.
-        confidence: Probability of that window.
-        seen: True where another view sees the point at the best plane.
     """
 
-    cost: Float[Tensor, "batch step height width"]
-    logits: Float[Tensor, "batch step height width"]
-    position: Float[Tensor, "batch height width"]
-    confidence: Float[Tensor, "batch height width"]
-    seen: Bool[Tensor, "batch height width"]
+    cost: Float[Tensor, "batch step height width"]  # 1 - correlation, or `UNSEEN_COST`
+    logits: Float[Tensor, "batch step height width"]  # aggregated, with the prior
+    position: Float[Tensor, "batch height width"]  # mean over a window around the best plane
+    confidence: Float[Tensor, "batch height width"]  # probability of that window
+    seen: Bool[Tensor, "batch height width"]  # true where another view sees the best plane's point
 
 
 def matching_cost(compared: Comparison) -> Float[Tensor, "batch plane height width"]:
@@ -58,14 +51,10 @@ def semi_global_matching(
     prior: SurfacePrior,
     planes_per_step: int = 1,
 ) -> SgmResult:
-    """Find the position of every pixel.
+    """Find the position of every pixel of a view.
 
-    Args:
-        compared: With another view, or the average over several that see the point; for
-            `planes_per_step` * (steps - 1) + 1 planes.
-        image: The view's, at the sweep's size.
-        prior: The surface that matched points suggest, in steps.
-        planes_per_step: 1 or 2.
+    It is compared with another view, or on average with several that see the point, on
+    `planes_per_step` (1 or 2) * (steps - 1) + 1 planes.
     """
     seen = compared.seen > 0
     cost = matching_cost(compared)

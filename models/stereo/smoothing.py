@@ -15,16 +15,21 @@ UNSEEN_CONSISTENCY = 0.5  # where the point lies outside the other image
 ITERATIONS = 3
 
 
+def mean_consistency(
+    view: DepthMap, views: list[DepthMap], step: float, occluded: float = OCCLUDED_CONSISTENCY
+) -> Float[Tensor, "height width"]:
+    """Return the `consistency` of a view's depths with those of the others, on average."""
+    others = [other for other in views if other is not view]
+    return torch.stack([consistency(view, other, step, occluded) for other in others]).mean(0)
+
+
 def consistency(
     view: DepthMap, other: DepthMap, step: float, occluded: float = OCCLUDED_CONSISTENCY
 ) -> Float[Tensor, "height width"]:
     """Return in [0, 1] how well another view's depth agrees with each depth of a view.
 
-    Args:
-        view: Depths to check.
-        other: Depths to check them by.
-        step: Inverse depth of one step.
-        occluded: The least value where the other view has something in front.
+    `step` is the unit of inverse depth; the result is at least `occluded` where the other view has
+    something in front.
     """
     z, inside, (other_depth,) = look_up(view, other, other.depth[None])
     difference = (1 / z - 1 / other_depth).abs() / step
@@ -42,14 +47,9 @@ def smooth(
 ) -> Float[Tensor, "batch height width"]:
     """Smooth by fast weighted least squares (Min et al., TIP 2014); differentiable throughout.
 
-    Rows and columns in turn, each solved exactly. Values times weights, and weights, are smoothed
-    alike, and divided at the end.
-
-    Args:
-        values: What is smoothed.
-        weight: Of each value, positive.
-        edge_weight_x: Between each pixel and the one on its right; one column fewer.
-        edge_weight_y: Between each pixel and the one below; one row fewer.
+    Rows and columns in turn, each solved exactly. Values times weights (positive), and weights, are
+    smoothed alike, and divided at the end. Edges lie between each pixel and the one on its right
+    (x) or below (y).
     """
     stack = torch.stack([values * weight, weight], dim=-1)
     edge_x, edge_y = edge_weight_x.movedim(2, 0)[..., None], edge_weight_y.movedim(1, 0)[..., None]

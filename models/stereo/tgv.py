@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.geometry.depth_map import DepthMap
-from models.stereo.smoothing import consistency
+from models.stereo.smoothing import mean_consistency
 
 DATA_WEIGHT = 0.3  # cost of leaving a certain depth by one plane; a jump by one plane costs 1
 MIN_DATA_WEIGHT = 1e-4
@@ -40,26 +40,15 @@ def regularize(
 ) -> list[DepthMap]:
     """Give depth maps piecewise smooth surfaces, held by confident and consistent depths.
 
-    Args:
-        depth_maps: Of all views, as they were estimated.
-        near_far: For each view the range of depths that was searched.
-        planes: Number of depths in that range, evenly spaced in inverse depth.
+    `near_far` is the range of depths that was searched for each view, at a number of `planes`
+    evenly spaced in inverse depth.
     """
     regularized = []
     for view, (near, far) in zip(depth_maps, near_far, strict=True):
         step = (1 / near - 1 / far) / (planes - 1)
-        consistent = torch.stack(
-            [
-                consistency(view, other, step, OCCLUDED_CONSISTENCY)
-                for other in depth_maps
-                if other is not view
-            ]
-        ).mean(0)
-        position = tgv(
-            (1 / near - 1 / view.depth) / step,
-            DATA_WEIGHT * view.confidence * consistent + MIN_DATA_WEIGHT,
-            view.image,
-        )
+        consistent = mean_consistency(view, depth_maps, step, OCCLUDED_CONSISTENCY)
+        data_weight = DATA_WEIGHT * view.confidence * consistent + MIN_DATA_WEIGHT
+        position = tgv((1 / near - 1 / view.depth) / step, data_weight, view.image)
         inverse_depth = (1 / near - position * step).clamp(min=MIN_INVERSE_DEPTH / far)
         depth = snap_edge_pixels(1 / inverse_depth, view.image)
         regularized.append(replace(view, depth=depth))
@@ -113,16 +102,11 @@ def tgv(
 ) -> Float[Tensor, "height width"]:
     """Minimize second-order total generalized variation, less at the guide's edges.
 
-    Args:
-        measured: Values, some of them wrong.
-        data_weight: Cost of leaving each value by one; positive.
-        guide: Image whose edges may be discontinuities of the result.
+    `data_weight`, positive, is the cost of leaving each measured value by one.
     """
     levels = _pyramid(measured, data_weight, guide)
     values, gradient = levels[-1].measured, torch.zeros_like(levels[-1].edge_weight)
-    for level, iterations in zip(
-        reversed(levels), reversed(ITERATIONS[: len(levels)]), strict=True
-    ):
+    for level, iterations in reversed(list(zip(levels, ITERATIONS, strict=False))):
         size = level.measured.shape
         if values.shape != size:
             values = _upsample(values[None], size)[0]
