@@ -22,17 +22,11 @@ _QUERY_CHUNK = 256  # queries whose attention to all keys fits into a processor'
 
 @dataclass(frozen=True)
 class KeypointState:
-    """The keypoints of one image that are left after pruning.
+    """The keypoints of one image that are left after pruning."""
 
-    Attributes:
-        state: Their descriptors after the layers so far.
-        rotary: Cosines and sines of the rotary position encoding.
-        index: Their numbers among all keypoints.
-    """
-
-    state: Float[Tensor, "keypoint channel"]
-    rotary: Float[Tensor, "2 keypoint head_channel"]
-    index: Int[Tensor, " keypoint"]
+    state: Float[Tensor, "keypoint channel"]  # descriptors after the layers so far
+    rotary: Float[Tensor, "2 keypoint head_channel"]  # cosines and sines of the position encoding
+    index: Int[Tensor, " keypoint"]  # their numbers among all keypoints
 
     def pruned(self, kept: Tensor) -> "KeypointState":
         """Return the keypoints that are kept."""
@@ -115,11 +109,11 @@ class LightGlue:
         states = first, second
         keys = [_split_heads(self._linear(f"{name}.to_qk", state)) for state in states]
         values = [_split_heads(self._linear(f"{name}.to_v", state)) for state in states]
-        messages = (attention(keys[0], keys[1], values[1]), attention(keys[1], keys[0], values[0]))
-        return [
-            self.feed_forward(name, state, self._linear(f"{name}.to_out", message))
-            for state, message in zip(states, messages, strict=True)
-        ]
+        updated = []
+        for state, own, other in zip(states, (0, 1), (1, 0), strict=True):
+            message = attention(keys[own], keys[other], values[other])
+            updated.append(self.feed_forward(name, state, self._linear(f"{name}.to_out", message)))
+        return updated
 
     def feed_forward(self, name: str, state: Tensor, message: Tensor) -> Tensor:
         """Update a state by the message it received: a residual MLP on both."""

@@ -10,21 +10,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Features:
-    """Keypoints of one image with their descriptors.
+    """Keypoints of one image with their descriptors; angles are clockwise, in radians."""
 
-    Attributes:
-        coordinates: Positions (x, y) in [0, 1], on the CPU.
-        descriptors: Unit vectors, on the device of their network.
-        aspect: Width of the image by its height.
-        orientations: Dominant gradient directions, clockwise in radians; None without orientation.
-        rotation: Angle, clockwise in radians, by which the image was rotated before detection.
-    """
-
-    coordinates: Float[Tensor, "keypoint 2"]
-    descriptors: Float[Tensor, "keypoint 128"]
-    aspect: float
-    orientations: Float[Tensor, " keypoint"] | None = None
-    rotation: float = 0.0
+    coordinates: Float[Tensor, "keypoint 2"]  # (x, y) in [0, 1], on the CPU
+    descriptors: Float[Tensor, "keypoint 128"]  # unit vectors, on the device of their network
+    aspect: float  # width of the image by its height
+    orientations: Float[Tensor, " keypoint"] | None = None  # dominant gradient directions, if any
+    rotation: float = 0.0  # by which the image was rotated before detection
 
     def __len__(self) -> int:
         """Return the number of keypoints."""
@@ -33,15 +25,10 @@ class Features:
 
 @dataclass(frozen=True)
 class TentativeMatches:
-    """Soft matches: pairs of keypoints, of which a keypoint may have several.
+    """Soft matches: pairs of keypoints, of which a keypoint may have several."""
 
-    Attributes:
-        matches: Keypoint numbers in the first and the second image.
-        probabilities: Of being the same point.
-    """
-
-    matches: Int[Tensor, "match 2"]
-    probabilities: Float[Tensor, " match"]
+    matches: Int[Tensor, "match 2"]  # keypoint numbers in the first and the second image
+    probabilities: Float[Tensor, " match"]  # of being the same point
 
 
 NO_TENTATIVE_MATCHES = TentativeMatches(torch.zeros(0, 2, dtype=torch.long), torch.zeros(0))

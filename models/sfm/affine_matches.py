@@ -28,17 +28,11 @@ NEIGHBOR_PX = 6.0  # distance of the neighbors that count as further matches
 
 @dataclass(frozen=True)
 class AffineMatches:
-    """Matches refined in the second image.
+    """Matches refined in the second image; where the images do not agree, they stay."""
 
-    Attributes:
-        second: Refined coordinates in the second image, in [0, 1].
-        affinity: Jacobian from the first to the second image around each match, in pixels.
-        is_refined: Where false, the images do not agree: the match stays, without an affinity.
-    """
-
-    second: Float[Tensor, "match 2"]
-    affinity: Float[Tensor, "match 2 2"]
-    is_refined: Bool[Tensor, " match"]
+    second: Float[Tensor, "match 2"]  # coordinates in the second image, in [0, 1]
+    affinity: Float[Tensor, "match 2 2"]  # Jacobian from the first to the second image, in pixels
+    is_refined: Bool[Tensor, " match"]  # where false, there is no affinity
 
 
 def refine_affine_matches(

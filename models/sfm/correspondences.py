@@ -17,21 +17,13 @@ from models.sfm.two_view import ENOUGH_INLIERS, RelativePose, TwoView, estimate_
 
 @dataclass(frozen=True)
 class Correspondences:
-    """Keypoints of several photos and their matches, by pair (first, second) with first < second.
+    """Keypoints of photos and their matches, by pair (first, second) with first < second."""
 
-    Attributes:
-        cameras: Of the photos, on the CPU; their poses are ignored.
-        keypoints: Coordinates of every photo's keypoints, in [0, 1].
-        matches: Keypoint numbers in the first and the second photo.
-        poses: Lacks pairs with too few inliers.
-        tentative: Of the last matcher that was applied to a pair.
-    """
-
-    cameras: tuple[Camera, ...]
-    keypoints: list[Float[Tensor, "_keypoint 2"]]
-    matches: dict[tuple[int, int], Int[Tensor, "_match 2"]]
-    poses: dict[tuple[int, int], RelativePose]
-    tentative: dict[tuple[int, int], TentativeMatches]
+    cameras: tuple[Camera, ...]  # on the CPU; their poses are ignored
+    keypoints: list[Float[Tensor, "_keypoint 2"]]  # coordinates in each photo, in [0, 1]
+    matches: dict[tuple[int, int], Int[Tensor, "_match 2"]]  # keypoint numbers in both photos
+    poses: dict[tuple[int, int], RelativePose]  # lacks pairs with too few inliers
+    tentative: dict[tuple[int, int], TentativeMatches]  # of the last matcher applied to a pair
 
     def two_view(self, pair: tuple[int, int]) -> TwoView:
         """Return a pair's cameras, keypoints and matches."""

@@ -30,18 +30,11 @@ HOMOGRAPHY_RANSAC = {"min_iterations": 100, "max_iterations": 1000}
 
 @dataclass(frozen=True)
 class Degeneracy:
-    """Reasons to doubt the relative pose with most inliers.
+    """Reasons to doubt the relative pose with most inliers."""
 
-    Attributes:
-        is_crop: One photo is the other, resized or cropped.
-        planar_ambiguity_rad: Angle to a second pose that explains the inliers, which lie on a
-            plane, as well; None where there is none.
-        second_pose_inliers: How many of the other matches agree with a second pose; 0 if few.
-    """
-
-    is_crop: bool
-    planar_ambiguity_rad: float | None
-    second_pose_inliers: int
+    is_crop: bool  # one photo is the other, resized or cropped
+    planar_ambiguity_rad: float | None  # angle to another pose that explains inliers on a plane
+    second_pose_inliers: int  # how many of the other matches agree with a second pose; 0 if few
 
     @property
     def max_confidence(self) -> float:

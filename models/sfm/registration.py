@@ -31,31 +31,18 @@ BUNDLE_ROUNDS = 2  # better poses agree with further matches
 
 @dataclass(frozen=True)
 class Registration:
-    """Poses of photos and the points that they share, up to scale.
+    """Poses of photos and the points that they share, up to scale."""
 
-    Attributes:
-        cameras: With estimated focal lengths and poses; the first pose is the identity.
-        points: Triangulated matches, in the world.
-        observations: Coordinates of the points in each photo, NaN where it does not show them.
-        parallax: Median angle between the rays of the seed pair's points, in radians.
-        pairs: By (first, second): the matches that agree with these poses.
-        seed_pair: The pair on which the rest stands.
-        degeneracies: By pair: reasons to doubt its pose.
-        runner_up: The next best pose of two photos; None where there are three.
-        focal: None where no focal length was estimated.
-        focal_spread: Standard deviation of the focal lengths' logarithm; 0 where they are known.
-    """
-
-    cameras: tuple[Camera, ...]
-    points: Float[Tensor, "point 3"]
-    observations: Float[Tensor, "view point 2"]
-    parallax: float
-    pairs: dict[tuple[int, int], RelativePose]
-    seed_pair: tuple[int, int]
-    degeneracies: dict[tuple[int, int], Degeneracy]
-    runner_up: RunnerUp | None
-    focal: SharedFocal | None
-    focal_spread: float
+    cameras: tuple[Camera, ...]  # with estimated focal lengths; the first pose is the identity
+    points: Float[Tensor, "point 3"]  # triangulated matches, in the world
+    observations: Float[Tensor, "view point 2"]  # in [0, 1], NaN where a photo does not show one
+    parallax: float  # median angle between the rays of the seed pair's points, in radians
+    pairs: dict[tuple[int, int], RelativePose]  # with the matches that agree with these poses
+    seed_pair: tuple[int, int]  # the pair on which the rest stands
+    degeneracies: dict[tuple[int, int], Degeneracy]  # reasons to doubt the pose of a pair
+    runner_up: RunnerUp | None  # the next best pose of two photos; None where there are three
+    focal: SharedFocal | None  # None where no focal length was estimated
+    focal_spread: float  # standard deviation of the focal lengths' logarithm; 0 where known
 
     @property
     def world2cam(self) -> Float[Tensor, "view 4 4"]:

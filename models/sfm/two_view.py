@@ -28,23 +28,14 @@ RANSAC: dict[str, int | float] = {
 
 @dataclass(frozen=True)
 class RelativePose:
-    """The relative pose of two cameras, and the matches that agree with it.
+    """The relative pose of two cameras, and the matches that agree with it."""
 
-    Attributes:
-        first2second: Its translation has unit length.
-        inliers: Keypoint numbers in the first and the second image.
-        depth: Of the triangulated inliers: z in the first camera.
-        parallax: Angle between the two rays of each inlier, in radians.
-        inlier_ratio: Share of the matches.
-        alternatives: Other poses that RANSAC found.
-    """
-
-    first2second: Float[Tensor, "4 4"]
-    inliers: Int[Tensor, "inlier 2"]
-    depth: Float[Tensor, " inlier"]
-    parallax: Float[Tensor, " inlier"]
-    inlier_ratio: float
-    alternatives: tuple[Float[Tensor, "4 4"], ...] = ()
+    first2second: Float[Tensor, "4 4"]  # with a translation of unit length
+    inliers: Int[Tensor, "inlier 2"]  # keypoint numbers in the first and the second image
+    depth: Float[Tensor, " inlier"]  # of the triangulated inliers: z in the first camera
+    parallax: Float[Tensor, " inlier"]  # angle between the two rays, in radians
+    inlier_ratio: float  # share of the matches
+    alternatives: tuple[Float[Tensor, "4 4"], ...] = ()  # other poses that RANSAC found
 
     def __len__(self) -> int:
         """Return the number of inliers."""
@@ -53,18 +44,11 @@ class RelativePose:
 
 @dataclass(frozen=True)
 class TwoView:
-    """Two calibrated images with matched keypoints; errors are in pixels of the cameras' sizes.
+    """Two calibrated images with matched keypoints; errors are in pixels of the cameras' sizes."""
 
-    Attributes:
-        cameras: Their poses are ignored.
-        keypoints: Coordinates in [0, 1], for each image.
-        matches: Keypoint numbers in the first and the second image.
-        tentative: Further keypoints that may match.
-    """
-
-    cameras: tuple[Camera, Camera]
-    keypoints: tuple[Float[Tensor, "_first 2"], Float[Tensor, "_second 2"]]
-    matches: Int[Tensor, "match 2"]
+    cameras: tuple[Camera, Camera]  # whose poses are ignored
+    keypoints: tuple[Float[Tensor, "_first 2"], Float[Tensor, "_second 2"]]  # in [0, 1]
+    matches: Int[Tensor, "match 2"]  # keypoint numbers in the first and the second image
     tentative: TentativeMatches = NO_TENTATIVE_MATCHES
 
     def with_matches(self, matches: Int[Tensor, "some 2"]) -> "TwoView":
