@@ -46,6 +46,16 @@ def _seed():
     torch.set_num_threads(1)  # on a loaded machine two are far slower, and each test is small
 
 
+@pytest.fixture(scope="session")
+def learned():
+    """The learned matcher on the CPU, whose networks are loaded once."""
+    import torch
+
+    from models.features.aliked_lightglue import LearnedMatcher
+
+    return LearnedMatcher(torch.device("cpu"))
+
+
 @pytest.fixture
 def tiny_scene():
     """A wall of 24 x 16 colored Gaussians two units in front of the first camera."""

@@ -6,10 +6,12 @@ from torch.nn import functional
 
 from models.geometry.camera import Camera, camera_rays
 from models.geometry.depth_map import DepthMap
-from models.geometry.rigid import invert
+from models.geometry.rigid import invert, se3_exponential
 
 INTRINSICS = torch.tensor([[0.9, 0.0, 0.48], [0.0, 1.2, 0.53], [0.0, 0.0, 1.0]])
 SIZE = (192, 256)
+SECOND = se3_exponential(torch.tensor([-0.3, 0.05, 0.1, 0.02, -0.12, 0.03]))
+FIRST_CAMERA, SECOND_CAMERA = (Camera(INTRINSICS, pose, SIZE) for pose in (torch.eye(4), SECOND))
 WALL, CARD = 3.0, 2.0  # z of the two planes
 HALF_CARD = 0.35
 

@@ -54,11 +54,11 @@ def kornia() -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("size", [(200, 301), (96, 64)])
-def test_keypoints_and_descriptors_are_those_of_kornia(photo, kornia, size: tuple[int, int]):
+def test_keypoints_and_descriptors_are_those_of_kornia(learned, photo, kornia, size):
     name = f"{size[0]}x{size[1]}"
     keypoints, descriptors = kornia[f"keypoints_{name}"], kornia[f"descriptors_{name}"]
 
-    found = LearnedMatcher(CPU).detect(photo[:, : size[0], : size[1]])
+    found = learned.detect(photo[:, : size[0], : size[1]])
 
     pixels = found.coordinates * torch.tensor([size[1], size[0]]) - 0.5 + torch.tensor(BIAS_PX)
     assert len(pixels) == len(keypoints) > 20
@@ -79,20 +79,17 @@ def test_fewer_keypoints_are_the_first_of_more(photo, states):
     torch.testing.assert_close(few[1], many[1][:40])
 
 
-def test_matches_are_those_of_kornia(photo, kornia):
-    matcher = LearnedMatcher(CPU)
+def test_matches_are_those_of_kornia(learned, photo, kornia):
     size = (200, 290)
     first, second = (
-        matcher.detect(photo[:, y : y + size[0], x : x + size[1]]) for x, y in ((0, 0), (35, 50))
+        learned.detect(photo[:, y : y + size[0], x : x + size[1]]) for x, y in ((0, 0), (35, 50))
     )
 
-    found = matcher.match(first, second)
+    found = learned.match(first, second)
 
     wide_high = torch.tensor([size[1], size[0]])
-    pixels = torch.cat(
-        [first.coordinates[found[:, 0]] * wide_high, second.coordinates[found[:, 1]] * wide_high],
-        dim=1,
-    )
+    both = [first.coordinates[found[:, 0]], second.coordinates[found[:, 1]]]
+    pixels = torch.cat([coordinates * wide_high for coordinates in both], dim=1)
     assert len(found) > 50
     distance = (pixels[:, None] - kornia["matches"]).norm(dim=-1)
     common = int((distance.amin(1) < 0.01).sum())
@@ -109,26 +106,22 @@ def offsets_of_nearest(first: Tensor, second: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("rotation", [0.4, -0.4])
-def test_a_rotated_photo_has_its_keypoints_where_it_had_them(rotation: float):
+def test_a_rotated_photo_has_its_keypoints_where_it_had_them(learned, rotation: float):
     from skimage.data import astronaut
 
     picture = torch.from_numpy(astronaut()).permute(2, 0, 1) / 255
-    upright, other = (LearnedMatcher(CPU).detect(picture, angle) for angle in (0.0, rotation))
+    upright, other = (learned.detect(picture, angle) for angle in (0.0, rotation))
     off = offsets_of_nearest(512 * upright.coordinates, 512 * other.coordinates)
     assert len(off) > 500
     assert off.median(0).values.abs().max() < 0.25  # half a pixel where the network's bias stays
 
 
-def test_photos_that_are_rotated_alike_have_more_in_common(photo):
+def test_photos_that_are_rotated_alike_have_more_in_common(learned, photo):
     angle = 1.2
     lying = rotate_image(photo, angle)
-    matcher = LearnedMatcher(CPU)
-    first, rotated, upright = (
-        matcher.detect(photo),
-        matcher.detect(lying),
-        matcher.detect(lying, -angle),
-    )
-    few, many = matcher.match(first, rotated), matcher.match(first, upright)
+    first, rotated = learned.detect(photo), learned.detect(lying)
+    upright = learned.detect(lying, -angle)
+    few, many = learned.match(first, rotated), learned.match(first, upright)
     size = torch.tensor([330.0, 260.0])
     large = torch.tensor([lying.shape[2], lying.shape[1]])
     cosine, sine = math.cos(angle), math.sin(angle)
@@ -143,11 +136,11 @@ def test_photos_that_are_rotated_alike_have_more_in_common(photo):
     assert right(many, upright) > 0.8 * len(many) > 100
 
 
-def test_rounded_to_bfloat16_almost_the_same_matches_are_found(photo):
-    exact, rounded = LearnedMatcher(CPU), LearnedMatcher(CPU, bfloat16=True)
-    sides = [exact.detect(photo[:, y : y + 200, x : x + 290]) for x, y in ((0, 0), (35, 50))]
+def test_rounded_to_bfloat16_almost_the_same_matches_are_found(learned, photo):
+    rounded = LearnedMatcher(CPU, bfloat16=True)
+    sides = [learned.detect(photo[:, y : y + 200, x : x + 290]) for x, y in ((0, 0), (35, 50))]
 
-    expected = set(map(tuple, exact.match(*sides).tolist()))
+    expected = set(map(tuple, learned.match(*sides).tolist()))
     found = set(map(tuple, rounded.match(*sides).tolist()))
 
     assert len(expected) > 50
@@ -162,10 +155,10 @@ def test_it_is_rounded_on_a_cpu_that_gains_by_it(monkeypatch, gains: bool):
     assert (torch.bfloat16 in dtypes) == gains
 
 
-def test_only_the_best_keypoints_have_tentative_matches():
+def test_only_the_best_keypoints_have_tentative_matches(learned):
     best = torch.nn.functional.normalize(torch.randn(MAX_KEYPOINTS, 128), dim=1)
     features = Features(torch.rand(MAX_KEYPOINTS, 2), best, 1.0)
-    tentative = LearnedMatcher(CPU).match_softly(features, features)
+    tentative = learned.match_softly(features, features)
     assert int(tentative.matches.max()) == MAX_TENTATIVE_KEYPOINTS - 1
 
 

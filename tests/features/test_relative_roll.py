@@ -4,12 +4,13 @@ import math
 
 import pytest
 import torch
+from scripted_matcher import in_order
 from torch import Tensor
 
 from models.features.matcher import Features
 from models.features.relative_roll import relative_roll, upright_rotations
 
-MANY = torch.arange(60)[:, None].expand(60, 2)
+MANY = in_order(60)
 
 
 def rolled_by(degrees: float, right: int = 60, count: int = 60) -> tuple[Features, Features]:

@@ -17,6 +17,9 @@ def intrinsics_for(size: tuple[int, int], x: float = 0.5, y: float = 0.5) -> tor
     return torch.tensor([[1.1, 0, x], [0, 1.1 * width / height, y], [0, 0, 1]])
 
 
+INTRINSICS = intrinsics_for(LANDSCAPE)
+
+
 def centers_of(size: tuple[int, int], intrinsics: torch.Tensor) -> torch.Tensor:
     """Exact centers of a bumpy surface seen by `WORLD2CAM`."""
     depth = 3 + torch.rand(size) + torch.linspace(0, 2, size[1])
@@ -51,12 +54,11 @@ def test_noise_and_four_outliers_in_ten_cost_little(size):
 
 
 def test_a_pixels_ray_goes_through_its_middle():
-    intrinsics = intrinsics_for(LANDSCAPE)
-    centers = centers_of(LANDSCAPE, intrinsics)
-    shifted = intrinsics.clone()
+    centers = centers_of(LANDSCAPE, INTRINSICS)
+    shifted = INTRINSICS.clone()
     shifted[:2, 2] -= 0.5 / torch.tensor([LANDSCAPE[1], LANDSCAPE[0]])  # as if corners were seen
 
-    right = pose_from_centers(centers, torch.ones(LANDSCAPE), intrinsics)
+    right = pose_from_centers(centers, torch.ones(LANDSCAPE), INTRINSICS)
     wrong = pose_from_centers(centers, torch.ones(LANDSCAPE), shifted)
 
     assert pose_error(right.world2cam, WORLD2CAM).rotation_deg < 1e-3
@@ -64,57 +66,42 @@ def test_a_pixels_ray_goes_through_its_middle():
 
 
 def test_faint_and_unknown_centers_do_not_count():
-    intrinsics = intrinsics_for(LANDSCAPE)
-    centers = centers_of(LANDSCAPE, intrinsics)
+    centers = centers_of(LANDSCAPE, INTRINSICS)
     opacities = torch.ones(LANDSCAPE)
     centers[:24] = torch.randn(24, 64, 3)
     opacities[:24] = 0.29
     centers[24, 0] = math.nan
     centers[24, 1] = math.inf
 
-    pose = pose_from_centers(centers, opacities, intrinsics)
+    pose = pose_from_centers(centers, opacities, INTRINSICS)
 
     assert pose.inliers == 24 * 64 - 2
     assert pose.inlier_ratio == 1
 
 
 def test_the_same_centers_give_the_same_pose():
-    intrinsics = intrinsics_for(LANDSCAPE)
-    centers = centers_of(LANDSCAPE, intrinsics) + 0.1 * torch.randn(*LANDSCAPE, 3)
-
-    first = pose_from_centers(centers, torch.ones(LANDSCAPE), intrinsics)
-    second = pose_from_centers(centers, torch.ones(LANDSCAPE), intrinsics)
-
+    centers = centers_of(LANDSCAPE, INTRINSICS) + 0.1 * torch.randn(*LANDSCAPE, 3)
+    first, second = (
+        pose_from_centers(centers, torch.ones(LANDSCAPE), INTRINSICS) for _ in range(2)
+    )
     assert torch.equal(first.world2cam, second.world2cam)
 
 
-def on_a_point() -> torch.Tensor:
-    return torch.full((*LANDSCAPE, 3), 2.0)
+ON_A_POINT, UNKNOWN = torch.full((*LANDSCAPE, 3), 2.0), torch.full((*LANDSCAPE, 3), math.nan)
+ON_A_LINE = torch.linspace(0, 1, 48 * 64).view(*LANDSCAPE, 1) * torch.tensor([1.0, 2, 3]) + 1
 
 
-def on_a_line() -> torch.Tensor:
-    return torch.rand(*LANDSCAPE, 1) * torch.tensor([1.0, 2, 3]) + 1
-
-
-def unknown() -> torch.Tensor:
-    return torch.full((*LANDSCAPE, 3), math.nan)
-
-
-def random() -> torch.Tensor:
-    return 1e3 * torch.randn(*LANDSCAPE, 3)
-
-
-@pytest.mark.parametrize("centers", [on_a_point, on_a_line, unknown])
+@pytest.mark.parametrize("centers", [ON_A_POINT, ON_A_LINE, UNKNOWN], ids=["point", "line", "nan"])
 def test_centers_that_determine_no_pose_give_none(centers):
-    assert pose_from_centers(centers(), torch.ones(LANDSCAPE), intrinsics_for(LANDSCAPE)) is None
+    assert pose_from_centers(centers, torch.ones(LANDSCAPE), INTRINSICS) is None
 
 
 def test_centers_that_agree_on_nothing_give_none_or_few_inliers():
-    pose = pose_from_centers(random(), torch.ones(LANDSCAPE), intrinsics_for(LANDSCAPE))
+    centers = 1e3 * torch.randn(*LANDSCAPE, 3)
+    pose = pose_from_centers(centers, torch.ones(LANDSCAPE), INTRINSICS)
     assert pose is None or pose.inlier_ratio < 0.05
 
 
 def test_a_scene_too_faint_to_see_has_no_pose():
-    intrinsics = intrinsics_for(LANDSCAPE)
-    centers = centers_of(LANDSCAPE, intrinsics)
-    assert pose_from_centers(centers, torch.full(LANDSCAPE, 0.2), intrinsics) is None
+    centers = centers_of(LANDSCAPE, INTRINSICS)
+    assert pose_from_centers(centers, torch.full(LANDSCAPE, 0.2), INTRINSICS) is None

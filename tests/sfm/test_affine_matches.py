@@ -5,24 +5,30 @@ from dataclasses import replace
 
 import pytest
 import torch
+from known_points import rotated, unit
+from scripted_matcher import in_order
 from torch import Tensor
-from two_planes_scene import HALF_CARD, raytrace
+from two_planes_scene import HALF_CARD, INTRINSICS, raytrace
 
 from models.features.matcher import NO_TENTATIVE_MATCHES, TentativeMatches
 from models.geometry.camera import Camera, project
 from models.geometry.rigid import rotation_angle, se3_exponential
 from models.geometry.views import View
-from models.sfm.affine_matches import refine_affine_matches, with_affine_neighbors
+from models.sfm.affine_matches import (
+    AffineMatches,
+    refine_affine_matches,
+    with_affine_neighbors,
+)
 from models.sfm.correspondences import Correspondences
 from models.sfm.hypotheses import pose_score, select_pose
 from models.sfm.registration import _select_unsure_poses
 from models.sfm.two_view import TwoView, pose_angle
 
-INTRINSICS = torch.tensor([[0.9, 0.0, 0.48], [0.0, 1.2, 0.53], [0.0, 0.0, 1.0]])
 SIZE = (240, 320)
 CAMERA = Camera(INTRINSICS, torch.eye(4), SIZE)
 PIXELS = torch.tensor([320.0, 240.0])
 SECOND = se3_exponential(torch.tensor([-0.5, 0.1, 0.1, 0.05, -0.15, 0.1]))
+TRUE = unit(SECOND)
 STEP = 0.01  # length of a small step on a plane
 
 
@@ -54,20 +60,13 @@ def scene() -> tuple[TwoView, Tensor, Tensor]:
     inside = ((first - 0.5).abs() < 0.45).all(1) & ((second - 0.5).abs() < 0.45).all(1)
     world, first, second = world[inside], first[inside], second[inside]
     off = second + 0.5 * torch.randn_like(second) / PIXELS
-    matches = torch.arange(len(first))[:, None].expand(-1, 2)
-    return TwoView((CAMERA, CAMERA), (first, off), matches), second, world
+    return TwoView((CAMERA, CAMERA), (first, off), in_order(len(first))), second, world
 
 
-def unit(pose: Tensor) -> Tensor:
-    pose = pose.clone()
-    pose[:3, 3] /= pose[:3, 3].norm()
-    return pose
-
-
-def rotated(pose: Tensor, angles: list[float]) -> Tensor:
-    pose = pose.clone()
-    pose[:3, :3] = se3_exponential(torch.tensor([0, 0, 0, *angles]))[:3, :3] @ pose[:3, :3]
-    return pose
+@pytest.fixture
+def affine(photos, scene) -> AffineMatches:
+    """The scene's matches, refined from the true pose."""
+    return refine_affine_matches(photos, scene[0], [TRUE])
 
 
 def with_second(pair: TwoView, second: Tensor) -> TwoView:
@@ -78,9 +77,8 @@ def error_px(coordinates: Tensor, truth: Tensor) -> float:
     return float(((coordinates - truth) * PIXELS).norm(dim=1).median())
 
 
-def test_matches_move_to_where_the_photos_agree(photos, scene):
+def test_matches_move_to_where_the_photos_agree(scene, affine):
     pair, truth, _ = scene
-    affine = refine_affine_matches(photos, pair, [unit(SECOND)])
     refined, before = affine.is_refined, pair.keypoints[1]
 
     assert refined.float().mean() > 0.7
@@ -89,9 +87,8 @@ def test_matches_move_to_where_the_photos_agree(photos, scene):
     torch.testing.assert_close(affine.second[~refined], before[~refined])
 
 
-def test_a_step_beside_a_match_is_followed_in_the_second_photo(photos, scene):
+def test_a_step_beside_a_match_is_followed_in_the_second_photo(scene, affine):
     pair, truth, world = scene
-    affine = refine_affine_matches(photos, pair, [unit(SECOND)])
     for axis in torch.eye(3)[:2]:
         first, second = seen(world + STEP * axis)
         step, expected = (first - pair.keypoints[0]) * PIXELS, (second - truth) * PIXELS
@@ -100,52 +97,47 @@ def test_a_step_beside_a_match_is_followed_in_the_second_photo(photos, scene):
         assert error.median() < 0.05
 
 
-def test_an_affinity_is_found_from_a_wrong_pose(photos, scene):
-    pair, _, _ = scene
-    right, found = (
-        refine_affine_matches(photos, pair, [pose])
-        for pose in (unit(SECOND), rotated(unit(SECOND), [0.0, 0.0, 0.08]))
-    )
-    both = right.is_refined & found.is_refined
+def test_an_affinity_is_found_from_a_wrong_pose(photos, scene, affine):
+    wrong = rotated(TRUE, torch.tensor([0.0, 0.0, 0.08]))
+    found = refine_affine_matches(photos, scene[0], [wrong])
+    both = affine.is_refined & found.is_refined
 
     assert both.sum() > 8
-    assert (right.affinity - found.affinity)[both].flatten(1).norm(dim=1).median() < 0.05
+    assert (affine.affinity - found.affinity)[both].flatten(1).norm(dim=1).median() < 0.05
 
 
 def test_photos_of_different_things_stay_as_they_are(photos, scene):
     pair, _, _ = scene
-    affine = refine_affine_matches((photos[0], photos[1].flip(0, 2)), pair, [unit(SECOND)])
+    affine = refine_affine_matches((photos[0], photos[1].flip(0, 2)), pair, [TRUE])
 
     assert not affine.is_refined.any()
     torch.testing.assert_close(affine.second, pair.keypoints[1])
 
 
-def test_the_neighbors_of_an_affine_match_are_four_further_matches(photos, scene):
+def test_the_neighbors_of_an_affine_match_are_four_further_matches(scene, affine):
     pair, truth, _ = scene
-    affine = refine_affine_matches(photos, pair, [unit(SECOND)])
     extended = with_affine_neighbors(with_second(pair, affine.second), affine)
 
     assert len(extended.matches) == len(truth) + 4 * affine.is_refined.sum()
-    assert extended.find_inliers(unit(SECOND)).inlier_ratio > 0.9
+    assert extended.find_inliers(TRUE).inlier_ratio > 0.9
 
 
-def test_affinities_that_turn_another_way_speak_against_a_pose(photos, scene):
+def test_affinities_that_turn_another_way_speak_against_a_pose(scene, affine):
     pair, truth, _ = scene
     pair = with_second(pair, truth)
-    affine = replace(refine_affine_matches(photos, pair, [unit(SECOND)]), second=truth)
+    affine = replace(affine, second=truth)
     turn = torch.tensor([[0.0, -1.0], [1.0, 0.0]])
     turned = replace(affine, affinity=turn @ affine.affinity)
     count, refined = len(truth), int(affine.is_refined.sum())
 
-    assert pose_score(pair, affine, unit(SECOND)) > count + 1.5 * refined
-    assert count - 1 < pose_score(pair, turned, unit(SECOND)) < count + 0.5 * refined
+    assert pose_score(pair, affine, TRUE) > count + 1.5 * refined
+    assert count - 1 < pose_score(pair, turned, TRUE) < count + 0.5 * refined
 
 
-def test_matches_behind_the_camera_score_nothing(photos, scene):
+def test_matches_behind_the_camera_score_nothing(scene, affine):
     pair, truth, _ = scene
     pair = with_second(pair, truth)
-    affine = refine_affine_matches(photos, pair, [unit(SECOND)])
-    backward = unit(SECOND)
+    backward = TRUE.clone()
     backward[:3, 3] *= -1
 
     assert pose_score(pair, affine, backward) < 1
@@ -153,7 +145,7 @@ def test_matches_behind_the_camera_score_nothing(photos, scene):
 
 def test_a_pose_is_more_precise_after_its_matches_were_refined(photos, scene):
     pair, truth, _ = scene
-    rough = pair.find_inliers(rotated(unit(SECOND), [0.005, -0.005, 0.005]))
+    rough = pair.find_inliers(rotated(TRUE, torch.tensor([0.005, -0.005, 0.005])))
     refined, selected, _ = select_pose(photos, pair, rough)
     before, after = (
         math.degrees(rotation_angle(pose.first2second[:3, :3], SECOND[:3, :3]))
@@ -167,12 +159,12 @@ def test_a_pose_is_more_precise_after_its_matches_were_refined(photos, scene):
 
 def test_the_right_pose_is_selected_among_alternatives_of_a_wrong_one(photos, scene):
     pair, _, _ = scene
-    wrong = rotated(unit(SECOND), [0.0, 0.2, 0.0])
-    found = pair.find_inliers(unit(SECOND))
-    start = replace(found, first2second=wrong, alternatives=(unit(SECOND),))
+    wrong = rotated(TRUE, torch.tensor([0.0, 0.2, 0.0]))
+    found = pair.find_inliers(TRUE)
+    start = replace(found, first2second=wrong, alternatives=(TRUE,))
     _, selected, runner_up = select_pose(photos, pair, start)
 
-    assert math.degrees(pose_angle(selected.first2second, unit(SECOND))) < 2
+    assert math.degrees(pose_angle(selected.first2second, TRUE)) < 2
     assert runner_up.margin > 5 and math.degrees(runner_up.angle_rad) > 5
 
 
@@ -186,7 +178,7 @@ def test_a_pose_with_tentative_matches_is_selected_again(
     tentative = NO_TENTATIVE_MATCHES
     if has_tentative:
         tentative = TentativeMatches(pair.matches, torch.full((len(truth),), 0.5))
-    both, pose = (0, 1), pair.find_inliers(unit(SECOND))
+    both, pose = (0, 1), pair.find_inliers(TRUE)
     found = Correspondences(
         pair.cameras, list(pair.keypoints), {both: pair.matches}, {both: pose}, {both: tentative}
     )

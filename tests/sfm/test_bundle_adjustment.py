@@ -1,12 +1,11 @@
 """Three photos, one set of poses: tracks, and the bundle adjustment that fits them."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 import torch
 
-from models.geometry.camera import Camera, project
+from models.geometry.camera import Camera, project, with_poses
 from models.geometry.rigid import invert, rotation_angle, se3_exponential
 from models.sfm.bundle_adjustment import bundle_adjust
 from models.sfm.tracks import build_tracks, is_inlier, triangulate_tracks
@@ -43,11 +42,10 @@ def scene() -> tuple[torch.Tensor, torch.Tensor]:
     return points, observations
 
 
-def perturbed() -> list[Camera]:
+def perturbed() -> tuple[Camera, ...]:
     twists = torch.zeros(3, 6)
     twists[1:] = 0.02 * torch.randn(2, 6)
-    poses = se3_exponential(twists) @ POSES
-    return [replace(camera, world2cam=pose) for camera, pose in zip(CAMERAS, poses, strict=True)]
+    return with_poses(CAMERAS, se3_exponential(twists) @ POSES)
 
 
 def stacked(cameras: Sequence[Camera]) -> torch.Tensor:

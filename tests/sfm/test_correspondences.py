@@ -2,23 +2,20 @@
 
 import torch
 from scripted_matcher import ScriptedMatcher, in_order
-from two_planes_scene import INTRINSICS, SIZE
+from two_planes_scene import FIRST_CAMERA, SECOND_CAMERA, SIZE
 
 from models.features.matcher import TentativeMatches
-from models.geometry.camera import Camera, project
-from models.geometry.rigid import se3_exponential
 from models.geometry.views import View
 from models.sfm.correspondences import find_correspondences
 from models.sfm.two_view import ENOUGH_INLIERS
 
-POSES = (torch.eye(4), se3_exponential(torch.tensor([-0.3, 0.05, 0.1, 0.02, -0.12, 0.03])))
-VIEWS = [View(torch.zeros(3, *SIZE), Camera(INTRINSICS, torch.eye(4), SIZE))] * 2
+VIEWS = [View(torch.zeros(3, *SIZE), FIRST_CAMERA)] * 2
 
 
 def true_observations(count: int) -> list[torch.Tensor]:
     points = torch.rand(count, 3, generator=torch.Generator().manual_seed(0))
     points += torch.tensor([-0.5, -0.5, 2.0])
-    return [project(points, pose, INTRINSICS)[0] for pose in POSES]
+    return [camera.project(points)[0] for camera in (FIRST_CAMERA, SECOND_CAMERA)]
 
 
 def test_later_matchers_add_to_what_earlier_ones_found():

@@ -5,10 +5,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from known_points import a_deep_scene, a_flat_scene
+from scripted_matcher import in_order
 from torch import Tensor
+from two_planes_scene import INTRINSICS
 
 from models.geometry.camera import Camera, project
-from models.geometry.rigid import rotation_angle, se3_exponential
+from models.geometry.rigid import se3_exponential
 from models.sfm.degeneracy import (
     Degeneracy,
     count_second_pose_inliers,
@@ -17,29 +20,16 @@ from models.sfm.degeneracy import (
     second_planar_pose,
 )
 from models.sfm.hypotheses import RunnerUp, find_runner_up
-from models.sfm.two_view import RelativePose, TwoView, estimate_relative_pose
+from models.sfm.two_view import RelativePose, TwoView, estimate_relative_pose, pose_angle
 
-INTRINSICS = torch.tensor([[0.9, 0.0, 0.48], [0.0, 1.2, 0.53], [0.0, 0.0, 1.0]])
 CAMERA = Camera(INTRINSICS, torch.eye(4), (480, 640))
 SIDEWAYS = se3_exponential(torch.tensor([-0.25, 0.05, 0.06, 0.05, -0.1, 0.02]))
 HARDLY = se3_exponential(torch.tensor([-0.005, 0.002, 0.001, 0.05, -0.1, 0.02]))
 FORWARD = se3_exponential(torch.tensor([-0.1, 0.05, -0.5, 0.05, -0.1, 0.02]))
 
 
-def a_flat_scene(count: int = 300) -> Tensor:
-    points = torch.rand(count, 3) * torch.tensor([2.4, 1.6, 0.0]) - torch.tensor([1.2, 0.8, 0.0])
-    return points @ se3_exponential(torch.tensor([0, 0, 0, 0.3, 0.5, 0.0]))[:3, :3].T + (
-        torch.tensor([0.0, 0.0, 2.0])
-    )
-
-
-def a_deep_scene(count: int = 300) -> Tensor:
-    return torch.rand(count, 3) * torch.tensor([3, 2, 3]) + torch.tensor([-1.5, -1, 1.5])
-
-
 def pair_of(first: Tensor, second: Tensor, second_camera: Camera = CAMERA) -> TwoView:
-    matches = torch.arange(len(first))[:, None].expand(-1, 2)
-    return TwoView((CAMERA, second_camera), (first, second), matches)
+    return TwoView((CAMERA, second_camera), (first, second), in_order(len(first)))
 
 
 def seen(points: Tensor, first2second: Tensor, noise_px: float = 0.3) -> TwoView:
@@ -62,9 +52,7 @@ def runner_up(pair: TwoView) -> tuple[RelativePose, RunnerUp]:
 
 
 def error_deg(pose: RelativePose, true: Tensor) -> float:
-    rotation = rotation_angle(pose.first2second[:3, :3], true[:3, :3])
-    direction = torch.cosine_similarity(pose.first2second[:3, 3], true[:3, 3], dim=0)
-    return max(math.degrees(rotation), math.degrees(direction.clamp(-1, 1).acos()))
+    return math.degrees(pose_angle(pose.first2second, true))
 
 
 def test_a_deep_scene_is_not_degenerate():
@@ -145,14 +133,10 @@ def test_a_second_pose_with_few_inliers_is_none(rest: int):
 
 
 def test_degeneracies_have_messages_and_limit_the_confidence():
-    none, planar, repeated = (
-        Degeneracy(False, None, 0),
-        Degeneracy(False, 0.9, 0),
-        Degeneracy(False, None, 27),
-    )
+    none, planar = Degeneracy(False, None, 0), Degeneracy(False, 0.9, 0)
+    crop, repeated = Degeneracy(True, None, 0), Degeneracy(False, None, 27)
     assert (none.max_confidence, none.messages) == (1.0, ())
     assert planar.max_confidence == 0.5 and "52 degrees away" in planar.messages[0]
-    crop = Degeneracy(is_crop=True, planar_ambiguity_rad=None, second_pose_inliers=0)
     assert crop.max_confidence == 0 and "cut out" in crop.messages[0]
     assert repeated.max_confidence < 0.5 and "27 further matches" in repeated.messages[0]
 

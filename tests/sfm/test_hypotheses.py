@@ -4,7 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from known_points import a_deep_scene, a_flat_scene, rotated, unit
+from scripted_matcher import in_order
 from torch import Tensor
+from two_planes_scene import INTRINSICS
 
 from models.features.matcher import NO_TENTATIVE_MATCHES, TentativeMatches
 from models.geometry.camera import Camera, project
@@ -13,7 +16,6 @@ from models.sfm.degeneracy import second_planar_pose
 from models.sfm.hypotheses import RunnerUp, log_likelihood, propose_poses, select_pose
 from models.sfm.two_view import RelativePose, TwoView, pose_angle
 
-INTRINSICS = torch.tensor([[0.9, 0.0, 0.48], [0.0, 1.2, 0.53], [0.0, 0.0, 1.0]])
 SIZE = (480, 640)
 CAMERA = Camera(INTRINSICS, torch.eye(4), SIZE)
 SECOND = se3_exponential(torch.tensor([-0.1, 0.05, -0.5, 0.05, -0.1, 0.02]))
@@ -24,22 +26,15 @@ PLANAR, DEEP = 60, 100  # matches on a plane; tentative ones beyond it
 def scene() -> tuple[TwoView, RelativePose, RelativePose]:
     """Matches on a plane, tentative ones beyond it; the right pose, and the plane's other one."""
     generator = torch.Generator().manual_seed(2)
-    plane = torch.rand(PLANAR, 3, generator=generator) * torch.tensor([2.4, 1.6, 0.0])
-    tilt = se3_exponential(torch.tensor([0, 0, 0, 0.3, 0.5, 0.0]))[:3, :3]
-    plane = (plane - torch.tensor([1.2, 0.8, 0.0])) @ tilt.T + torch.tensor([0.0, 0.0, 2.0])
-    deep = torch.rand(DEEP, 3, generator=generator) * torch.tensor([3, 2, 3])
-    points = torch.cat([plane, deep + torch.tensor([-1.5, -1, 1.5])])
+    points = torch.cat([a_flat_scene(PLANAR, generator), a_deep_scene(DEEP, generator)])
     keypoints = [project(points, pose, INTRINSICS)[0] for pose in (torch.eye(4), SECOND)]
     # Each tentative match is right with a probability of 0.2; four others are as likely.
     number = torch.arange(PLANAR, PLANAR + DEEP)
     others = torch.randint(PLANAR, PLANAR + DEEP, (4, DEEP), generator=generator)
     pairs = [torch.stack([number, second], dim=1) for second in (number, *others)]
     tentative = TentativeMatches(torch.cat(pairs), torch.full((5 * DEEP,), 0.2))
-    matches = torch.arange(PLANAR)[:, None].expand(-1, 2)
-    pair = TwoView((CAMERA, CAMERA), tuple(keypoints), matches, tentative)
-    unit = SECOND.clone()
-    unit[:3, 3] /= unit[:3, 3].norm()
-    right = pair.find_inliers(unit)
+    pair = TwoView((CAMERA, CAMERA), tuple(keypoints), in_order(PLANAR), tentative)
+    right = pair.find_inliers(unit(SECOND))
     wrong = second_planar_pose(pair, right)
     assert wrong is not None and len(wrong) == len(right) == PLANAR
     assert pose_angle(wrong.first2second, right.first2second) > 0.1
@@ -75,20 +70,14 @@ def test_short_runs_propose_every_pose_that_explains_the_matches(scene):
 
 def test_a_pose_is_found_that_was_no_alternative(scene):
     pair, right, _ = scene
-    rotated = se3_exponential(torch.tensor([0.6, 0.2, 0.1, -0.2, 0.3, 0.1]))
+    aside = se3_exponential(torch.tensor([0.6, 0.2, 0.1, -0.2, 0.3, 0.1]))
     world = torch.rand(PLANAR - 10, 3, generator=torch.Generator().manual_seed(5))
     world = world * torch.tensor([2, 1.5, 2]) + torch.tensor([-1, -0.75, 2])
-    first = project(world, torch.eye(4), INTRINSICS)[0]
-    second = project(world, rotated, INTRINSICS)[0]
-    numbers = len(pair.keypoints[0]) + torch.arange(PLANAR - 10)
-    matches = torch.cat([pair.matches, numbers[:, None].expand(-1, 2)])
-    both = replace(
-        pair,
-        keypoints=(torch.cat([pair.keypoints[0], first]), torch.cat([pair.keypoints[1], second])),
-        matches=matches,
-    )
-    rotated[:3, 3] /= rotated[:3, 3].norm()
-    other = both.find_inliers(rotated)
+    further = [project(world, pose, INTRINSICS)[0] for pose in (torch.eye(4), aside)]
+    keypoints = map(torch.cat, zip(pair.keypoints, further, strict=True))
+    matches = torch.cat([pair.matches, len(pair.keypoints[0]) + in_order(PLANAR - 10)])
+    both = replace(pair, keypoints=tuple(keypoints), matches=matches)
+    other = both.find_inliers(unit(aside))
     assert len(other) >= PLANAR - 10
     selected, _ = select(both, other)
 
@@ -108,10 +97,8 @@ def test_tentative_matches_that_are_all_wrong_do_not_outvote_matches(scene):
     mixed = PLANAR + torch.randperm(5 * DEEP, generator=generator) % DEEP
     wrong = torch.stack([pair.tentative.matches[:, 0], mixed], dim=1)
     misled = replace(pair, tentative=TentativeMatches(wrong, pair.tentative.probabilities))
-    rotated = right.first2second.clone()
     angles = 0.1 * torch.randn(3, generator=generator)
-    rotated[:3, :3] = se3_exponential(torch.cat([torch.zeros(3), angles]))[:3, :3] @ rotated[:3, :3]
-    other = pair.find_inliers(rotated)
+    other = pair.find_inliers(rotated(right.first2second, angles))
 
     selected, _ = select(misled, with_alternative(right, other))
     assert len(selected) == PLANAR

@@ -1,7 +1,16 @@
 """Plane sweep and stereo network, against exact depth."""
 
 import torch
-from two_planes_scene import CARD, INTRINSICS, SIZE, WALL, raytrace
+from two_planes_scene import (
+    CARD,
+    FIRST_CAMERA,
+    INTRINSICS,
+    SECOND,
+    SECOND_CAMERA,
+    SIZE,
+    WALL,
+    raytrace,
+)
 
 from models.geometry.camera import Camera
 from models.geometry.rigid import se3_exponential
@@ -18,10 +27,9 @@ from models.stereo.plane_sweep import (
 from models.stereo.prior import SurfacePrior
 from models.stereo.semi_global import position_to_depth, semi_global_matching
 
-SECOND = se3_exponential(torch.tensor([-0.3, 0.05, 0.1, 0.02, -0.12, 0.03]))
 ASIDE = se3_exponential(torch.tensor([-0.9, 0.1, 0.0, 0.05, -0.45, 0.0]))  # shows half of it
 THIRD = se3_exponential(torch.tensor([0.25, 0.0, 0.0, 0.0, 0.1, 0.0]))
-FIRST_CAMERA, SECOND_CAMERA = (Camera(INTRINSICS, pose, SIZE) for pose in (torch.eye(4), SECOND))
+CAMERAS = FIRST_CAMERA[None], SECOND_CAMERA[None]
 RANGES = [(1.5, 5.0)] * 3
 TOLERANCE = torch.tensor([0.1])
 NO_POINTS = {count: (torch.zeros(0, 3), torch.zeros(count, 0, 2)) for count in (2, 3)}
@@ -47,9 +55,7 @@ def test_planes_run_from_near_to_far_in_even_steps_of_inverse_depth():
 def test_at_the_true_depth_the_other_photo_looks_the_same():
     first, depth = raytrace(torch.eye(4))
     second, _ = raytrace(SECOND)
-    warped, seen = warp_to_planes(
-        second[None], FIRST_CAMERA[None], SECOND_CAMERA[None], planes(CARD, WALL, 2)
-    )
+    warped, seen = warp_to_planes(second[None], *CAMERAS, planes(CARD, WALL, 2))
     on_wall = (depth == WALL) & (seen[0, 1] > 0)
     on_card = (depth - CARD).abs() < 1e-4
 
@@ -59,25 +65,26 @@ def test_at_the_true_depth_the_other_photo_looks_the_same():
     assert (warped[0, :, 1] - first).abs().mean(0)[on_card].mean() > 0.1
 
 
-def compare(second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def compare(second: torch.Tensor, inverse_depths: torch.Tensor) -> Comparison:
+    """Compare a second photo with the first one on planes, without features."""
     first, _ = raytrace(torch.eye(4))
-    cameras = FIRST_CAMERA[None], SECOND_CAMERA[None]
-    correlation, _, seen = sweep(
-        first[None], second[None], TOLERANCE, *cameras, planes(1.0, 5.0, 8)
+    correlation, difference, seen = sweep(
+        first[None], second[None], TOLERANCE, *CAMERAS, inverse_depths
     )
-    return correlation, seen
+    return Comparison(correlation, difference, torch.zeros_like(seen), seen)
 
 
 def test_correlation_is_zero_where_the_source_sees_nothing():
-    correlation, seen = compare(raytrace(SECOND)[0])
-    assert (seen == 0).any() and (correlation[seen == 0] == 0).all()
-    assert correlation.abs().max() < 1.01
+    compared = compare(raytrace(SECOND)[0], planes(1.0, 5.0, 8))
+    unseen = compared.seen == 0
+    assert unseen.any() and (compared.correlation[unseen] == 0).all()
+    assert compared.correlation.abs().max() < 1.01
 
 
 def test_correlation_does_not_mind_exposure():
-    second, _ = raytrace(SECOND)
-    correlations = [compare(image)[0] for image in (second, 0.7 * second + 0.1)]
-    assert (correlations[0] - correlations[1]).abs().mean() < 0.02
+    second, inverse = raytrace(SECOND)[0], planes(1.0, 5.0, 8)
+    bright, dark = (compare(each, inverse).correlation for each in (second, 0.7 * second + 0.1))
+    assert (bright - dark).abs().mean() < 0.02
 
 
 def test_a_box_mean_near_the_border_counts_only_what_is_there():
@@ -130,17 +137,10 @@ def test_a_match_does_not_mix_two_surfaces_and_says_how_certain_it_is():
 
 def test_twice_as_many_planes_find_the_same_positions():
     first, depth = raytrace(torch.eye(4))
-    second, _ = raytrace(SECOND)
-    nothing = torch.zeros(1, *SIZE)
+    prior = SurfacePrior(torch.zeros(1, *SIZE), torch.zeros(1, *SIZE))
     found = []
     for planes_per_step in (1, 2):
-        inverse = planes(1.5, 5.0, 31 * planes_per_step + 1)
-        cameras = FIRST_CAMERA[None], SECOND_CAMERA[None]
-        correlation, difference, seen = sweep(
-            first[None], second[None], TOLERANCE, *cameras, inverse
-        )
-        compared = Comparison(correlation, difference, torch.zeros_like(seen), seen)
-        prior = SurfacePrior(nothing, nothing)
+        compared = compare(raytrace(SECOND)[0], planes(1.5, 5.0, 31 * planes_per_step + 1))
         found.append(semi_global_matching(compared, first[None], prior, planes_per_step))
     coarse, fine = (each.position[0] for each in found)
     assert (coarse - fine).abs().median() < 0.3

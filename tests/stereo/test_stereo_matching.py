@@ -1,10 +1,8 @@
 """What matches by besides gray values: colors made the same, and learned features."""
 
 import torch
-from two_planes_scene import CARD, INTRINSICS, SIZE, WALL, raytrace
+from two_planes_scene import CARD, FIRST_CAMERA, SECOND, SECOND_CAMERA, SIZE, WALL, raytrace
 
-from models.geometry.camera import Camera
-from models.geometry.rigid import se3_exponential
 from models.stereo.color_transfer import (
     COLOR_NOISE,
     DEFAULT_DIFFERENCE,
@@ -15,8 +13,6 @@ from models.stereo.features import MatchingFeatures, compare_features
 from models.stereo.plane_sweep import Comparison, inverse_depth_planes
 from models.stereo.prior import SurfacePrior
 from models.stereo.semi_global import semi_global_matching
-
-SECOND = se3_exponential(torch.tensor([-0.3, 0.05, 0.1, 0.02, -0.12, 0.03]))
 
 
 def points(count: int = 60) -> torch.Tensor:
@@ -54,11 +50,9 @@ def test_colors_and_features_decide_where_gray_values_say_nothing():
     other_color, alike = nothing + 1, nothing.clone()
     other_color[:, 7] = 0
     alike[:, 15] = 1
-    by_color = semi_global_matching(
-        Comparison(nothing, other_color, nothing, nothing + 1), image, prior
-    )
-    by_features = semi_global_matching(
-        Comparison(nothing, nothing, alike, nothing + 1), image, prior
+    by_color, by_features = (
+        semi_global_matching(Comparison(nothing, *likeness, nothing + 1), image, prior)
+        for likeness in ((other_color, nothing), (nothing, alike))
     )
 
     assert (by_color.position - 7).abs().max() < 0.5
@@ -70,7 +64,7 @@ def test_features_are_most_alike_at_the_true_depth_and_interpolated_between_step
     small = [torch.nn.functional.avg_pool2d(photo, 2)[None] for photo in photos]
     colors = [torch.nn.functional.normalize(each - 0.5, dim=1) for each in small]
     features = [torch.cat([each, torch.ones_like(each[:, :1])], dim=1) for each in colors]
-    cameras = Camera(INTRINSICS, torch.eye(4), SIZE)[None], Camera(INTRINSICS, SECOND, SIZE)[None]
+    cameras = FIRST_CAMERA[None], SECOND_CAMERA[None]
     inverse = inverse_depth_planes(torch.tensor([CARD]), torch.tensor([WALL]), 5)
     whole, fine = (
         compare_features(*features, *cameras, planes, planes_per_step)
