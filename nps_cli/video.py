@@ -1,7 +1,6 @@
 """Render a scene along a camera path into a file, frame by frame."""
 
 from collections.abc import Callable, Iterator, Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,19 +16,9 @@ if TYPE_CHECKING:
     from models.geometry.gaussians import Gaussians
 
 DEFAULT_FRAMES, DEFAULT_FPS = 96, 24.0
+MOTIONS = ("orbit", "wiggle", "dolly", "spiral", "interpolate")  # functions of `trajectory`
 VIDEO_SUFFIXES = tuple(VIDEO_WRITERS)
 IMAGE_SUFFIX = ".png"
-
-
-class CameraPath(StrEnum):
-    """A way to move the camera; `given` stops at each camera of a pose document once."""
-
-    orbit = "orbit"
-    wiggle = "wiggle"
-    dolly = "dolly"
-    spiral = "spiral"
-    interpolate = "interpolate"
-    given = "given"
 
 
 def check_video(out: Path, frames: int, size: tuple[int, int]) -> None:
@@ -55,28 +44,28 @@ def check_video(out: Path, frames: int, size: tuple[int, int]) -> None:
 def plan_cameras(
     gaussians: "Gaussians",
     cameras: "Sequence[Camera]",
-    path: CameraPath,
+    motion: str | None,
     size: tuple[int, int],
     frames: int,
 ) -> "Camera":
-    """Return a batch with the camera of every frame, which moves around the scene's center.
+    """Return a batch with the camera of every frame, by one of `MOTIONS` around the scene's center.
 
-    The fields of view of the photos' `cameras` are cropped to the aspect of `size`. Raises
-    NpsError if there is no second camera to move to.
+    Without a motion it stops at each of `cameras` once. Their fields of view are cropped to the
+    aspect of `size`. Raises NpsError if there is no second camera to move to.
     """
     from models.geometry import trajectory
     from models.geometry.camera import stack_cameras
 
-    if path is CameraPath.interpolate and len(cameras) < 2:
+    if motion == "interpolate" and len(cameras) < 2:
         raise NpsError(
             "The scene names no two photos to move between.", hint="Use --path orbit instead."
         )
     photos = stack_cameras([camera.framed(size) for camera in cameras])
-    if path is CameraPath.given:
+    if motion is None:
         return photos[:frames]
     center = trajectory.scene_center(gaussians, photos)
-    motion: Callable[..., Camera] = getattr(trajectory, path.value)
-    return motion(photos, center, frames)
+    move: Callable[..., Camera] = getattr(trajectory, motion)
+    return move(photos, center, frames)
 
 
 def render_to_file(

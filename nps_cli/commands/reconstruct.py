@@ -80,7 +80,7 @@ def _write(result: "Result", written: dict[str, Path], force: bool) -> None:
     from nps_cli.formats import save_scene
     from nps_cli.formats.depths import write_depths
     from nps_cli.formats.poses import pose_document, write_poses
-    from nps_cli.video import DEFAULT_FRAMES, CameraPath, plan_cameras, render_to_file
+    from nps_cli.video import DEFAULT_FRAMES, plan_cameras, render_to_file
 
     reconstruction, gaussians = result.reconstruction, result.reconstruction.gaussians
     if "poses" in written:
@@ -91,7 +91,7 @@ def _write(result: "Result", written: dict[str, Path], force: bool) -> None:
     if "video" in written:
         photos = [photo.camera for photo in result.cameras]
         size = video_size(photos[0].size)
-        orbit = plan_cameras(gaussians, photos, CameraPath.orbit, size, DEFAULT_FRAMES)
+        orbit = plan_cameras(gaussians, photos, "orbit", size, DEFAULT_FRAMES)
         render_to_file(gaussians, orbit, written["video"], force=force)
     save_scene(gaussians, written["scene"], result.cameras, result.weights, force=force)
 

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nps_cli import console, options
-from nps_cli.video import DEFAULT_FPS, DEFAULT_FRAMES, IMAGE_SUFFIX, VIDEO_SUFFIXES, CameraPath
+from nps_cli.video import DEFAULT_FPS, DEFAULT_FRAMES, IMAGE_SUFFIX, MOTIONS, VIDEO_SUFFIXES
 
 if TYPE_CHECKING:
     from models.geometry.camera import Camera
     from models.geometry.gaussians import Gaussians
 
-NAMED_PATHS = [path.value for path in CameraPath if path is not CameraPath.given]
 MIN_SIDE_PX, MAX_SIDE_PX = 8, 8192
 
 
@@ -29,10 +28,10 @@ def render(
     path: Annotated[
         str,
         typer.Option(
-            metavar="|".join([*NAMED_PATHS, "FILE.json"]),
+            metavar="|".join([*MOTIONS, "FILE.json"]),
             help="How the camera moves; a pose document gives one frame per view.",
         ),
-    ] = CameraPath.orbit.value,
+    ] = MOTIONS[0],
     size: Annotated[
         str | None,
         typer.Option(
@@ -59,7 +58,9 @@ def render(
     """Render a scene along a camera path: a video, or pictures."""
     console.set_verbosity(quiet=quiet, verbose=verbose)
     wanted_size = size and options.parse_size(size, limits_px=(MIN_SIDE_PX, MAX_SIDE_PX))
-    camera_path = _parse_path(path)
+    if path not in MOTIONS and not path.endswith(".json"):
+        problem = f"{path!r} is none of {', '.join(MOTIONS)}, and no .json file."
+        raise typer.BadParameter(problem, param_hint="--path")
     from models.geometry.trajectory import video_size
     from nps_cli.device import pick_device
     from nps_cli.formats import load_scene
@@ -67,7 +68,8 @@ def render(
     from nps_cli.output import check_outputs
     from nps_cli.video import check_video, plan_cameras, render_to_file
 
-    given = read_poses(Path(path)) if camera_path is CameraPath.given else []
+    motion = path if path in MOTIONS else None
+    given = [] if motion else read_poses(Path(path))
     count = _count_frames(frames, len(given), out)
     check_video(out, count, wanted_size or (2, 2))
     check_outputs(out if out.suffix else None, folder=None if out.suffix else out, force=force)
@@ -77,23 +79,13 @@ def render(
         cameras = given or _cameras(gaussians, comments)
         gaussians = gaussians.to(pick_device(device))
         height, width = wanted_size or video_size(cameras[0].size)
-        planned = plan_cameras(gaussians, cameras, camera_path, (height, width), count)
+        planned = plan_cameras(gaussians, cameras, motion, (height, width), count)
     render_to_file(gaussians, planned, out, fps=fps, depth=depth, force=force)
     console.info(f"wrote {out} ({count} frames, {width} x {height})")
     if json:
         console.print_json(
             {"out": str(out), "frames": count, "width": width, "height": height, "fps": fps}
         )
-
-
-def _parse_path(text: str) -> CameraPath:
-    if text.endswith(".json"):
-        return CameraPath.given
-    if text not in NAMED_PATHS:
-        raise typer.BadParameter(
-            f"{text!r} is none of {', '.join(NAMED_PATHS)}, and no .json file.", param_hint="--path"
-        )
-    return CameraPath(text)
 
 
 def _count_frames(wanted: int | None, given: int, out: Path) -> int:
