@@ -67,13 +67,24 @@ def networks():
 
 
 @pytest.fixture(scope="module")
-def photos():
-    return [raytrace(pose)[0] for pose in POSES]
+def views():
+    return [view_of(raytrace(pose)[0]) for pose in POSES]
 
 
 @pytest.fixture(scope="module")
-def views(photos):
-    return [view_of(photo) for photo in photos]
+def prediction(views, networks):
+    return reconstruct(views[:2], networks, ALONE)
+
+
+@pytest.fixture(scope="module")
+def scene(views, networks):
+    return reconstruct(views[:2], networks, FAST)
+
+
+@pytest.fixture
+def cut(views) -> torch.Tensor:
+    """The middle of the first photo."""
+    return views[0].image[:, 12:-12, 16:-16].contiguous()
 
 
 def direction_error_deg(found: torch.Tensor, true: torch.Tensor) -> float:
@@ -115,19 +126,15 @@ def test_a_refined_scene_looks_like_the_photos_from_where_they_were_taken(views,
     assert 0.5 < pair.overlap <= 1 and pair.photometric_error < 0.05
 
 
-def test_depth_keeps_the_networks_scale(views, networks):
-    prediction = reconstruct(views[:2], networks, ALONE)
-    refined = reconstruct(views[:2], networks, FAST)
-    assert float(refined.depths[0].median()) == pytest.approx(
-        float(prediction.depths[0].median()), rel=0.3
-    )
+def test_depth_keeps_the_networks_scale(prediction, scene):
+    medians = [float(result.depths[0].median()) for result in (scene, prediction)]
+    assert medians[0] == pytest.approx(medians[1], rel=0.3)
 
 
-def test_the_prediction_has_one_gaussian_per_pixel(views, networks):
-    result = reconstruct(views[:2], networks, ALONE)
+def test_the_prediction_has_one_gaussian_per_pixel(prediction):
     height, width = network_size(SIZE[1] / SIZE[0])
-    assert len(result.gaussians) == 2 * height * width
-    assert result.pairs[0].method == "pnp"
+    assert len(prediction.gaussians) == 2 * height * width
+    assert prediction.pairs[0].method == "pnp"
 
 
 @pytest.mark.parametrize("aspect", [9 / 16, 3 / 4, 1.0, 4 / 3, 16 / 9])
@@ -154,9 +161,8 @@ def test_a_camera_that_only_turned_is_recognized(views, networks):
     assert result.world2cam[1, :3, 3].norm() < 0.02 and result.pairs[0].confidence == 0
 
 
-def test_a_crop_of_the_other_photo_is_recognized(views, networks):
-    crop = views[0].image[:, 12:-12, 16:-16].contiguous()
-    result = reconstruct([views[0], view_of(crop)], networks)
+def test_a_crop_of_the_other_photo_is_recognized(views, networks, cut):
+    result = reconstruct([views[0], view_of(cut)], networks)
     assert "cut out" in result.problems[0] and result.pairs[0].confidence == 0
 
 
@@ -182,8 +188,7 @@ def test_a_pose_that_is_hardly_ahead_of_another_is_less_certain_and_says_so():
     assert "only 60 matches" in low_confidence_message(60, RunnerUp(margin=30.0, angle_rad=0.5))
 
 
-def test_alignment_keeps_the_networks_shapes_and_looks_no_worse(views, networks):
-    prediction = reconstruct(views[:2], networks, ALONE)
+def test_alignment_keeps_the_networks_shapes_and_looks_no_worse(views, networks, prediction):
     aligned = reconstruct(views[:2], networks, Options(PoseMethod.photometric))
 
     assert torch.equal(aligned.gaussians.means, prediction.gaussians.means)
@@ -211,8 +216,8 @@ def test_a_pose_from_which_colors_do_not_agree_is_not_trusted():
     assert wrong.confidence < TRUSTED_CONFIDENCE < right.confidence
 
 
-def test_poses_alone_are_those_of_the_scene(views, networks):
-    scene, poses = (run(views[:2], networks, FAST) for run in (reconstruct, estimate_poses))
+def test_poses_alone_are_those_of_the_scene(views, networks, scene):
+    poses = estimate_poses(views[:2], networks, FAST)
     assert torch.equal(poses.world2cam, scene.world2cam)
     assert poses.pairs[0].confidence == scene.pairs[0].confidence
     assert poses.pairs[0].overlap == pytest.approx(scene.pairs[0].overlap, abs=0.15)
@@ -220,12 +225,11 @@ def test_poses_alone_are_those_of_the_scene(views, networks):
     assert float(poses.depths[0].median() / scene.depths[0].median()) == pytest.approx(1, rel=0.1)
 
 
-def test_a_third_photo_that_repeats_the_first_is_said_to(views, networks):
-    crop = views[0].image[:, 12:-12, 16:-16].contiguous()
+def test_a_third_photo_that_repeats_the_first_is_said_to(views, networks, cut):
     larger = INTRINSICS.clone()
     larger[0, 0] *= SIZE[1] / (SIZE[1] - 32)
     larger[1, 1] *= SIZE[0] / (SIZE[0] - 24)
-    result = estimate_poses([*views[:2], view_of(crop, larger)], networks, FAST)
+    result = estimate_poses([*views[:2], view_of(cut, larger)], networks, FAST)
     said = [problem for problem in result.problems if "cut out" in problem]
     assert said and said[0].startswith("Photos 1 and 3")
     confidence = {(pair.first, pair.second): pair.confidence for pair in result.pairs}
