@@ -49,8 +49,8 @@ def pnp_quality(
     """Return the quality of the network's pose of a view relative to the first."""
     error, overlap = photometric_agreement(depth_maps[0], depth_maps[second])
     confidence = pose.inlier_ratio * max(0.0, 1 - error / MAX_PHOTOMETRIC_ERROR)
-    support = pose.inliers, pose.inlier_ratio
-    return PairQuality(0, second, method, *support, error, overlap, confidence)
+    inliers, ratio = pose.inliers, pose.inlier_ratio
+    return PairQuality(0, second, method, inliers, ratio, error, overlap, confidence)
 
 
 def match_quality(
@@ -59,9 +59,9 @@ def match_quality(
     """Return the quality of a registered pair."""
     agreement = photometric_agreement(depth_maps[first], depth_maps[second])
     pose = registration.pairs.get((first, second))
-    support = (0, 0.0) if pose is None else (len(pose), pose.inlier_ratio)
+    inliers = (0, 0.0) if pose is None else (len(pose), pose.inlier_ratio)
     confidence = pair_confidence(first, second, registration)
-    return PairQuality(first, second, PoseMethod.matches, *support, *agreement, confidence)
+    return PairQuality(first, second, PoseMethod.matches, *inliers, *agreement, confidence)
 
 
 def pair_confidence(first: int, second: int, registration: Registration) -> float:

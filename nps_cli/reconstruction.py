@@ -35,8 +35,8 @@ class Result:
         from nps_cli.formats.provenance import SceneCamera
 
         cameras = photo_cameras(self.photos, self.reconstruction)
-        names = [photo.name for photo in self.photos]
-        return [SceneCamera(*each) for each in zip(names, cameras, strict=True)]
+        pairs = zip(self.photos, cameras, strict=True)
+        return [SceneCamera(photo.name, camera) for photo, camera in pairs]
 
 
 def reconstruct_photos(

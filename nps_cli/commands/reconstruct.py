@@ -114,6 +114,6 @@ def _say_what_next(result: "Result", written: dict[str, Path]) -> None:
         if path != STDOUT:
             console.info(f"wrote {path}" + (f" ({count})" if kind == "scene" else ""))
     if written["scene"] != STDOUT:
-        motion, video = ("interpolate", "between") if "video" in written else ("orbit", "orbit")
+        kind, video = ("interpolate", "between") if "video" in written else ("orbit", "orbit")
         scene = options.quoted(written["scene"])
-        console.info(f"next: nps render {scene} --path {motion} -o {video}.mp4")
+        console.info(f"next: nps render {scene} --path {kind} -o {video}.mp4")
