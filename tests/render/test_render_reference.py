@@ -9,46 +9,13 @@ from torch import Tensor
 
 from models.geometry.camera import Camera
 from models.geometry.gaussians import Gaussians
-from models.geometry.rigid import se3_exponential
+from models.geometry.rigid import from_wxyz, se3_exponential
+from models.geometry.spherical_harmonics import real_harmonics
 from models.render import Rendering, render
 
 SIZE = (40, 56)
 INTRINSICS = torch.tensor([[0.9, 0.0, 0.42], [0.0, 1.3, 0.61], [0.0, 0.0, 1.0]])
 BACKGROUND = (0.2, 0.5, 0.8)
-
-
-def harmonics_along(direction: Tensor) -> Tensor:
-    """The 16 real harmonics of degrees 0 to 3 as homogeneous polynomials, in 3DGS's order."""
-    x, y, z = direction.unbind(-1)
-    xx, yy, zz = x * x, y * y, z * z
-    terms = [
-        0.28209479177387814 * torch.ones_like(x),
-        *(-0.4886025119029199 * y, 0.4886025119029199 * z, -0.4886025119029199 * x),
-        1.0925484305920792 * x * y,
-        -1.0925484305920792 * y * z,
-        0.31539156525252005 * (2 * zz - xx - yy),
-        -1.0925484305920792 * x * z,
-        0.5462742152960396 * (xx - yy),
-        -0.5900435899266435 * y * (3 * xx - yy),
-        2.890611442640554 * x * y * z,
-        -0.4570457994644658 * y * (4 * zz - xx - yy),
-        0.3731763325901154 * z * (2 * zz - 3 * xx - 3 * yy),
-        -0.4570457994644658 * x * (4 * zz - xx - yy),
-        1.445305721320277 * z * (xx - yy),
-        -0.5900435899266435 * x * (xx - 3 * yy),
-    ]
-    return torch.stack(terms, dim=-1)
-
-
-def covariances(scales: Tensor, rotations: Tensor) -> Tensor:
-    w, x, y, z = (rotations / rotations.norm(dim=-1, keepdim=True)).unbind(-1)
-    rows = [
-        *(w * w + x * x - y * y - z * z, 2 * (x * y - w * z), 2 * (x * z + w * y)),
-        *(2 * (x * y + w * z), w * w - x * x + y * y - z * z, 2 * (y * z - w * x)),
-        *(2 * (x * z - w * y), 2 * (y * z + w * x), w * w - x * x - y * y + z * z),
-    ]
-    axes = torch.stack(rows, dim=-1).unflatten(-1, (3, 3)) * scales[:, None, :]
-    return axes @ axes.mT
 
 
 def reference(scene: Gaussians, camera: Camera) -> Rendering:
@@ -66,7 +33,8 @@ def reference(scene: Gaussians, camera: Camera) -> Rendering:
         [lens[0, 0] / z, zero, -across / z, zero, lens[1, 1] / z, -down / z], dim=-1
     ).unflatten(-1, (2, 3))
     to_pixel = jacobian @ world2cam[:3, :3]
-    spread = to_pixel @ covariances(scene.scales[seen], scene.rotations[seen]) @ to_pixel.mT
+    axes = to_pixel @ from_wxyz(scene.rotations[seen]) * scene.scales[seen, None]
+    spread = axes @ axes.mT
     conic = torch.linalg.inv(spread + 0.3 * torch.eye(2).double())
 
     center = torch.stack([lens[0, 0] * x / z + lens[0, 2], lens[1, 1] * y / z + lens[1, 2]], -1)
@@ -81,9 +49,9 @@ def reference(scene: Gaussians, camera: Camera) -> Rendering:
     weight = alpha * torch.cat([torch.ones_like(after[:1]), after[:-1]])
 
     eye = torch.linalg.inv(world2cam)[:3, 3]
-    basis = harmonics_along(torch.nn.functional.normalize(scene.means[seen] - eye, dim=-1))
-    terms = scene.harmonics.shape[-1]
-    color = torch.einsum("nck,nk->nc", scene.harmonics[seen], basis[:, :terms])
+    directions = torch.nn.functional.normalize(scene.means[seen] - eye, dim=-1)
+    basis = real_harmonics(directions, scene.sh_degree)
+    color = torch.einsum("nck,nk->nc", scene.harmonics[seen], basis)
     color = (0.5 + color).clamp(min=0)
     behind = torch.tensor(BACKGROUND)[:, None, None] * after[-1]
     return Rendering(
