@@ -53,17 +53,11 @@ def render_cpu(
 
 def check_shapes(gaussians: Gaussians, size: tuple[int, int]) -> None:
     """Refuse shapes with which the kernels, which check nothing, would leave their arrays."""
-    count, terms = gaussians.means.shape[0], gaussians.harmonics.shape[2]
-    shapes = {
-        "means": (gaussians.means, (count, 3)),
-        "scales": (gaussians.scales, (count, 3)),
-        "rotations": (gaussians.rotations, (count, 4)),
-        "harmonics": (gaussians.harmonics, (count, 3, (gaussians.sh_degree + 1) ** 2)),
-        "opacities": (gaussians.opacities, (count,)),
-    }
-    for name, (tensor, shape) in shapes.items():
-        if tuple(tensor.shape) != shape or terms == 0:
-            raise ValueError(f"{name} of {count} Gaussians have shape {tuple(tensor.shape)}")
+    count, terms = len(gaussians), max(gaussians.sh_degree + 1, 1) ** 2
+    for field, shape in zip(fields(gaussians), ((3,), (3,), (4,), (3, terms), ()), strict=True):
+        found = tuple(getattr(gaussians, field.name).shape)
+        if found != (count, *shape):
+            raise ValueError(f"{field.name} of {count} Gaussians have shape {found}")
     if min(size) < 1:
         raise ValueError(f"an image of {size[0]} x {size[1]} pixels has none")
 
