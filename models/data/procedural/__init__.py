@@ -79,7 +79,7 @@ def generate(
         views: Views of each world, at least one.
         size: (height, width) of the images.
         textures: Photo crops or noise, of which every world uses some; or all assets.
-        generator: The only source of randomness; may live on another device.
+        generator: The only source of randomness; may live on another device than `device`.
         device: Where everything is computed.
         difficulty: 0 small baselines and large overlap; 1 up to 60 % of the median depth.
         kinds: Number of worlds of each of `KINDS`; otherwise sampled by their shares.
@@ -87,10 +87,8 @@ def generate(
     rng = Rng(generator, device)
     assets = textures if isinstance(textures, Assets) else Assets(textures)
     if kinds is None:
-        probabilities = torch.tensor(
-            [share for _, share in _BUILDERS.values()], device=generator.device
-        )
-        sampled = torch.multinomial(probabilities, batch, replacement=True, generator=generator)
+        shares = torch.tensor([share for _, share in _BUILDERS.values()], device=generator.device)
+        sampled = torch.multinomial(shares, batch, replacement=True, generator=generator)
         kinds = torch.bincount(sampled, minlength=len(KINDS)).tolist()
     scenes = _build(rng, kinds, assets.meshes)
     intrinsics = sample_intrinsics(rng, batch, views, size)

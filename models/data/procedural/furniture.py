@@ -119,11 +119,6 @@ def as_pictures(parts: Shapes) -> Shapes:
     )
 
 
-def with_openings(rng: Rng, parts: Shapes, probability: float | int) -> Shapes:
-    """Turn parts, with a probability, into openings through which the sky is seen."""
-    return replace(parts, opening=rng.bernoulli(probability, *parts.kind.shape))
-
-
 def place_meshes(
     rng: Rng,
     meshes: Meshes,
@@ -256,14 +251,14 @@ def car(rng: Rng, scenes: int) -> Shapes:
     x = rng.tensor([0.0, 0.1, -0.7, 0.7, -0.7, 0.7])
     y = rng.tensor([-0.6, -1.1, -0.3, -0.3, -0.3, -0.3])
     z = rng.tensor([0.0, 0.0, -1.2, -1.2, 1.2, 1.2])
-    half = rng.tensor([[0.8, 0.35, 2.0], [0.7, 0.3, 1.1], *[[0.3, 0.12, 0.3]] * 4]).expand(
-        scenes, 6, 3
-    )
+    half = rng.tensor([[0.8, 0.35, 2.0], [0.7, 0.3, 1.1], *[[0.3, 0.12, 0.3]] * 4])
     kind = rng.tensor([BOX, BOX, *[CYLINDER] * 4]).expand(scenes, 6)
     lying = rng.tensor([[0.0, 1, 0], [1, 0, 0], [0, 0, -1]])
     upright = torch.eye(3, device=rng.device)
     axes = torch.stack([upright, upright, *[lying] * 4]).expand(scenes, 6, 3, 3)
-    parts = make_shapes(rng, kind, xyz(x, y, z).expand(scenes, 6, 3), half, axes, plain=0.8)
+    parts = make_shapes(
+        rng, kind, xyz(x, y, z).expand(scenes, 6, 3), half.expand(scenes, 6, 3), axes, 0.8
+    )
     return replace(parts, gloss=rng.uniform(0.2, 0.8, scenes, 6))
 
 

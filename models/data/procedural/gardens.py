@@ -38,8 +38,7 @@ def garden(rng: Rng, scenes: int, meshes: Meshes | None = None) -> Scenes:
         parts.append(keep_scenes(rng, place(_bush(rng, scenes), at, zero), 0.8))
     for _ in range(2):
         at = xyz(rng.normal(scenes) * 5, 0.2, rng.uniform(5, 18, scenes))
-        placed = place(tree(rng, scenes), at, zero)
-        parts.append(keep_scenes(rng, placed, 0.7))
+        parts.append(keep_scenes(rng, place(tree(rng, scenes), at, zero), 0.7))
     count = 40
     near = xyz(
         rng.normal(scenes, count) * 1.5, 0 * rng.uniform(0, 1, scenes, count),
@@ -52,9 +51,7 @@ def garden(rng: Rng, scenes: int, meshes: Meshes | None = None) -> Scenes:
     lean = rng.uniform(-0.5, 0.5, scenes, count)
     axes = rotation_y(rng.uniform(0, math.tau, scenes, count)) @ _rotation_x(lean)
     grass = make_shapes(rng, CARD, near - blade * (1 - flat), blade, axes, plain=0.2, tile=(0.2, 1))
-    parts.append(
-        replace(grass, tint=_greens(rng, scenes, count), petals=torch.zeros_like(grass.petals))
-    )
+    parts.append(replace(grass, tint=_greens(rng, scenes, count)))
     stones = rng.log_uniform(0.05, 0.5, scenes, 10, 3)
     at = xyz(rng.normal(scenes, 10) * 3, 0, rng.uniform(1, 12, scenes, 10))
     parts.append(make_shapes(rng, ELLIPSOID, at, stones, random_rotations(rng, scenes, 10), 0.1))
@@ -86,9 +83,8 @@ def _bush(rng: Rng, scenes: int) -> Shapes:
     at = at - rng.tensor([0.0, 0.9, 0.0]) * spread
     size = rng.log_uniform(0.06, 0.2, scenes, 1, 1) * rng.uniform(0.6, 1.4, scenes, count, 3)
     size = size * rng.tensor([0.5, 1.0, 1.0])
-    leaves = make_shapes(
-        rng, CARD, at, size, random_rotations(rng, scenes, count), plain=0.3, tile=(0.1, 0.6)
-    )
+    axes = random_rotations(rng, scenes, count)
+    leaves = make_shapes(rng, CARD, at, size, axes, plain=0.3, tile=(0.1, 0.6))
     flower = rng.bernoulli(0.25, scenes, count) & rng.bernoulli(0.5, scenes, 1)
     color = rng.uniform(0.4, 1.8, scenes, 1, 3)
     return replace(

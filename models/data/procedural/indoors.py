@@ -22,7 +22,6 @@ from models.data.procedural.furniture import (
     shelf,
     sofa,
     table,
-    with_openings,
     xyz,
 )
 from models.data.procedural.heightfield import flat_heightfield
@@ -177,10 +176,7 @@ def _pictures(rng: Rng, scenes: int, half: Tensor) -> Shapes:
     axes = rotation_y(torch.where(turn, 0.0, math.pi / 2).expand(scenes, count))
     size = xyz(width, height, rng.uniform(0.01, 0.05, scenes, count))
     panels = as_pictures(make_shapes(rng, BOX, position, size, axes))
-    panels = with_openings(rng, panels, 0.3)
-    frames = replace(
-        make_shapes(rng, BOX, position, size * torch.tensor([1.12, 1.12, 0.7]).to(size), axes, 0.8),
-        present=panels.present,
-    )
+    panels = replace(panels, opening=rng.bernoulli(0.3, scenes, count))  # windows
+    frames = make_shapes(rng, BOX, position, size * rng.tensor([1.12, 1.12, 0.7]), axes, 0.8)
     shown = rng.bernoulli(0.6, scenes, count)
     return join([replace(part, present=shown) for part in (panels, frames)])

@@ -40,7 +40,9 @@ from models.data.procedural.shapes import (
 
 def street(rng: Rng, scenes: int, meshes: Meshes | None = None) -> Scenes:
     """Build streets: rows of buildings, facades of equal windows, trees, cars, poles."""
-    ground = _ground(rng, scenes, 150.0)
+    center = rng.tensor([0.0, 0.5, 0.0]).expand(scenes, 1, 3)  # the top is at y = 0
+    half = rng.tensor([150.0, 0.5, 150.0]).expand(scenes, 1, 3)
+    ground = as_fixed(make_shapes(rng, BOX, center, half, plain=0.1, tile=(1.0, 6.0)))
     count = 10
     side = rng.tensor([-1.0, 1]).repeat(count // 2)
     gap = rng.uniform(3, 9, scenes, 1)
@@ -49,16 +51,14 @@ def street(rng: Rng, scenes: int, meshes: Meshes | None = None) -> Scenes:
         rng.uniform(2, 9, scenes, count),
         rng.uniform(2.5, 8, scenes, count),
     )
-    z = torch.arange(count // 2, device=rng.device).repeat_interleave(2) * 11.0 + rng.uniform(
-        0, 9, scenes, count
-    )
+    z = torch.arange(count // 2, device=rng.device).repeat_interleave(2) * 11.0
+    z = z + rng.uniform(0, 9, scenes, count)
     across = rng.bernoulli(0.2, scenes, count) * rng.uniform(-6, 6, scenes, count)
     x = torch.where(across != 0, across, side * (gap + half[..., 0]))
     z = torch.where(across != 0, z + 14, z)
     axes = rotation_y(rng.normal(scenes, count) * 0.1)
-    houses = make_shapes(
-        rng, BOX, xyz(x, -half[..., 1], z), half, axes, plain=0.15, tile=(1.5, 7.0)
-    )
+    at = xyz(x, -half[..., 1], z)
+    houses = make_shapes(rng, BOX, at, half, axes, plain=0.15, tile=(1.5, 7.0))
     windows = _windows(rng, scenes, gap)
     things = clutter(rng, scenes, 8, gap, torch.full_like(gap, 12), 0.1, 0.9)
     parts = [ground, houses, windows, things]
@@ -181,17 +181,9 @@ def _street_furniture(rng: Rng, scenes: int, meshes: Meshes, gap: Tensor) -> Sha
     at = xyz(x, 0, rng.uniform(3, 22, scenes, count))
     scale = rng.uniform(0.95, 1.05, scenes, count)
     cars = place_meshes(rng, meshes, meshes.find(2.6, 6.0, tallest=2.6), at[:, :3], scale[:, :3])
-    others = place_meshes(
-        rng, meshes, meshes.find(0.5, 2.5, triangles=1_000), at[:, 3:], scale[:, 3:]
-    )
+    small = meshes.find(0.5, 2.5, triangles=1_000)
+    others = place_meshes(rng, meshes, small, at[:, 3:], scale[:, 3:])
     return keep_each(rng, join([cars, others]), 0.6)
-
-
-def _ground(rng: Rng, scenes: int, reach: float | int) -> Shapes:
-    """Build flat ground, with its top at y = 0."""
-    center = rng.tensor([0.0, 0.5, 0.0]).expand(scenes, 1, 3)
-    half = rng.tensor([reach, 0.5, reach]).expand(scenes, 1, 3)
-    return as_fixed(make_shapes(rng, BOX, center, half, plain=0.1, tile=(1.0, 6.0)))
 
 
 def _windows(rng: Rng, scenes: int, gap: Tensor) -> Shapes:
