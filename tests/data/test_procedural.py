@@ -131,9 +131,7 @@ def test_images_are_colors_and_depth_is_positive(batch: WorldBatch):
 
 
 def test_pixels_are_square(batch: WorldBatch):
-    focal_px = batch.cameras.intrinsics.diagonal(dim1=-2, dim2=-1)[..., :2] * torch.tensor(
-        [SIZE[1], SIZE[0]]
-    )
+    focal_px = batch.cameras.intrinsics_px.diagonal(dim1=-2, dim2=-1)
     torch.testing.assert_close(focal_px[..., 0], focal_px[..., 1])
 
 

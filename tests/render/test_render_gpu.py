@@ -35,10 +35,8 @@ def rendering_and_gradients(
     rendered = render(Gaussians(*arrays), camera, BACKGROUND)
     generator = torch.Generator().manual_seed(1)
     parts = {field.name: getattr(rendered, field.name) for field in fields(Rendering)}
-    loss = sum(
-        (part * torch.randn(part.shape, generator=generator).to(device)).sum()
-        for part in parts.values()
-    )
+    weights = (torch.randn(part.shape, generator=generator).to(device) for part in parts.values())
+    loss = sum((part * weight).sum() for part, weight in zip(parts.values(), weights, strict=True))
     gradients = torch.autograd.grad(loss, list(leaves.values()))
     return (
         {name: part.detach().cpu() for name, part in parts.items()},

@@ -1,7 +1,7 @@
 """Random worlds, ray-traced, with exact depth, poses and intrinsics."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
@@ -112,9 +112,8 @@ def _build(rng: Rng, kinds: list[int], meshes: Meshes | None) -> Scenes:
         for (build, _), count in zip(_BUILDERS.values(), kinds, strict=True)
         if count
     ]
-    light = Light(*(
-        torch.cat([getattr(part.light, field.name) for part in parts]) for field in fields(Light)
-    ))  # fmt: skip
+    lights = zip(*(vars(part.light).values() for part in parts), strict=True)
+    light = Light(*map(torch.cat, lights))
     others = [
         torch.cat([getattr(part, name) for part in parts])
         for name in ("heights", "eye", "target", "region")

@@ -1,7 +1,7 @@
 """Shapes, and where packets of rays first hit them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -46,7 +46,7 @@ class Shapes:
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Shapes":
         """Apply a function to every tensor."""
-        return Shapes(*(change(getattr(self, field.name)) for field in fields(self)))
+        return Shapes(*map(change, vars(self).values()))
 
     def select(self, index: Int[Tensor, " selected"]) -> "Shapes":
         """Select shapes by their indices, scene after scene."""
@@ -55,22 +55,20 @@ class Shapes:
 
 def join(parts: list[Shapes]) -> Shapes:
     """Concatenate shapes of the same scenes."""
-    names = [field.name for field in fields(Shapes)]
-    return Shapes(*(torch.cat([getattr(part, name) for part in parts], dim=1) for name in names))
+    values = zip(*(vars(part).values() for part in parts), strict=True)
+    return Shapes(*(torch.cat(each, dim=1) for each in values))
 
 
 def stack(scenes: list[Shapes]) -> Shapes:
     """Concatenate scenes; those with fewer shapes are padded with absent ones."""
     most = max(part.kind.shape[1] for part in scenes)
 
-    def filled(part: Shapes, name: str) -> Tensor:
-        value = getattr(part, name)
+    def filled(value: Tensor) -> Tensor:
         missing = value.new_zeros(value.shape[0], most - value.shape[1], *value.shape[2:])
         return torch.cat([value, missing], dim=1)
 
-    return Shapes(
-        *(torch.cat([filled(part, field.name) for part in scenes]) for field in fields(Shapes))
-    )
+    values = zip(*(vars(part.map(filled)).values() for part in scenes), strict=True)
+    return Shapes(*(torch.cat(each) for each in values))
 
 
 def distance_bound(
