@@ -25,6 +25,7 @@ HOMES = {  # foreign package: the only places that know it
     "gsplat": ("models.render",),
     "huggingface_hub": ("nps_cli.weights",),
     "matplotlib": ("nps_cli.formats",),
+    "msgspec": ("models.json_reader",),
     "numba": ("models.render",),
     "pillow_heif": ("nps_cli.photos",),
     "plyfile": ("nps_cli.formats",),

@@ -10,10 +10,12 @@ from models.data.chunks import open_chunk, read_index
 from models.data.examples import check_fov, normalize_poses
 from models.data.pairs import PhotoPair, PosedPhoto
 from models.data.report import Report
-from models.data.scenes import Scene, evenly, find_bad_frames, read_json, read_size
+from models.data.scenes import Scene, evenly, read_size
 from models.data.settings import DataSettings
 from models.geometry.camera import Camera
+from models.geometry.checks import find_bad_cameras
 from models.geometry.rigid import invert
+from models.json_reader import read_json
 
 
 def overlap_bin(overlap: float) -> str:
@@ -105,7 +107,7 @@ def _parse_pair(
     missing = [frame for frame in frames if not 0 <= frame < len(scene)]
     if missing:
         raise ValueError(f"its index names frame {missing[0]}, but there are {len(scene)}")
-    bad = find_bad_frames(scene.intrinsics[frames], scene.world2cam[frames])
+    bad = find_bad_cameras(scene.intrinsics[frames], scene.world2cam[frames])
     if bad:
         place, why = min(bad.items())
         raise ValueError(f"frame {frames[place]}: {why}")
@@ -115,6 +117,8 @@ def _parse_pair(
     overlap = entry.get("overlap")
     if not isinstance(overlap, float):  # as the published code: words stand for numbers
         overlap = 0.75 if overlap == "large" else 0.25
+    if not 0 <= overlap <= 1:
+        raise ValueError(f"its overlap is {overlap:g}")
     return PhotoPair(
         id=scene.key,
         scene=scene.key,

@@ -8,8 +8,9 @@ from models.data.chunks import INDEX, STAGES, open_chunk, read_index
 from models.data.pairs import PhotoPair, load_pairs
 from models.data.report import Report
 from models.data.scannet import LIST, load_scannet
-from models.data.scenes import Scene, decode, find_bad_frames, read_size
+from models.data.scenes import Scene, decode, read_size
 from models.data.settings import SETTINGS
+from models.geometry.checks import find_bad_cameras
 
 _PAIRS = "pairs.json"
 
@@ -80,7 +81,7 @@ def _check_photos(pairs: list[PhotoPair], report: Report) -> Iterator[str]:
 
 
 def _check_frames(scene: Scene, where: str, report: Report, whole: bool) -> None:
-    bad = find_bad_frames(scene.intrinsics, scene.world2cam)
+    bad = find_bad_cameras(scene.intrinsics, scene.world2cam)
     for frame, encoded in enumerate(scene.images):
         if frame not in bad:
             try:

@@ -6,7 +6,6 @@ rows) and `images` (encoded bytes). `root/{train,test}/index.json` tells which c
 """
 
 import json
-import pickle
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,7 +17,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from models.data.report import Report, Skipped
-from models.data.scenes import Scene, read_json
+from models.data.scenes import Scene
+from models.json_reader import read_json
+from models.pickled import has_own_elements, read_pickled
 
 INDEX = "index.json"
 STAGES = ("train", "test")
@@ -42,12 +43,10 @@ def open_chunk(path: Path) -> Chunk:
     """
     name = "/".join(path.parts[-2:])
     try:
-        entries = torch.load(path, weights_only=True, mmap=True)
+        entries = read_pickled(path)
         why = f"it holds a {type(entries).__name__}, not a list of scenes"
-    except pickle.UnpicklingError:
-        entries, why = None, "it holds more than tensors, and wants to run code: refused"
-    except Exception as error:  # files from elsewhere: whatever is wrong, the chunk is named
-        entries, why = None, f"it is truncated or not a chunk ({type(error).__name__})"
+    except (OSError, ValueError) as error:
+        entries, why = None, f"it is truncated or not a chunk: {error}"
     if not isinstance(entries, list):
         return Chunk({}, (Skipped("chunk", name, why),))
     scenes: dict[str, Scene] = {}
@@ -141,9 +140,13 @@ def _parse(entry: Any) -> Scene:
     if not isinstance(cameras, Tensor) or cameras.shape != (len(images), _NUMBERS_PER_CAMERA):
         shape = list(getattr(cameras, "shape", ()))
         raise ValueError(f"it has {len(images)} images, but cameras of shape {shape}")
+    if not cameras.is_floating_point() or not has_own_elements(cameras):
+        raise ValueError("its cameras are not numbers, or fewer than it says")
     for image in images:
         if not isinstance(image, Tensor) or image.dtype != torch.uint8 or image.ndim != 1:
             raise TypeError("an image is not a row of bytes")
+        if not has_own_elements(image):
+            raise ValueError("an image is larger than the bytes that it has")
     return Scene(key, images, *_from_rows(cameras.float()))
 
 

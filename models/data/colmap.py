@@ -7,7 +7,9 @@ from pathlib import Path
 import torch
 
 from models.data.posed_images import PosedImage
+from models.files import read_regular
 from models.geometry.camera import Camera, from_pixels
+from models.geometry.checks import parse_size
 from models.geometry.rigid import from_wxyz
 
 _MODELS = {  # COLMAP's name: its number, how many parameters, and how many are focal lengths
@@ -45,11 +47,11 @@ def read_model(folder: Path) -> list[PosedImage]:
     """
     try:
         if (folder / "cameras.bin").exists():
-            cameras = dict(_cameras_binary((folder / "cameras.bin").read_bytes()))
-            images = list(_images_binary((folder / "images.bin").read_bytes()))
+            cameras = dict(_cameras_binary(read_regular(folder / "cameras.bin")))
+            images = list(_images_binary(read_regular(folder / "images.bin")))
         else:
-            cameras = dict(_cameras_text((folder / "cameras.txt").read_text(encoding="utf-8")))
-            images = list(_images_text((folder / "images.txt").read_text(encoding="utf-8")))
+            cameras = dict(_cameras_text(read_regular(folder / "cameras.txt").decode()))
+            images = list(_images_text(read_regular(folder / "images.txt").decode()))
         return [_posed(name, pose, *cameras[camera]) for name, camera, pose in images]
     except KeyError as error:
         raise ValueError(f"{folder} has no camera {error}") from error
@@ -65,6 +67,8 @@ def _posed(
     height: int,
     parameters: tuple[float, ...],
 ) -> PosedImage:
+    if model not in _MODELS:
+        raise ValueError(f"there is no camera model {model!r:.40}")
     _, count, focals = _MODELS[model]
     if "FISHEYE" in model or model == "FOV":
         raise ValueError(f"its camera is a {model}; only pinhole cameras can be used")
@@ -75,11 +79,12 @@ def _posed(
     world2cam[:3, :3] = from_wxyz(torch.tensor(pose[:4], dtype=torch.float64))
     world2cam[:3, 3] = torch.tensor(pose[4:], dtype=torch.float64)
     intrinsics_px = torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=torch.float64)
-    intrinsics = from_pixels(intrinsics_px, (height, width))
+    size = parse_size(width, height)
+    camera = Camera(from_pixels(intrinsics_px, size), world2cam, size)
     distortion = parameters[focals + 2 :]  # in OpenCV's order, as far as there are tangential terms
     if model in ("SIMPLE_RADIAL", "RADIAL"):
         distortion = (*distortion, 0.0, 0.0, 0.0)[:4]
-    return PosedImage(name, Camera(intrinsics, world2cam, (height, width)), distortion)
+    return PosedImage(name, camera, distortion)
 
 
 def _cameras_text(text: str) -> Iterator[tuple[int, _Camera]]:
@@ -104,6 +109,8 @@ def _cameras_binary(content: bytes) -> Iterator[tuple[int, _Camera]]:
     at = 8
     for _ in range(cameras):
         number, model, width, height = struct.unpack_from("<iiQQ", content, at)
+        if model not in by_number:
+            raise ValueError(f"there is no camera model {model}")
         name, count = by_number[model]
         yield number, (name, width, height, struct.unpack_from(f"<{count}d", content, at + 24))
         at += 24 + 8 * count

@@ -14,8 +14,9 @@ from torch import Tensor
 from models.data import colmap, nerfstudio
 from models.data.posed_images import PosedImage, undistort
 from models.data.report import Report
-from models.data.scenes import Scene, decode, encode_jpeg, find_bad_frames, read_encoded, read_size
+from models.data.scenes import Scene, decode, encode_jpeg, read_encoded, read_size
 from models.geometry.camera import Camera
+from models.geometry.checks import find_bad_cameras
 
 _SMALLER_FOLDERS = "images_4", "images_8", "images_2"  # DL3DV comes with one, without the full
 
@@ -76,7 +77,7 @@ def read_folder(scene: SceneFolder, report: Report, options: ConversionOptions) 
     frames = []
     for image in sorted(posed, key=lambda image: _natural_key(image.name)):
         try:
-            if bad := find_bad_frames(image.camera.intrinsics[None], image.camera.world2cam[None]):
+            if bad := find_bad_cameras(image.camera.intrinsics[None], image.camera.world2cam[None]):
                 raise ValueError(bad[0])
             path = _find_image(scene.folder, root_of_images, image.name, options.images)
             frames.append(_convert(read_encoded(path), image, options))

@@ -9,9 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from models.data.posed_images import PosedImage
-from models.data.scenes import read_json
 from models.geometry.camera import Camera, from_pixels
+from models.geometry.checks import parse_matrix, parse_number, parse_size
 from models.geometry.rigid import invert
+from models.json_reader import read_json
 
 FILE = "transforms.json"
 _DISTORTION = ("k1", "k2", "p1", "p2", "k3")
@@ -27,41 +28,46 @@ def read_transforms(path: Path) -> list[PosedImage]:
     Raises:
         ValueError: If the file is none, or its camera is no pinhole.
     """
-    document = read_json(path)
+    return parse_transforms(read_json(path), str(path))
+
+
+def parse_transforms(document: Any, where: str) -> list[PosedImage]:
+    """Return the images of a parsed transforms.json; see `read_transforms`."""
+    frames = document.get("frames") if isinstance(document, dict) else None
+    if not isinstance(frames, list) or not all(isinstance(frame, dict) for frame in frames):
+        raise ValueError(f"{where} has no list of frames")
     try:
-        return [_posed(document | frame) for frame in document["frames"]]
+        return [_posed(document | frame) for frame in frames]
     except KeyError as error:
-        raise ValueError(f"{path} has no {error}") from error
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{path} is wrong: {error}") from error
+        raise ValueError(f"{where} has no {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{where} is wrong: {error}") from error
 
 
 def _posed(frame: dict[str, Any]) -> PosedImage:
     model = frame.get("camera_model", "OPENCV")
     if model not in _PINHOLE_MODELS:
-        raise ValueError(f"its camera is a {model}; only pinhole cameras can be used")
-    size = int(frame["h"]), int(frame["w"])
-    intrinsics = from_pixels(_intrinsics_px(frame, size), size)
-    return PosedImage(
-        str(frame["file_path"]),
-        Camera(intrinsics, _world2cam(frame["transform_matrix"]), size),
-        tuple(float(frame.get(name, 0)) for name in _DISTORTION),
-    )
+        raise ValueError(f"its camera is a {model!r:.40}; only pinhole cameras can be used")
+    size = parse_size(frame["w"], frame["h"])
+    camera = Camera(from_pixels(_intrinsics_px(frame, size), size), _world2cam(frame), size)
+    distortion = tuple(parse_number(frame.get(name, 0)) for name in _DISTORTION)
+    return PosedImage(str(frame["file_path"]), camera, distortion)
 
 
 def _intrinsics_px(frame: dict[str, Any], size: tuple[int, int]) -> Float[Tensor, "3 3"]:
     height, width = size
     if "fl_x" in frame:
-        fx = float(frame["fl_x"])
+        fx = parse_number(frame["fl_x"])
     else:
-        fx = width / 2 / math.tan(float(frame["camera_angle_x"]) / 2)
-    fy = float(frame.get("fl_y", fx))
-    cx, cy = float(frame.get("cx", width / 2)), float(frame.get("cy", height / 2))
+        angle = parse_number(frame["camera_angle_x"])
+        if not 0 < angle < math.pi:
+            raise ValueError(f"its camera_angle_x is {angle:g}")
+        fx = width / 2 / math.tan(angle / 2)
+    usual = {"fl_y": fx, "cx": width / 2, "cy": height / 2}
+    fy, cx, cy = (parse_number(frame.get(name, value)) for name, value in usual.items())
     return torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=torch.float64)
 
 
-def _world2cam(rows: Any) -> Float[Tensor, "4 4"]:
-    cam2world = torch.tensor(rows, dtype=torch.float64)
-    if cam2world.shape != (4, 4):
-        raise ValueError(f"a transform_matrix is not 4x4: {rows}")
+def _world2cam(frame: dict[str, Any]) -> Float[Tensor, "4 4"]:
+    cam2world = parse_matrix(frame["transform_matrix"], 4, 4)
     return invert(cam2world * torch.tensor([1.0, -1, -1, 1]))  # from OpenGL's camera axes

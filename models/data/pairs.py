@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
+from reprlib import repr as shortened
 from typing import Any
 
 import torch
@@ -16,15 +17,15 @@ from models.data.report import Report
 from models.data.scenes import (
     decode,
     evenly,
-    find_bad_frames,
     read_encoded,
-    read_json,
     to_float,
     to_tensor,
 )
 from models.geometry.camera import Camera, from_pixels
+from models.geometry.checks import check_camera, parse_matrix, parse_size
 from models.geometry.rigid import invert
 from models.geometry.views import View
+from models.json_reader import read_json
 
 
 @dataclass(frozen=True)
@@ -153,13 +154,15 @@ def spread_over_scenes(pairs: list[PhotoPair], limit: int) -> list[PhotoPair]:
 
 def _parse_pair(entry: Any, folder: Path) -> PhotoPair:
     images = entry["images"]
+    if not all(isinstance(entry[key], list) for key in ("images", "size", "K", "w2c")):
+        raise ValueError("images, size, K and w2c are not all lists")
     if len(images) not in (2, 3):
         raise ValueError(f"it lists {len(images)} images, not 2 or 3")
     for key in ("size", "K", "w2c"):
         if len(entry[key]) != len(images):
             raise ValueError(f"it has {len(images)} images but {len(entry[key])} of {key}")
     photos = zip(images, entry["size"], entry["K"], entry["w2c"], strict=True)
-    first = _parse_matrix(entry["w2c"][0], 4)
+    first = parse_matrix(entry["w2c"][0], 4, 4)
     views = tuple(_parse_photo(folder, first, *photo) for photo in photos)
     rounding = 1e-6 * first[:3, 3].norm()
     if not all(view.camera.world2cam[:3, 3].norm() > rounding for view in views[1:]):
@@ -180,19 +183,15 @@ def _parse_pair(entry: Any, folder: Path) -> PhotoPair:
 def _parse_photo(
     folder: Path, first: Float[Tensor, "4 4"], image: Any, size: Any, intrinsics_px: Any, pose: Any
 ) -> PosedPhoto:
-    width, height = map(int, size)
-    if min(width, height) < 1:
-        raise ValueError(f"{image} has the size {width}x{height}")
-    matrix, world2cam = _parse_matrix(intrinsics_px, 3), _parse_matrix(pose, 4)
-    if bad := find_bad_frames(matrix[None], world2cam[None]):
-        raise ValueError(f"{image}: {bad[0]} (K {intrinsics_px}, w2c {pose})")
+    if not isinstance(image, str) or not isinstance(size, list) or len(size) != 2:
+        raise ValueError(f"{shortened(image)} is no name, or {shortened(size)} no size")
+    try:
+        matrix, world2cam = parse_matrix(intrinsics_px, 3, 3), parse_matrix(pose, 4, 4)
+        height_width = parse_size(*size)
+        camera = Camera(from_pixels(matrix, height_width), world2cam, height_width)
+        check_camera(camera)
+    except ValueError as error:
+        stated = f"K {intrinsics_px!r:.200}, w2c {pose!r:.200}"
+        raise ValueError(f"{image}: {error} ({stated})") from error
     relative = (world2cam @ invert(first)).float()
-    intrinsics = from_pixels(matrix, (height, width)).float()
-    return PosedPhoto(folder / image, Camera(intrinsics, relative, (height, width)))
-
-
-def _parse_matrix(rows: Any, side: int) -> Float[Tensor, "side side"]:
-    matrix = torch.tensor(rows, dtype=torch.float64)
-    if matrix.shape != (side, side) or not matrix.isfinite().all():
-        raise ValueError(f"this is not a finite {side}x{side} matrix: {rows}")
-    return matrix
+    return PosedPhoto(folder / image, replace(camera.float(), world2cam=relative))

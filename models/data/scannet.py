@@ -10,8 +10,10 @@ from torch import Tensor
 
 from models.data.pairs import PhotoPair, PosedPhoto
 from models.data.report import Report
-from models.data.scenes import evenly, find_bad_frames, read_encoded, read_size
+from models.data.scenes import evenly, read_encoded, read_size
+from models.files import MAX_BYTES, check_regular
 from models.geometry.camera import Camera, from_pixels
+from models.geometry.checks import check_camera
 
 LIST = "test.npz"
 
@@ -53,10 +55,16 @@ def load_scannet(root: Path, report: Report, limit: int | None = None) -> list[P
 
 def _load_list(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
+        check_regular(path)
+        with zipfile.ZipFile(path) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > MAX_BYTES:
+                raise ValueError("it is too large")
         with np.load(path, allow_pickle=False) as arrays:
             names, poses = arrays["name"], arrays["rel_pose"]
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, ValueError, MemoryError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is not the list of ScanNet-1500: {error}") from error
+    if names.dtype.kind not in "iu" or poses.dtype.kind != "f":
+        raise ValueError(f"{path} has `name` and `rel_pose` of {names.dtype} and {poses.dtype}")
     if not len(names) or names.shape != (len(poses), 4) or poses.shape != (len(names), 12):
         shapes = f"shapes {names.shape} and {poses.shape}, not (n, 4), (n, 12)"
         raise ValueError(f"{path} has `name` and `rel_pose` of {shapes}")
@@ -67,16 +75,13 @@ def _pair(name: str, folder: Path, frames: list[int], rel_pose: np.ndarray) -> P
     intrinsics_px = _load_intrinsics(folder / "intrinsic" / "intrinsic_color.txt")
     pose = torch.eye(4, dtype=torch.float64)
     pose[:3] = torch.from_numpy(rel_pose.astype(np.float64)).view(3, 4)
-    bad = find_bad_frames(intrinsics_px[None], pose[None])
-    if bad:
-        raise ValueError(f"frame {frames[1]}: {bad[0]}")
-    if not pose[:3, 3].norm() > 0:
-        raise ValueError("its cameras stand on one point")
     paths = [folder / "color" / f"{frame}.jpg" for frame in frames]
     views = (
-        _photo(paths[0], intrinsics_px, torch.eye(4)),
-        _photo(paths[1], intrinsics_px, pose.float()),
+        _photo(paths[0], intrinsics_px, torch.eye(4, dtype=torch.float64)),
+        _photo(paths[1], intrinsics_px, pose),
     )
+    if not pose[:3, 3].norm() > 0:
+        raise ValueError("its cameras stand on one point")
     return PhotoPair(name, folder.name, "unrated", low_parallax=False, views=views, targets=())
 
 
@@ -88,15 +93,20 @@ def _photo(
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
     center = intrinsics_px[:2, 2]
-    intrinsics = from_pixels(intrinsics_px, (height, width)).float()
+    try:
+        camera = Camera(from_pixels(intrinsics_px, (height, width)), world2cam, (height, width))
+        check_camera(camera)
+    except ValueError as error:
+        raise ValueError(f"frame {path.stem}: {error}") from error
     shift = round(width / 2 - float(center[0])), round(height / 2 - float(center[1]))
-    return PosedPhoto(path, Camera(intrinsics, world2cam, (height, width)), shift=shift)
+    return PosedPhoto(path, camera.float(), shift=shift)
 
 
 def _load_intrinsics(path: Path) -> Float[Tensor, "3 3"]:
     """Read intrinsics in pixels from the upper left of a 4x4 matrix."""
     try:
-        matrix = torch.from_numpy(np.loadtxt(path))
+        check_regular(path)
+        matrix = torch.from_numpy(np.loadtxt(path, max_rows=4))
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
     if matrix.ndim != 2 or min(matrix.shape) < 3:

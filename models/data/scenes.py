@@ -1,12 +1,11 @@
 """Posed sequences of encoded images, their decoding, and their faults."""
 
 import io
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,9 +13,9 @@ from jaxtyping import Float, UInt8
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-T = TypeVar("T")
+from models.files import read_regular
 
-_RIGID_TOLERANCE = 1e-3  # on the entries of R Rᵀ: files carry six decimals
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class Scene:
     """Frames of one place, with normalized intrinsics and poses as a file states them.
 
     No `Camera`: images are decoded one by one, their sizes may differ, and what is stated may be
-    no camera at all (see `find_bad_frames`).
+    no camera at all (see `find_bad_cameras`).
     """
 
     key: str
@@ -64,16 +63,8 @@ def read_size(encoded: UInt8[Tensor, " _bytes"]) -> tuple[int, int]:
 
 
 def read_encoded(path: Path) -> UInt8[Tensor, " _bytes"]:
-    """Read the bytes of a file. Raises OSError."""
-    return torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file. Raises ValueError if it is none."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:  # wrong encoding or syntax
-        raise ValueError(f"{path} is not JSON: {error}") from error
+    """Return the bytes of a file. Raises OSError, or ValueError if it is not a regular one."""
+    return torch.frombuffer(bytearray(read_regular(path)), dtype=torch.uint8)
 
 
 def evenly(things: Sequence[T], count: int) -> list[T]:
@@ -103,27 +94,3 @@ def to_float(
 ) -> Float[Tensor, "*batch 3 height width"]:
     """Convert bytes to RGB in [0, 1]."""
     return torch.div(pixels, 255)
-
-
-def find_bad_frames(
-    intrinsics: Float[Tensor, "frame 3 3"], world2cam: Float[Tensor, "frame 4 4"]
-) -> dict[int, str]:
-    """Find frames whose cameras are invalid, and why."""
-    rotation = world2cam[:, :3, :3]
-    off = (rotation @ rotation.mT - torch.eye(3).to(rotation)).abs().flatten(1).amax(1)
-    bottom = world2cam[:, 3] == world2cam.new_tensor([0, 0, 0, 1])
-    finite = world2cam.isfinite().flatten(1).all(1)
-    rigid = (off <= _RIGID_TOLERANCE) & (torch.linalg.det(rotation) > 0) & bottom.all(1)
-    focal = intrinsics.diagonal(dim1=1, dim2=2)[:, :2]
-    lens = intrinsics.isfinite().flatten(1).all(1) & (focal > 0).all(1)
-    lens &= (intrinsics[:, 2] == intrinsics.new_tensor([0, 0, 1])).all(1)
-    faults = (
-        (finite, "its pose is not finite"),
-        (rigid, "its pose is not a rigid motion"),
-        (lens, "its intrinsics are not a pinhole camera's"),
-    )
-    bad: dict[int, str] = {}
-    for good, why in faults:
-        for frame in (~good).nonzero()[:, 0].tolist():
-            bad.setdefault(frame, why)
-    return bad

@@ -18,8 +18,9 @@ from models.data.chunks import open_chunk, read_index
 from models.data.examples import Example, ExampleBatch, collate, make_example
 from models.data.report import Report
 from models.data.sampling import Sample, sample_views
-from models.data.scenes import Scene, find_bad_frames
+from models.data.scenes import Scene
 from models.data.settings import DataSettings
+from models.geometry.checks import find_bad_cameras
 
 _MAX_ATTEMPTS = 1000  # scenes tried in place of one that cannot be used
 
@@ -163,7 +164,7 @@ def _find_scene(path: Path, key: str, report: Report) -> tuple[Scene, list[int]]
     if key not in chunk.scenes:
         raise ValueError("it is not in its chunk, or cannot be read there")
     scene = chunk.scenes[key]
-    bad = find_bad_frames(scene.intrinsics, scene.world2cam)
+    bad = find_bad_cameras(scene.intrinsics, scene.world2cam)
     for frame, why in bad.items():
         report.skip("frame", f"{path.name}:{key}:{frame}", why)
     return scene, [frame for frame in range(len(scene)) if frame not in bad]

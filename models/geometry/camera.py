@@ -60,6 +60,10 @@ class Camera:
             self, intrinsics=self.intrinsics.to(device), world2cam=self.world2cam.to(device)
         )
 
+    def float(self) -> "Camera":
+        """Return the camera in single precision."""
+        return replace(self, intrinsics=self.intrinsics.float(), world2cam=self.world2cam.float())
+
     def project(
         self, points: Float[Tensor, "*batch point 3"]
     ) -> tuple[Float[Tensor, "*batch point 2"], Float[Tensor, "*batch point"]]:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from models.network.config import NoPoSplatConfig
 from models.network.noposplat import NoPoSplat
+from models.pickled import is_state
 from models.weights import published
 from models.weights.files import load_network
 from models.weights.strict import load_strictly
@@ -35,7 +36,7 @@ def load_initial(path: Path, architecture: NoPoSplatConfig | None = None) -> tup
         is_pickled = file.read(4) == b"PK\x03\x04"
     checkpoint = published.read_pickled(path) if is_pickled else None
     state = checkpoint.get("model") if isinstance(checkpoint, dict) else None
-    if not isinstance(state, dict):
+    if not is_state(state):
         network, info = load_network(path)
         return network.train(), info.license
     network = NoPoSplat(architecture or published.ARCHITECTURE)

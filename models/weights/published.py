@@ -1,14 +1,13 @@
 """Read published checkpoints without running code, and translate their parameter names."""
 
-import argparse
 import os
-import pickle
 import re
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from models import pickled
 from models.network.config import NoPoSplatConfig
 from models.network.noposplat import NoPoSplat
 from models.weights.strict import EXPECTED, cut_short, empty_network, load_strictly
@@ -89,7 +88,7 @@ def read_published(path: Path) -> tuple[NoPoSplat, dict[str, str]]:
     """Read a checkpoint of NoPoSplat or SPFSplat, as its authors wrote it with Lightning."""
     checkpoint = read_pickled(path)
     state = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+    if not pickled.is_state(state):
         raise ValueError(f"{path} holds no `state_dict` of tensors; {EXPECTED}")
     network = empty_network(ARCHITECTURE)
     try:
@@ -117,14 +116,7 @@ def read_pickled(path: Path) -> object:
         with path.open("rb") as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):  # MASt3R's settings
-            return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
-        wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
-        if wanted:
-            reason = f"it asks to run {wanted[1]}, which was not done"
-        elif "central directory" in str(error):  # which a zip archive has at its end
-            reason = cut_short(path)
-        else:
-            reason = str(error).splitlines()[0]
+        return pickled.read_pickled(path)
+    except ValueError as error:
+        reason = cut_short(path) if "cut short" in str(error) else error
         raise ValueError(f"{path} is broken or no checkpoint ({reason}); {EXPECTED}") from error

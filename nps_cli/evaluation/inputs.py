@@ -65,6 +65,7 @@ def load_data(
     from models.data.scannet import load_scannet
     from models.data.settings import SETTINGS
     from models.evaluation.evaluate import Unusable
+    from models.files import read_regular
 
     data = path.resolve()
     if kind not in SETTINGS:
@@ -72,7 +73,7 @@ def load_data(
         raise NpsError(f"There is no kind of data {kind}.", hint=f"One of: {kinds}.")
     listed, report = _find_list(data, index), Report()
     try:
-        digest = sha256(listed.read_bytes()).hexdigest()
+        digest = sha256(read_regular(listed)).hexdigest()
         if listed.name == SCANNET:
             pairs = load_scannet(data, report, limit)
         elif data.is_dir() and listed.name != PAIRS:

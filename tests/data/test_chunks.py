@@ -8,7 +8,8 @@ from chunk_factory import SHAPE, encode, make_root, make_scene
 
 from models.data.chunks import open_chunk, read_index, write_chunks
 from models.data.report import Report
-from models.data.scenes import decode, find_bad_frames, to_tensor
+from models.data.scenes import decode, to_tensor
+from models.geometry.checks import find_bad_cameras
 
 
 def the_chunk(root):
@@ -88,7 +89,7 @@ def test_a_pickle_with_code_in_it_is_refused_and_never_run(tmp_path, protocol):
     assert not chunk.scenes
     (skipped,) = chunk.skipped
     assert skipped.kind == "chunk" and "000000.torch" in skipped.where
-    assert protocol is not None or "run code" in skipped.why
+    assert protocol is not None or "mkdir, which was not done" in skipped.why
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.5, 0.99])
@@ -156,7 +157,7 @@ def test_cameras_that_cannot_be_are_found_and_say_why():
     world2cam[3, 0] *= -1
     intrinsics[4, 0, 0] = 0
     intrinsics[5, 0, 2] = torch.inf
-    bad = find_bad_frames(intrinsics, world2cam)
+    bad = find_bad_cameras(intrinsics, world2cam)
     assert sorted(bad) == [1, 2, 3, 4, 5]
     assert "not finite" in bad[1] and "rigid" in bad[2] and "rigid" in bad[3]
     assert "pinhole" in bad[4] and "pinhole" in bad[5]
@@ -194,3 +195,13 @@ def test_every_draw_of_an_example_counts_and_every_scene_once():
         report.skip("example", "a", "its baseline is 0")
         report.skip("scene", "b", "it has no 'key'")
     assert report.summary() == "4 of 7 examples, 1 scene skipped"
+
+
+def test_an_image_that_repeats_its_only_byte_six_billion_times_is_named(tmp_path):
+    def stretch(entries):
+        entries[0]["images"][0] = torch.zeros(1, dtype=torch.uint8).expand(6_000_000_000)
+        entries[1]["cameras"] = torch.zeros(1, 1).expand(12, 18)
+
+    chunk = rewritten(make_root(tmp_path), stretch)
+    assert "larger than the bytes" in " ".join(each.why for each in chunk.skipped)
+    assert not {"a", "b"} & chunk.scenes.keys()

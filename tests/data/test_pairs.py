@@ -101,14 +101,14 @@ LARGER = (2 * torch.eye(4)).tolist()
     [
         ({"images": ["a.png"]}, "1 images, not 2 or 3"),
         ({"K": [K]}, "2 images but 1 of K"),
-        ({"K": [K, [[1.0, 0], [0, 1.0]]]}, "finite 3x3"),
+        ({"K": [K, [[1.0, 0], [0, 1.0]]]}, "not a 3x3"),
         ({"K": [K, [[-30.0, 0, 13], [0, 20, 6], [0, 0, 1]]]}, "not a pinhole"),
         ({"w2c": [FIRST.tolist(), MIRROR]}, "not a rigid motion"),
         ({"w2c": [FIRST.tolist(), LARGER]}, "not a rigid motion"),
         ({"w2c": [FIRST.tolist(), FIRST.tolist()]}, "stand on one point"),
-        ({"w2c": [FIRST.tolist(), [[float("nan")] * 4] * 4]}, "finite 4x4"),
-        ({"size": [[WIDTH, HEIGHT], [0, HEIGHT]]}, "size 0x16"),
-        ({"size": [[WIDTH, HEIGHT], None]}, "is wrong"),
+        ({"w2c": [FIRST.tolist(), [[True] * 4] * 4]}, "not a finite number"),
+        ({"size": [[WIDTH, HEIGHT], [0, HEIGHT]]}, "size is 0 x 16"),
+        ({"size": [[WIDTH, HEIGHT], None]}, "no size"),
         ({"targets": [{"image": "t.png"}]}, "has no 'size'"),
     ],
 )

@@ -1,0 +1,78 @@
+"""Read JSON that other people made: finite numbers, bounded sizes, values of the stated types."""
+
+import codecs
+import re
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from models.files import read_regular
+
+T = TypeVar("T")
+MAX_BYTES = 64 * 2**20
+MAX_COMMAS = 4_000_000  # a value takes up to 64 bytes of memory
+MAX_DEPTH = 64
+MAX_INTEGER = 2**63 - 1  # what a tensor can hold
+
+
+def read_json(path: Path) -> Any:
+    """Return the value in a JSON file; see `parse_json`.
+
+    Raises:
+        ValueError: If the file cannot be read, or holds something else.
+    """
+    try:
+        return parse_json(read_regular(path, MAX_BYTES))
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror or error})") from error
+    except ValueError as error:
+        named = str(error).startswith(str(path))
+        raise ValueError(str(error) if named else f"{path} is not JSON: {error}") from error
+
+
+def parse_json(content: bytes | str) -> Any:
+    """Return the value that JSON in UTF-8 stands for.
+
+    Raises:
+        ValueError: If it is no JSON, has NaN, infinity, numbers beyond those of 64 bits or
+            surrogates on their own, or is nested more than 64 deep.
+    """
+    if isinstance(content, str):
+        content = content.encode()
+    content = content.removeprefix(codecs.BOM_UTF8)
+    if content.count(b",") > MAX_COMMAS:
+        raise ValueError(f"it has more than {MAX_COMMAS:,} values")
+    try:
+        value = msgspec.json.decode(content)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except ValueError as error:
+        if found := re.search(rb"\b(NaN|Infinity)\b", content):
+            raise ValueError(f"it has {found[0].decode()}, which is no number there") from error
+        raise
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        if any(type(each) is int and abs(each) > MAX_INTEGER for each in level):
+            raise ValueError("it has an integer of more than 64 bits")
+        level = [child for each in level for child in _children(each)]
+        if not level:
+            return value
+    raise ValueError("it is nested too deeply")
+
+
+def convert(value: Any, kind: type[T]) -> T:
+    """Return a parsed value as an instance of a type, such as a dataclass with such fields.
+
+    Fields that it does not know are left out.
+
+    Raises:
+        ValueError: If a field is missing, or a value is of another type or out of its bounds.
+    """
+    return msgspec.convert(value, kind)
+
+
+def _children(value: Any) -> Any:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
