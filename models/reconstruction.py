@@ -1,6 +1,6 @@
 """The networks, the result type, and the network's own reconstruction, with poses by PnP."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 import torch
 from jaxtyping import Float
@@ -82,11 +82,23 @@ class Reconstruction:
         return min(pair.confidence for pair in self.pairs)
 
 
+def check_finite(what: str, gaussians: Gaussians, cameras: tuple[Camera, ...] = ()) -> None:
+    """Raise FloatingPointError if a scene, or a camera, has numbers that are not finite."""
+    tensors = [getattr(gaussians, each.name) for each in fields(gaussians)]
+    tensors += [matrix for camera in cameras for matrix in (camera.intrinsics, camera.world2cam)]
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors):
+        raise FloatingPointError(f"{what} has numbers that are not finite.")
+
+
 @torch.no_grad()
 def predict(views: list[View], networks: Networks) -> Reconstruction:
-    """Return the network's Gaussians, and poses by PnP on their centers."""
+    """Return the network's Gaussians, and poses by PnP on their centers.
+
+    Raises FloatingPointError where the Gaussians are not finite.
+    """
     inputs = networks.preprocessing.apply(views)
     gaussians = networks.noposplat.reconstruct(inputs)
+    check_finite("The network's prediction", gaussians)
     maps = (len(views), *inputs.size)
     centers, opacities = gaussians.means.unflatten(0, maps), gaussians.opacities.unflatten(0, maps)
     unknown = PnpPose(torch.eye(4, device=inputs.images.device), 0, 0.0)

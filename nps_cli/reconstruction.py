@@ -60,6 +60,7 @@ def reconstruct_photos(
         stage("loading weights")
         from models import reconstruct
         from models.options import PoseMethod
+        from models.reconstruction import check_finite
         from nps_cli.weights.networks import load_networks
 
         networks, weights = load_networks(
@@ -70,7 +71,12 @@ def reconstruct_photos(
         )
         console.info(f"weights: {weights.name} (sha256 {weights.sha256[:12]})")
         run = reconstruct.estimate_poses if poses_only else reconstruct.reconstruct
-        reconstruction = run([photo.view for photo in photos], networks, options, stage)
+        try:
+            reconstruction = run([photo.view for photo in photos], networks, options, stage)
+            check_finite("The result", reconstruction.gaussians, reconstruction.cameras)
+        except FloatingPointError as error:
+            hint = "Use other weights (`nps weights list`), or try --precision float32."
+            raise NpsError(str(error), hint=hint) from error
     photos = _with_estimated_focal(photos, reconstruction)
     for problem in reconstruction.problems:
         console.warning(problem)

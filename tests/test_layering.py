@@ -25,7 +25,7 @@ HOMES = {  # foreign package: the only places that know it
     "gsplat": ("models.render",),
     "huggingface_hub": ("nps_cli.weights",),
     "matplotlib": ("nps_cli.formats",),
-    "msgspec": ("models.json_reader",),
+    "msgspec": ("models.json_reader", "models.network.config", "models.stereo.network"),
     "numba": ("models.render",),
     "pillow_heif": ("nps_cli.photos",),
     "plyfile": ("nps_cli.formats",),

@@ -151,6 +151,10 @@ def load_aliked_lightglue(device: torch.device, bfloat16: bool = False) -> tuple
 def load_weights(path: Path, device: torch.device) -> dict[str, Tensor]:
     """Read weights under their authors' names, as float32. Raises ValueError for a broken file."""
     try:
-        return {name: value.float() for name, value in load_file(path, str(device)).items()}
+        weights = {name: value.float() for name, value in load_file(path, str(device)).items()}
     except SafetensorError as error:
         raise ValueError(f"{path} is broken or no weights file ({error})") from error
+    for name, value in weights.items():
+        if not value.isfinite().all():
+            raise ValueError(f"{path} is broken: {name} is not finite")
+    return weights

@@ -1,9 +1,15 @@
 """The shape of the network, and of the ablations."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-LevelWidths = tuple[int, int, int, int]
+from msgspec import Meta
+
+# Bounds hold for configurations in files: a network of any other shape is a mistake or a trap.
+Width = Annotated[int, Meta(ge=1, le=8192)]
+Depth = Annotated[int, Meta(ge=1, le=64)]
+HarmonicDegree = Annotated[int, Meta(ge=0, le=4)]
+LevelWidths = tuple[Width, Width, Width, Width]
 # Intrinsics enter as a token of their own (published), added to every token, as the ray of every
 # pixel next to its color or of every patch before the decoder, or not at all.
 IntrinsicsInput = Literal["token", "add", "rays", "decoder_rays", "none"]
@@ -13,20 +19,21 @@ IntrinsicsInput = Literal["token", "add", "rays", "decoder_rays", "none"]
 class NoPoSplatConfig:
     """The shape of the network. The defaults are the published model, at any image size."""
 
-    encoder_width: int = 1024
-    encoder_depth: int = 24
-    decoder_width: int = 768
-    decoder_depth: int = 12
-    attention_head_width: int = 64
+    encoder_width: Width = 1024
+    encoder_depth: Depth = 24
+    decoder_width: Width = 768
+    decoder_depth: Depth = 12
+    attention_head_width: Width = 64
     trunk_widths: LevelWidths = (96, 192, 384, 768)  # of the DPTs' levels, fine to coarse
-    fusion_width: int = 256
-    dropout: float = 0.1  # in the parameter heads, while training
-    sh_degree: int = 4
-    anchor_distance: float | None = None  # centers start on the pixel's own ray, this far away
+    fusion_width: Annotated[int, Meta(ge=2, le=8192)] = 256
+    dropout: Annotated[float, Meta(ge=0, lt=1)] = 0.1  # in the parameter heads, while training
+    sh_degree: HarmonicDegree = 4
+    # Centers start on the pixel's own ray, this far away.
+    anchor_distance: Annotated[float, Meta(ge=1e-3, le=1e3)] | None = None
     pixel_color: bool = False  # colors start from the pixel's
     # What follows is for ablations only; the defaults are the published network.
     intrinsics_input: IntrinsicsInput = "token"
-    ray_degree: int = 4  # of the spherical harmonics that encode rays
+    ray_degree: HarmonicDegree = 4  # of the spherical harmonics that encode rays
     image_shortcut: bool = True  # of the parameter heads
     heads: Literal["dense", "linear"] = "dense"  # linear: without the image's shortcut
     frame: Literal["first", "own"] = "first"  # own: transform then fuse, by poses that are given

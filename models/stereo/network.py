@@ -1,9 +1,11 @@
 """Stereo network: corrects a semi-global match, and tells what to continue smoothly instead."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from jaxtyping import Float
+from msgspec import Meta
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -23,14 +25,19 @@ EDGE_CONTRAST = 0.06  # color difference by which it falls to 1/e
 OUTPUT_GAIN = 3.0  # of the logarithms that the network outputs
 
 
+# Bounds hold for configurations in files.
+Width = Annotated[int, Meta(ge=1, le=1024)]
+LevelWidths = Annotated[tuple[Width, ...], Meta(min_length=1, max_length=8)]
+
+
 @dataclass(frozen=True, kw_only=True)
 class StereoConfig:
     """The shape of the stereo network."""
 
-    steps: int = 64
-    widths: tuple[int, ...] = (32, 32, 48, 64)
-    feature_widths: tuple[int, ...] = (16, 32, 64, 96)
-    feature_channels: int = 24
+    steps: Annotated[int, Meta(ge=2, le=1024)] = 64
+    widths: LevelWidths = (32, 32, 48, 64)
+    feature_widths: LevelWidths = (16, 32, 64, 96)
+    feature_channels: Width = 24
 
 
 class StereoNetwork(nn.Module):

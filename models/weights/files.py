@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -12,11 +12,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from models.atomic import atomic_write
+from models.files import check_regular
+from models.json_reader import convert, parse_json
 from models.network.config import NoPoSplatConfig
 from models.network.noposplat import NoPoSplat
 from models.stereo.network import StereoConfig, StereoNetwork
 from models.weights.published import read_published
-from models.weights.strict import EXPECTED, cut_short, empty_network, load_strictly
+from models.weights.strict import EXPECTED, cut_short, empty_network, load_strictly, summarize
 
 Config = TypeVar("Config", NoPoSplatConfig, StereoConfig)
 REQUIRED = ("name", "license", "description")  # metadata of every file of ours
@@ -76,6 +78,7 @@ def load_network(path: Path, sha256: str | None = None) -> tuple[NoPoSplat, Weig
         path: The file.
         sha256: Its digest, where that is known; otherwise the whole file is read to get it.
     """
+    check_regular(path)
     with path.open("rb") as file:
         start = file.read(4)
     if not start:
@@ -84,7 +87,7 @@ def load_network(path: Path, sha256: str | None = None) -> tuple[NoPoSplat, Weig
         network, about = read_published(path)
     else:
         state, about = read_weights(path)
-        network = empty_network(parse_config(NoPoSplatConfig, about["config"]))
+        network = empty_network(parse_config(NoPoSplatConfig, about["config"], path))
         load_strictly(network, state)
     return network.eval(), describe(path, about, sha256)
 
@@ -92,7 +95,7 @@ def load_network(path: Path, sha256: str | None = None) -> tuple[NoPoSplat, Weig
 def load_stereo(path: Path) -> tuple[StereoNetwork, WeightsInfo]:
     """Build a stereo network from a file of ours, on the CPU, for inference, as `load_network`."""
     state, about = read_weights(path)
-    config = parse_config(StereoConfig, about["config"])
+    config = parse_config(StereoConfig, about["config"], path)
     with torch.device("meta"):
         network = StereoNetwork(config)
     load_strictly(network, state)
@@ -120,11 +123,14 @@ def digest_of(path: Path) -> str:
 
 def read_weights(path: Path, weights: bool = True) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read weights (or none of them) and metadata; the latter need a `config` with weights only."""
+    check_regular(path)
     try:
         with safe_open(path, "pt") as file:
             about = dict(file.metadata() or {})
             state = {key: file.get_tensor(key) for key in file.keys() if weights}
-    except SafetensorError as error:
+    except OSError:
+        raise
+    except Exception as error:  # files from elsewhere: whatever is wrong, it is named
         reason = cut_short(path) if "not fully covered" in str(error) else error
         raise ValueError(f"{path} is broken or no weights file ({reason}); {EXPECTED}") from error
     absent = {*REQUIRED, *(["config"] if weights else [])} - about.keys()
@@ -133,11 +139,14 @@ def read_weights(path: Path, weights: bool = True) -> tuple[dict[str, Tensor], d
     return state, about
 
 
-def parse_config(kind: type[Config], text: str) -> Config:
+def parse_config(kind: type[Config], text: str, path: Path) -> Config:
     """Read a configuration from JSON; a name or value that makes no network is an error."""
     try:
-        values: dict[str, Any] = json.loads(text)
-        widths = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
-        return kind(**values | widths)
-    except (AttributeError, TypeError, ValueError) as error:
-        raise ValueError(f"not a network's configuration ({error}): {text[:200]}") from error
+        values = parse_json(text)
+        if isinstance(values, dict):
+            unknown = values.keys() - {field.name for field in fields(kind)}
+            if unknown:
+                raise ValueError(f"unknown: {summarize(sorted(unknown))}")
+        return convert(values, kind)
+    except ValueError as error:
+        raise ValueError(f"{path} has not this network's configuration ({error})") from error

@@ -76,9 +76,9 @@ def rename_all(state: dict[str, Tensor]) -> dict[str, Tensor]:
     ours: dict[str, Tensor] = {}
     for key, value in state.items():
         name = rename(key)
-        if re.match(r"center_head\.\w+\.out\.", name) and value.shape[0] == 4:
+        if re.match(r"center_head\.\w+\.out\.", name) and value.shape[:1] == (4,):
             value = value[:3]  # the fourth was MASt3R's confidence
-        if name in ours and not torch.equal(ours[name], value):
+        if name in ours and not torch.equal(ours[name].float(), value.float()):
             raise ValueError(f"{key} is another name of {name}, but holds other values")
         ours[name] = value
     return ours

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from models.network.config import NoPoSplatConfig
 from models.network.noposplat import NoPoSplat
+from models.pickled import has_own_elements
 
 EXPECTED = "expected .safetensors weights of this program or a published NoPoSplat .ckpt"
 
@@ -33,12 +34,26 @@ def load_strictly(network: torch.nn.Module, state: dict[str, Tensor]) -> None:
             if state[key].shape != expected[key].shape
         ],
     }
+    if not any(problems.values()):
+        state = {key: value.float() for key, value in state.items() if _are_numbers(value)}
+        problems["not finite numbers"] = [
+            key for key in expected if key not in state or not _are_finite(state[key])
+        ]
     if any(problems.values()):
         found = "; ".join(f"{what}: {summarize(keys)}" for what, keys in problems.items() if keys)
         raise ValueError(f"these weights do not fit the network: {found}")
     is_meta = any(value.is_meta for value in expected.values())
-    network.load_state_dict({key: value.float() for key, value in state.items()}, assign=is_meta)
+    network.load_state_dict(state, assign=is_meta)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # taken over as is
+
+
+def _are_numbers(value: Tensor) -> bool:
+    return value.is_floating_point() and has_own_elements(value)
+
+
+def _are_finite(value: Tensor) -> bool:
+    """Return False if a tensor has an infinity or NaN, which spreads to both extremes."""
+    return not value.numel() or bool(torch.stack(value.detach().aminmax()).isfinite().all())
 
 
 def summarize(names: list[str]) -> str:

@@ -1,5 +1,6 @@
 """Loads the networks that options name, or else the best on this machine."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -135,8 +136,13 @@ def preprocessing_for(info: "WeightsInfo", crop: str | None) -> "Preprocessing":
     """
     from models.network.preprocessing import Crop, Preprocessing
 
-    side = info.metadata.get("image_size")
-    usual = Crop.full if side is None else Crop.square
+    side = info.metadata.get("image_size", "")
+    if side and not re.fullmatch(r"[1-9]\d{1,3}", side):
+        raise NpsError(
+            f"{info.name} was trained on photos of {side[:20]!r} pixels, by its image_size.",
+            hint="Correct it in the file: 256 or 512, for instance.",
+        )
+    usual = Crop.square if side else Crop.full
     return Preprocessing(Crop(crop or usual), int(side or Preprocessing.side))
 
 

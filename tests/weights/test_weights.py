@@ -99,7 +99,7 @@ def write_tensors_only(path: Path) -> None:
         (write_nothing, "no weights file .it is empty.* expected .safetensors"),
         (write_half, r"no weights file .it is cut short: it ends after [\d,]+ bytes.* expected"),
         (write_foreign_safetensors, "does not say its config, description, license, name"),
-        (write_foreign_configuration, "not a network's configuration"),
+        (write_foreign_configuration, "not this network's configuration"),
         (write_half_a_checkpoint, "no checkpoint .it is cut short: .* 2,000 bytes.* expected"),
         (write_foreign_checkpoint, "missing: 1129 .* left over: 1 .conv1.weight"),
         (write_tensors_only, "no `state_dict` of tensors"),
