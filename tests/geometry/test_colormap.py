@@ -1,5 +1,6 @@
 """Depth maps as pictures."""
 
+import pytest
 import torch
 
 from models.geometry.colormap import color_depth, depth_range
@@ -37,3 +38,24 @@ def test_flat_scenes_are_shown_flat():
 def test_where_nothing_is_in_front_there_still_is_a_range():
     near, far = depth_range(torch.tensor([-1.0, 0.0]))
     assert 0 < near < far
+
+
+def test_the_ramp_is_even_in_inverse_depth():
+    near, far = 2.0, 8.0
+    depth = 1 / torch.linspace(1 / far, 1 / near, 11)[None]  # two steps from color to color
+    picture = color_depth(depth, near, far)[:, 0]
+    between = (picture[:, 0:-2:2] + picture[:, 2::2]) / 2
+    torch.testing.assert_close(picture[:, 1::2], between, atol=1e-5, rtol=0)
+    steps = picture[:, 2::2] - picture[:, :-2:2]
+    assert (steps.abs().sum(dim=0) > 0.2).all()  # five colors that differ follow the first
+    assert picture.min() >= 0 and picture.max() <= 1
+
+
+def test_near_is_warm_and_far_is_blue():
+    red, _, blue = color_depth(torch.tensor([[1.0, 10.0]]), 1.0, 10.0)[:, 0]
+    assert red[0] > blue[0] and red[1] < blue[1]
+
+
+def test_the_range_leaves_out_two_percent_at_either_end():
+    assert depth_range(torch.arange(101.0) + 1) == (3, 99)
+    assert depth_range(torch.full((10,), 3.0)) == (3, pytest.approx(3.6))

@@ -15,6 +15,7 @@ from models.geometry.trajectory import (
     interpolate,
     mean_camera,
     orbit,
+    orbit_amplitude_deg,
     scene_center,
     spiral,
     video_size,
@@ -190,3 +191,114 @@ def test_photos_that_are_further_apart_allow_a_wider_orbit(baseline: float, expe
     forward = path.world2cam[:, 2, :3]
     turned = torch.rad2deg(torch.acos((forward @ forward[0]).clamp(-1, 1)))
     assert turned.max() == pytest.approx(expected, abs=0.6)
+
+
+AHEAD = torch.tensor([0.0, 0.0, 2.0])
+
+
+def angles_around_deg(path: Camera) -> torch.Tensor:
+    """How far right and down of the first camera's axis each frame is, as seen from AHEAD."""
+    arms = path.center - AHEAD
+    right = torch.atan2(arms[:, 0], -arms[:, 2])
+    down = torch.asin(arms[:, 1] / arms.norm(dim=-1))
+    return torch.rad2deg(torch.stack([right, down], dim=-1))
+
+
+def test_a_wiggle_is_a_circle_of_two_and_a_half_degrees():
+    around = angles_around_deg(wiggle(camera_batch(torch.eye(4)), AHEAD, 40))
+    torch.testing.assert_close(around.norm(dim=-1), torch.full((40,), 2.5), atol=0.01, rtol=0)
+    assert around[0].tolist() == pytest.approx([0, 2.5], abs=0.01)
+    assert around[10].tolist() == pytest.approx([2.5, 0], abs=0.01)
+
+
+def test_an_orbit_is_a_flat_figure_of_eight():
+    around = angles_around_deg(orbit(camera_batch(torch.eye(4)), AHEAD, 80, 8.0))
+    corners = around[[10, 30, 50, 70]]
+    side = 8 * math.sqrt(0.5)
+    expected = torch.tensor([[side, 2], [side, -2], [-side, 2], [-side, -2]])
+    torch.testing.assert_close(corners, expected, atol=0.05, rtol=0)
+
+
+def test_one_photo_allows_fifteen_degrees_and_its_spiral_half_of_them():
+    single = camera_batch(torch.eye(4))
+    assert orbit_amplitude_deg(single, AHEAD) == 15
+    orbiting = angles_around_deg(orbit(single, AHEAD, 80)).max(dim=0).values
+    assert orbiting.tolist() == pytest.approx([15, 3.75], abs=0.2)
+    spiraling = angles_around_deg(spiral(single, AHEAD, 80)).max(dim=0).values
+    assert spiraling.tolist() == pytest.approx([7.5, 3.75], abs=0.1)
+
+
+def test_a_dolly_goes_a_fifth_of_the_way_by_default():
+    distances = (dolly(camera_batch(torch.eye(4)), AHEAD, 40).center - AHEAD).norm(dim=-1)
+    assert distances[[0, 10, 30]].tolist() == pytest.approx([2, 1.6, 2.4])
+
+
+def test_interpolation_starts_slowly_and_turns_in_step_with_its_way():
+    sideways = se3_exponential(torch.tensor([0.0, 0, 0, 0, 0.4, 0]))
+    sideways[0, 3] = -1.0
+    path = interpolate(camera_batch(torch.eye(4), sideways), torch.zeros(3), 8)
+    share = (1 - math.cos(math.pi / 4)) / 2  # of the way after a quarter of the time
+    turned = rotation_angle(torch.eye(3), path.world2cam[1, :3, :3])
+    assert turned.item() == pytest.approx(0.4 * share, rel=1e-3)
+    assert path.world2cam[1, 0, 3].item() == pytest.approx(-share)
+
+
+def test_interpolation_turns_the_short_way_round():
+    turns = [se3_exponential(torch.tensor([0, 0, 0, 0, 0, each])) for each in (-1.5, 2.5)]
+    path = interpolate(camera_batch(*turns), CENTER, 4)
+    half = rotation_angle(turns[0][:3, :3], path.world2cam[1, :3, :3])
+    assert half.item() == pytest.approx((2 * math.pi - 4) / 2, rel=1e-4)
+
+
+def test_one_camera_stays_where_it_is():
+    path = interpolate(camera_batch(torch.eye(4)), CENTER, 5)
+    torch.testing.assert_close(path.world2cam, torch.eye(4).expand(5, 4, 4))
+
+
+def test_the_mean_camera_is_half_way_and_shaped_as_the_first():
+    turns = [se3_exponential(torch.tensor([0, 0, 0, 0, each, 0])) for each in (0.1, 0.5)]
+    turns[1][0, 3] = 1.0
+    mean = mean_camera(camera_batch(*turns))
+    turned = rotation_angle(turns[0][:3, :3], mean.world2cam[:3, :3])
+    assert turned.item() == pytest.approx(0.2, abs=1e-4)
+    centers = camera_batch(*turns).center
+    torch.testing.assert_close(mean.center, centers.mean(dim=0))
+    assert mean.size == SIZE and torch.equal(mean.intrinsics, INTRINSICS)
+
+
+def test_the_center_does_not_count_what_is_faint_or_behind():
+    scene = cloud(5)
+    z = torch.tensor([-4.0, 2.0, 3.0, 4.0, 50.0])
+    means = torch.stack([torch.zeros(5), torch.zeros(5), z], dim=-1)
+    opacities = torch.tensor([0.9, 0.9, 0.9, 0.9, 0.09])
+    scene = replace(scene, means=means, opacities=opacities)
+    assert scene_center(scene, camera_batch(torch.eye(4))).tolist() == [0, 0, 3]
+
+
+def at(*points: tuple[float, float, float]) -> Gaussians:
+    return replace(cloud(len(points)), means=torch.tensor(points))
+
+
+def test_half_of_a_scene_in_view_is_enough():
+    inside, above, beside, behind = (0, 0, 5.0), (0, -4.0, 5), (4.0, 0, 5), (0, 0, -5.0)
+    for outside in (above, beside, behind):
+        assert torch.equal(guess_camera(at(inside, outside)).world2cam, torch.eye(4))
+        moved = guess_camera(at(inside, outside, outside)).world2cam
+        assert not torch.equal(moved, torch.eye(4))
+    camera = guess_camera(at(inside).select(torch.tensor([False])))
+    assert torch.equal(camera.world2cam, torch.eye(4))
+
+
+def test_a_guessed_camera_has_square_pixels_and_looks_along_z():
+    camera = guess_camera(at((0, 0, -5.0)))
+    assert camera.intrinsics_px[0, 0].item() == pytest.approx(camera.intrinsics_px[1, 1].item())
+    assert camera.intrinsics[:2, 2].tolist() == [0.5, 0.5]
+    torch.testing.assert_close(camera.world2cam[:3, :3], torch.eye(3))
+    points = [(x, y, -9.0) for x in (-1.0, 1.0) for y in (-1.0, 1.0)] + [(0, 0, -9.0)]
+    camera = guess_camera(at(*points))
+    coordinates, depth = camera.project(torch.tensor(points))
+    assert (depth > 0).all()
+    torch.testing.assert_close(coordinates.mean(0), torch.tensor([0.5, 0.5]))
+    half_fov = math.atan(0.5 / camera.intrinsics[1, 1].item())  # touches a ball around the scene
+    distance = -9 - camera.center[2].item()
+    assert distance * math.sin(half_fov) == pytest.approx(math.sqrt(2), rel=1e-4)
