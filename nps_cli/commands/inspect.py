@@ -64,19 +64,27 @@ def _describe_photo(file: Path) -> dict[str, Any]:
 
 
 def _describe_scene(file: Path) -> dict[str, Any]:
-    from nps_cli.formats import load_scene, read_cameras
+    import torch
 
-    gaussians, comments = load_scene(file)
+    from nps_cli.formats import open_scene, read_cameras
+    from nps_cli.formats.scene_file import check_pieces
+
+    with open_scene(file) as (scene, name):
+        photos = [photo.name for photo in read_cameras(scene.comments)]
+        count, low, high = 0, torch.full((3,), torch.inf), torch.full((3,), -torch.inf)
+        for piece in check_pieces(scene, name):
+            count += len(piece)
+            if len(piece):
+                low = torch.minimum(low, piece.means.amin(dim=0))
+                high = torch.maximum(high, piece.means.amax(dim=0))
     return {
         "kind": "scene",
-        "gaussians": len(gaussians),
-        "sh_degree": gaussians.sh_degree,
-        "bounds": {
-            "min": gaussians.means.amin(dim=0).tolist(),
-            "max": gaussians.means.amax(dim=0).tolist(),
-        },
-        "photos": [photo.name for photo in read_cameras(comments)],
-        "comments": comments,
+        "format": scene.kind,
+        "gaussians": count,
+        "sh_degree": scene.sh_degree,
+        "bounds": {"min": low.tolist(), "max": high.tolist()},
+        "photos": photos,
+        "comments": scene.comments,
     }
 
 
@@ -104,6 +112,7 @@ def _show_scenes(scenes: list[dict[str, Any]]) -> None:
         bounds = zip("xyz", entry["bounds"]["min"], entry["bounds"]["max"], strict=True)
         comments = [line for line in entry["comments"] if not line.startswith("view ")]
         rows = [
+            ("format", entry["format"]),
             ("Gaussians", entry["gaussians"]),
             ("SH degree", entry["sh_degree"]),
             *((axis, f"{least:.4g} to {most:.4g}") for axis, least, most in bounds),

@@ -18,6 +18,7 @@ from models.geometry.gaussians import SH_DEGREE_0, Gaussians
 EXTENSION = "KHR_gaussian_splatting"
 HEADER = struct.Struct("<4sII")  # magic, version, length
 CHUNK_HEADER = struct.Struct("<I4s")  # chunkLength, chunkType
+MAGIC, JSON_CHUNK, BINARY_CHUNK = b"glTF", b"JSON", b"BIN\0"
 MODE_POINTS = 0
 ARRAY_BUFFER = {"buffer": 0, "target": 34962}
 COMPONENT_TYPES = {torch.float32: 5126, torch.uint8: 5121}
@@ -26,14 +27,16 @@ MAX_SH_DEGREE = 3
 HALF_TURN_ABOUT_X_XYZW = [1.0, 0.0, 0.0, 0.0]
 
 
-def encode_glb(gaussians: Gaussians, comments: Iterable[str] = ()) -> bytes:
-    """Return a file's content: float32, point colors as bytes, comments as the asset's extras."""
-    values = {name: part.detach().cpu().contiguous() for name, part in _attributes(gaussians)}
-    blobs = [part.numpy().tobytes() for part in values.values()]
-    starts = [0, *accumulate(map(len, blobs))]
+def encode_glb(gaussians: Gaussians, comments: Iterable[str] = ()) -> Iterator[bytes]:
+    """Yield a file in pieces: float32, point colors as bytes, comments as the asset's extras."""
+    accessors, sizes = {}, []
+    for index, (name, values) in enumerate(_attributes(gaussians)):
+        accessors[name] = _accessor(index, name, values)
+        sizes.append(values.numel() * values.element_size())
+    starts = [0, *accumulate(sizes)]
     primitive = {
         "mode": MODE_POINTS,
-        "attributes": {name: index for index, name in enumerate(values)},
+        "attributes": {name: index for index, name in enumerate(accessors)},
         "extensions": {EXTENSION: {"kernel": "ellipse", "colorSpace": "srgb_rec709_display"}},
     }
     document = {
@@ -43,18 +46,20 @@ def encode_glb(gaussians: Gaussians, comments: Iterable[str] = ()) -> bytes:
         "scenes": [{"nodes": [0]}],
         "nodes": [{"mesh": 0, "rotation": HALF_TURN_ABOUT_X_XYZW}],
         "meshes": [{"primitives": [primitive]}],
-        "accessors": [_accessor(index, *item) for index, item in enumerate(values.items())],
+        "accessors": list(accessors.values()),
         "bufferViews": [
-            {**ARRAY_BUFFER, "byteOffset": start, "byteLength": len(blob)}
-            for start, blob in zip(starts, blobs, strict=False)
+            {**ARRAY_BUFFER, "byteOffset": start, "byteLength": size}
+            for start, size in zip(starts, sizes, strict=False)
         ],
         "buffers": [{"byteLength": starts[-1]}],
     }
     text = json.dumps(document, allow_nan=False).encode()
     text += b" " * (-len(text) % 4)
-    chunks = CHUNK_HEADER.pack(len(text), b"JSON") + text
-    chunks += CHUNK_HEADER.pack(starts[-1], b"BIN\0") + b"".join(blobs)
-    return HEADER.pack(b"glTF", 2, HEADER.size + len(chunks)) + chunks
+    length = HEADER.size + 2 * CHUNK_HEADER.size + len(text) + starts[-1]
+    yield HEADER.pack(MAGIC, 2, length) + CHUNK_HEADER.pack(len(text), JSON_CHUNK) + text
+    yield CHUNK_HEADER.pack(starts[-1], BINARY_CHUNK)
+    for _, values in _attributes(gaussians):
+        yield values.detach().cpu().contiguous().numpy().tobytes()
 
 
 def _attributes(gaussians: Gaussians) -> Iterator[tuple[str, Tensor]]:

@@ -3,7 +3,7 @@
 import base64
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -19,22 +19,29 @@ from nps_cli.formats.spz import encode_spz
 TEMPLATE = Path(__file__).with_name("viewer.html")
 
 
-def encode_page(gaussians: Gaussians, cameras: Sequence[SceneCamera] = ()) -> bytes:
-    """Return a page whose visitors orbit the scene, and step into the photos' cameras.
+def encode_page(gaussians: Gaussians, cameras: Sequence[SceneCamera] = ()) -> Iterator[bytes]:
+    """Yield, in pieces, a page whose visitors orbit the scene, and step into the photos' cameras.
 
     The scene is in it as an .spz of SH degree 0: the page shows no view-dependent color.
     """
-    scene = base64.b64encode(encode_spz(gaussians, sh_degree=0)).decode()
     title = " and ".join(photo.name for photo in cameras) or "A scene"
-    facts = _facts(gaussians, [photo.camera for photo in cameras])
-    text = TEMPLATE.read_text(encoding="utf-8")
-    for placeholder, value in (  # last one first: a value may hold the name of an earlier one
-        ("SCENE", scene),
-        ("FACTS", json.dumps(facts).replace("<", "\\u003c")),
-        ("TITLE", escape(title)),
-    ):
-        text = text.replace(placeholder, value, 1)
-    return text.encode()
+    facts = _facts(gaussians.sample(), [photo.camera for photo in cameras])
+    before, after = TEMPLATE.read_text(encoding="utf-8").split("SCENE", 1)
+    before = before.replace("FACTS", json.dumps(facts).replace("<", "\\u003c"), 1)
+    yield before.replace("TITLE", escape(title), 1).encode()
+    yield from _base64(encode_spz(gaussians, sh_degree=0))
+    yield after.encode()
+
+
+def _base64(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Encode pieces as if they were one."""
+    left = b""
+    for piece in pieces:
+        left += piece
+        whole = len(left) // 3 * 3
+        yield base64.b64encode(left[:whole])
+        left = left[whole:]
+    yield base64.b64encode(left)
 
 
 def _facts(gaussians: Gaussians, cameras: list[Camera]) -> dict[str, Any]:

@@ -56,25 +56,23 @@ def read_cameras(comments: Iterable[str]) -> list[SceneCamera]:
 
 
 def _parse(line: str) -> SceneCamera:
-    import torch
-
     from models.geometry.camera import Camera
+    from models.geometry.checks import check_camera, parse_matrix, parse_size
 
     try:
         facts = json.loads(line.removeprefix("view "))
-        name, size = str(facts["photo"]), (int(facts["height"]), int(facts["width"]))
-        intrinsics = torch.tensor(facts["intrinsics"], dtype=torch.float32)
-        world2cam = torch.tensor(facts["world2cam"], dtype=torch.float32)
-        if (tuple(intrinsics.shape), tuple(world2cam.shape)) != ((3, 3), (4, 4)):
-            raise ValueError("matrices of the wrong size")
-        if not (intrinsics.isfinite().all() and world2cam.isfinite().all()):
-            raise ValueError("matrices that are not finite")
+        size = parse_size(facts["width"], facts["height"])
+        intrinsics = parse_matrix(facts["intrinsics"], 3, 3).float()
+        world2cam = parse_matrix(facts["world2cam"], 4, 4).float()
+        camera = Camera(intrinsics, world2cam, size)
+        check_camera(camera)
+        return SceneCamera(str(facts["photo"]), camera)
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise NpsError(
-            "The scene's record of its photos is damaged.",
+            f"The scene's record of its photos is damaged ({reason}).",
             hint="Reconstruct the scene again, or delete its `comment view` lines.",
         ) from error
-    return SceneCamera(name, Camera(intrinsics, world2cam, size))
 
 
 def _float32_rows(matrix: "Tensor") -> list[list[float]]:

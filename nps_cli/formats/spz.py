@@ -1,13 +1,14 @@
-""".spz, Niantic's compressed scenes, about a tenth of a .ply, both ways.
+""".spz, Niantic's compressed scenes, about a tenth of a .ply: all versions in, version 3 out.
 
-Written as version 3: gzip around a header and one stream per attribute, as in `load-spz.cc` of
-nianticlabs/spz. Its axes are OpenGL's: ours, rotated by half a turn about x.
+A header and one stream per attribute, as in `load-spz.cc` of nianticlabs/spz. Up to version 3 one
+gzip stream is around everything; in version 4 each attribute is a Zstandard frame of its own, and
+a table behind the header has their lengths. Its axes are OpenGL's: ours, turned half about x.
 """
 
-import gzip
 import math
 import struct
 import zlib
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -15,101 +16,170 @@ from jaxtyping import Float
 from torch import Tensor
 
 from models.geometry.gaussians import Gaussians
-from models.geometry.spherical_harmonics import turning_matrix
 from nps_cli.errors import NpsError
+from nps_cli.formats.scene_file import (
+    PIECE,
+    SceneFile,
+    Source,
+    damaged,
+    expansion_limit,
+)
+from nps_cli.formats.spz_bits import (
+    flip_signs,
+    pack_harmonics,
+    pack_positions,
+    pack_rotations,
+    to_bytes,
+    to_floats,
+    unpack_half_positions,
+    unpack_positions,
+    unpack_rotations,
+    unpack_rotations_v2,
+)
 
-MAGIC, VERSION = 0x5053474E, 3  # "NGSP"
-HEADER = struct.Struct("<IIIBBBx")  # magic, version, count, SH degree, fractional bits, flags
-MAX_SH_DEGREE = 3
+MAGIC, VERSION = b"NGSP", 3
+HEADER = struct.Struct("<4sIIBBBB")  # magic, version, count, SH degree, fractional bits, flags, -
+TABLE_HEADER = struct.Struct("<I12x")  # of version 4: where the table of streams begins
+TABLE_ENTRY = struct.Struct("<QQ")  # compressed and decompressed length
+LAST_VERSION, HAS_EXTENSIONS = 4, 2
+MAX_SH_DEGREE = 3  # that is written
+MAX_READ_SH_DEGREE = 4
 POSITION_BITS = 24
 MAX_FRACTIONAL_BITS = 20  # of a position; fewer where the scene is large
+MAX_READ_FRACTIONAL_BITS = 30
 COLOR_SCALE = 0.15  # of the degree 0 coefficient: leaves room for colors beyond [0, 1]
 LOG_SCALE_STEPS, MIN_LOG_SCALE = 16, -10  # steps per unit of the natural logarithm
-ROTATION_STEPS = 511  # from 0 to 1 / sqrt(2), the largest second-largest component
-SH_BITS = 5, 4, 4  # kept of coefficients of degree 1, 2, 3
-CONVERT = "Convert it to .ply with the program that wrote it."
-FLIP_YZ = torch.tensor([1.0, -1.0, -1.0])  # half a turn about x
+MAX_WINDOW = 1 << 27  # of a Zstandard frame, as its command-line tool has it
 
 
-def encode_spz(gaussians: Gaussians, sh_degree: int = MAX_SH_DEGREE) -> bytes:
-    """Return a file's content, harmonics cut to `sh_degree`.
+def encode_spz(gaussians: Gaussians, sh_degree: int = MAX_SH_DEGREE) -> Iterator[bytes]:
+    """Yield a file in pieces, harmonics cut to `sh_degree`.
 
     Raises NpsError if a Gaussian is too far away.
     """
     degree = min(gaussians.sh_degree, sh_degree, MAX_SH_DEGREE)
     fraction = _fraction_bits(gaussians.means)
-    fixed_point = (gaussians.means * FLIP_YZ.to(gaussians.means) * 2**fraction).round().int()
-    log_scales = gaussians.scales.clamp(min=1e-12).log()
-    rest = gaussians.harmonics[:, :, 1 : (degree + 1) ** 2].mT  # coefficient by coefficient
-    rest = rest * _flip_signs(degree).to(rest)
-    streams = (
-        fixed_point.contiguous().cpu().numpy().astype("<i4").view(np.uint8).reshape(-1, 4)[:, :3],
-        _to_bytes(gaussians.opacities * 255),
-        _to_bytes((COLOR_SCALE * gaussians.harmonics[:, :, 0] + 0.5) * 255),
-        _to_bytes((log_scales - MIN_LOG_SCALE) * LOG_SCALE_STEPS),
-        _pack_rotations(gaussians.rotations),
-        *([_pack_harmonics(rest)] if degree else []),
+    compressor = zlib.compressobj(6, wbits=31)  # a gzip stream, without a time
+    header = HEADER.pack(MAGIC, VERSION, len(gaussians), degree, fraction, 0, 0)
+    yield compressor.compress(header)
+    for stream in range(5 + (degree > 0)):
+        for piece in gaussians.chunks(PIECE):
+            packed = _pack(piece, stream, degree, fraction)
+            yield compressor.compress(np.ascontiguousarray(packed).tobytes())
+    yield compressor.flush()
+
+
+def _pack(gaussians: Gaussians, stream: int, degree: int, fraction: int) -> np.ndarray:
+    """Return the bytes of one attribute, by its place in the file."""
+    match stream:
+        case 0:
+            return pack_positions(gaussians.means, fraction)
+        case 1:
+            return to_bytes(gaussians.opacities * 255)
+        case 2:
+            return to_bytes((COLOR_SCALE * gaussians.harmonics[:, :, 0] + 0.5) * 255)
+        case 3:
+            log_scales = gaussians.scales.clamp(min=1e-12).log()
+            return to_bytes((log_scales - MIN_LOG_SCALE) * LOG_SCALE_STEPS)
+        case 4:
+            return pack_rotations(gaussians.rotations)
+        case _:
+            rest = gaussians.harmonics[:, :, 1 : (degree + 1) ** 2].mT
+            return pack_harmonics(rest * flip_signs(degree).to(rest))
+
+
+def open_spz(source: Source) -> SceneFile:
+    """Return a scene of any version; raise NpsError if its header is damaged or from the future.
+
+    Up to version 3 the source is what gzip decompresses.
+    """
+    header = source.read(HEADER.size)
+    _, version, count, degree, fraction, flags, streams = HEADER.unpack(header)
+    known = (
+        1 <= version <= LAST_VERSION
+        and degree <= MAX_READ_SH_DEGREE
+        and fraction <= MAX_READ_FRACTIONAL_BITS
     )
-    header = HEADER.pack(MAGIC, VERSION, len(gaussians), degree, fraction, 0)
-    content = header + b"".join(np.ascontiguousarray(stream).tobytes() for stream in streams)
-    return gzip.compress(content, compresslevel=6, mtime=0)
-
-
-def decode_spz(content: bytes, name: str) -> Gaussians:
-    """Return a scene of version 2 or 3; raise NpsError for other or damaged files."""
-    content = _decompress(content, name)
-    version, count, degree, fraction = _parse_header(content, name)
-    coefficients = (degree + 1) ** 2 - 1
-    widths = (9, 1, 3, 3, 4 if version == VERSION else 3, 3 * coefficients)
-    body = np.frombuffer(content, np.uint8, offset=HEADER.size)
-    if len(body) != count * sum(widths):
+    if not known:
         raise NpsError(
-            f"{name} is cut short, or its header is damaged: {len(body)} bytes for {count} "
-            "Gaussians.",
-            hint="Copy it again, or make it again.",
+            f"{source.name} is an .spz that nps cannot read: version {version}, {count} Gaussians, "
+            f"harmonics of degree {degree}, {fraction} fractional bits.",
+            hint="Convert it to .ply with the program that wrote it.",
         )
-    ends = count * np.cumsum(widths[:-1])
-    streams = (stream.reshape(count, -1) for stream in np.split(body, ends))
-    position, opacity, color, scale, rotation, harmonics = streams
-    padded = np.zeros((count, 3, 4), np.uint8)
-    padded[:, :, 1:] = position.reshape(count, 3, 3)
-    fixed_point = torch.from_numpy(padded.view("<i4")[:, :, 0].astype(np.float32)) / 2**8
-    degree_0 = (_to_floats(color) / 255 - 0.5) / COLOR_SCALE
-    rest = (_to_floats(harmonics) / 128 - 1).unflatten(1, (coefficients, 3))
-    rest = rest * _flip_signs(degree)
-    unpack = _unpack_rotations if version == VERSION else _unpack_rotations_v2
-    return Gaussians(
-        means=fixed_point / 2**fraction * FLIP_YZ,
-        scales=(_to_floats(scale) / LOG_SCALE_STEPS + MIN_LOG_SCALE).exp(),
-        rotations=unpack(rotation),
-        harmonics=torch.cat([degree_0[:, :, None], rest.mT], dim=2),
-        opacities=_to_floats(opacity)[:, 0] / 255,
-    )
+    widths = [6 if version == 1 else 9, 1, 3, 3, 3 if version < 3 else 4]
+    widths += [3 * ((degree + 1) ** 2 - 1)] if degree else []
+    length = HEADER.size + count * sum(widths)
+    if version < LAST_VERSION:
+        source.check_length(length)
+        arrays = _read_plain(source, count, widths, bool(flags & HAS_EXTENSIONS))
+    elif source.limit is not None and length > expansion_limit(source.limit):
+        raise damaged(source.name, f"{count} Gaussians in {source.limit} bytes")
+    else:
+        arrays = _read_frames(source, count, widths, streams)
+    pieces = _decode(arrays, version, count, degree, fraction)
+    return SceneFile(f".spz, version {version}", count, degree, [], pieces)
 
 
-def _decompress(content: bytes, name: str) -> bytes:
-    try:
-        return gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        newer = content[:4] == MAGIC.to_bytes(4, "little")
-        problem = (
-            "an .spz of a version that nps cannot read" if newer else "no .spz file, or damaged"
+def _read_plain(
+    source: Source, count: int, widths: list[int], has_extensions: bool
+) -> Iterator[np.ndarray]:
+    """Yield the attributes of versions 1 to 3: [gaussian, width] bytes."""
+    for width in widths:
+        yield np.frombuffer(source.read(count * width), np.uint8).reshape(count, width)
+    with source.damage_named():
+        if source.file.read(1) and not has_extensions:
+            raise damaged(source.name, f"more bytes than those of {count} Gaussians")
+
+
+def _read_frames(
+    source: Source, count: int, widths: list[int], streams: int
+) -> Iterator[np.ndarray]:
+    """Yield the attributes of version 4, each decompressed to its known length and no further."""
+    import zstandard
+
+    (start,) = TABLE_HEADER.unpack(source.read(TABLE_HEADER.size))
+    gap = start - HEADER.size - TABLE_HEADER.size
+    source.check_length(start)
+    if gap < 0 or streams != len(widths):
+        raise damaged(source.name, f"a table of {streams} streams at byte {start}")
+    source.read(gap)  # extensions
+    table = [TABLE_ENTRY.unpack(source.read(TABLE_ENTRY.size)) for _ in range(streams)]
+    for (compressed, length), width in zip(table, widths, strict=True):
+        source.check_length(compressed)
+        if length != count * width:
+            raise damaged(source.name, f"a stream of {length} bytes for {count} Gaussians")
+        frame = source.read(compressed)
+        decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW)
+        with source.damage_named(), decompressor.stream_reader(frame) as reader:
+            content = reader.read(length)
+        if len(content) != length:
+            raise damaged(source.name, "a stream is cut short")
+        yield np.frombuffer(content, np.uint8).reshape(count, width)
+
+
+def _decode(
+    arrays: Iterator[np.ndarray], version: int, count: int, degree: int, fraction: int
+) -> Iterator[Gaussians]:
+    position, opacity, color, scale, rotation, *harmonics = arrays
+    unpack = unpack_rotations if version >= VERSION else unpack_rotations_v2
+    for start in range(0, count, PIECE):
+        part = slice(start, start + PIECE)
+        terms = (to_floats(color[part]) / 255 - 0.5)[:, :, None] / COLOR_SCALE
+        if harmonics:
+            rest = (to_floats(harmonics[0][part]) / 128 - 1).unflatten(1, (-1, 3))
+            terms = torch.cat([terms, (rest * flip_signs(degree)).mT], dim=2)
+        means = (
+            unpack_half_positions(position[part])
+            if version == 1
+            else unpack_positions(position[part], fraction)
         )
-        raise NpsError(f"{name} is {problem}.", hint=CONVERT) from error
-
-
-def _parse_header(content: bytes, name: str) -> tuple[int, int, int, int]:
-    """Return version, count, SH degree and fractional bits."""
-    if len(content) < HEADER.size:
-        raise NpsError(f"{name} is cut short.", hint="Copy it again, or make it again.")
-    magic, version, count, degree, fraction, _ = HEADER.unpack_from(content)
-    if magic != MAGIC or version not in (2, VERSION) or degree > MAX_SH_DEGREE or not count:
-        raise NpsError(
-            f"{name} is an .spz that nps cannot read: version {version}, {count} Gaussians, "
-            f"harmonics of degree {degree}.",
-            hint=CONVERT,
+        yield Gaussians(
+            means=means,
+            scales=(to_floats(scale[part]) / LOG_SCALE_STEPS + MIN_LOG_SCALE).exp(),
+            rotations=unpack(rotation[part]),
+            harmonics=terms,
+            opacities=to_floats(opacity[part])[:, 0] / 255,
         )
-    return version, count, degree, fraction
 
 
 def _fraction_bits(means: Float[Tensor, "gaussian 3"]) -> int:
@@ -123,65 +193,3 @@ def _fraction_bits(means: Float[Tensor, "gaussian 3"]) -> int:
             hint="Write a .ply instead.",
         )
     return min(fraction, MAX_FRACTIONAL_BITS)
-
-
-def _flip_signs(degree: int) -> Float[Tensor, "coefficient 1"]:
-    """Return the signs that the flip of axes gives to the harmonics of degree 1 and more."""
-    return turning_matrix(torch.diag(FLIP_YZ), degree).diagonal()[1:, None].round()
-
-
-def _to_bytes(values: Tensor) -> np.ndarray:
-    return values.detach().round().clamp(0, 255).byte().cpu().numpy()
-
-
-def _to_floats(values: np.ndarray) -> Tensor:
-    return torch.from_numpy(values.astype(np.float32))
-
-
-def _pack_harmonics(rest: Float[Tensor, "gaussian coefficient 3"]) -> np.ndarray:
-    """Return bytes with only their leading `SH_BITS` set, so that gzip removes the others."""
-    bits = [bits for degree, bits in enumerate(SH_BITS, start=1) for _ in range(2 * degree + 1)]
-    step = 2.0 ** (8 - torch.tensor(bits[: rest.shape[1]], device=rest.device))[:, None]
-    return _to_bytes(((rest * 128 + 128) / step).round() * step)
-
-
-def _pack_rotations(rotations: Float[Tensor, "gaussian 4"]) -> np.ndarray:
-    """Pack quaternions "smallest three": 2 bits for the largest component, 10 for each other."""
-    wxyz = torch.nn.functional.normalize(rotations.detach().cpu().double(), dim=-1)
-    xyzw = wxyz[:, [1, 2, 3, 0]] * torch.cat([FLIP_YZ, torch.ones(1)]).double()
-    largest = xyzw.abs().argmax(dim=1)
-    xyzw = xyzw * xyzw.gather(1, largest[:, None]).sign()
-    steps = (xyzw.abs() * math.sqrt(2) * ROTATION_STEPS).round().long()
-    fields = steps | ((xyzw < 0).long() << 9)
-    packed = largest
-    for component in range(4):
-        shifted = (packed << 10) | fields[:, component]
-        packed = torch.where(largest == component, packed, shifted)
-    return packed.numpy().astype("<u4").view(np.uint8)
-
-
-def _unpack_rotations(packed: np.ndarray) -> Float[Tensor, "gaussian 4"]:
-    bits = torch.from_numpy(np.ascontiguousarray(packed).view("<u4")[:, 0].astype(np.int64))
-    largest = bits >> 30
-    xyzw = torch.zeros(len(bits), 4)
-    for component in reversed(range(4)):
-        here = largest != component
-        value = (bits & 511) / (math.sqrt(2) * ROTATION_STEPS)
-        signed = torch.where((bits >> 9) & 1 == 1, -value, value)
-        xyzw[:, component] = torch.where(here, signed, xyzw[:, component])
-        bits = torch.where(here, bits >> 10, bits)
-    rest = (1 - xyzw.square().sum(dim=1)).clamp(min=0).sqrt()
-    return _from_opengl_xyzw(xyzw.scatter(1, largest[:, None], rest[:, None]))
-
-
-def _unpack_rotations_v2(packed: np.ndarray) -> Float[Tensor, "gaussian 4"]:
-    """Unpack version 2: a byte for x, y and z each; w is not negative."""
-    xyz = _to_floats(packed) / 127.5 - 1
-    rest = (1 - xyz.square().sum(dim=1, keepdim=True)).clamp(min=0).sqrt()
-    return _from_opengl_xyzw(torch.cat([xyz, rest], dim=1))
-
-
-def _from_opengl_xyzw(xyzw: Float[Tensor, "gaussian 4"]) -> Float[Tensor, "gaussian 4"]:
-    """Return unit quaternions in our axes, wxyz."""
-    xyzw = torch.cat([xyzw[:, :3] * FLIP_YZ, xyzw[:, 3:]], dim=1)
-    return torch.nn.functional.normalize(xyzw[:, [3, 0, 1, 2]], dim=-1)

@@ -203,13 +203,13 @@ STRANGE = struct.pack("<4sIIBBBx", b"NGSP", 9, 1, 0, 12, 0)
     [
         ("cut.splat", b"0" * 40, "no multiple of 32"),
         ("empty.splat", b"", "no multiple of 32"),
-        ("text.spz", b"hello", "no .spz file"),
-        ("new.spz", b"NGSP" + bytes(60), "a version that nps cannot read"),
+        ("text.spz", b"hello", "not know"),
+        ("new.spz", b"NGSP" + bytes(60), "nps cannot read: version 0"),
         ("cut.spz", gzip.compress(b"NGSP", mtime=0), "cut short"),
         ("strange.spz", gzip.compress(STRANGE, mtime=0), "9"),
         ("short.spz", gzip.compress(CUT, mtime=0), "cut short"),
-        ("scene.glb", b"glTF", "cannot be read"),
-        ("scene.obj", b"", "cannot be read"),
+        ("scene.glb", b"glTF", "cut short"),
+        ("scene.obj", b"", "is empty"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -220,7 +220,7 @@ def test_what_cannot_be_read_is_said(nps, tmp_path: Path, name: str, content: by
     assert not (tmp_path / "a.png").exists()
 
 
-@pytest.mark.parametrize("suffix", ["ply", "spz", "splat"])
+@pytest.mark.parametrize("suffix", ["ply", "spz", "splat", "glb"])
 def test_a_picture_of_the_scene_is_the_same_from_every_file(
     nps, tmp_path: Path, tiny_scene: Gaussians, suffix: str
 ):
@@ -239,7 +239,7 @@ def test_a_picture_of_the_scene_is_the_same_from_every_file(
 
 
 def test_inspect_knows_every_scene_that_can_be_read(nps, tmp_path: Path):
-    for suffix in ("spz", "splat"):
+    for suffix in ("spz", "splat", "glb"):
         save_scene(random_scene(sh_degree=0), tmp_path / f"scene.{suffix}")
         (facts,) = json.loads(nps("inspect", tmp_path / f"scene.{suffix}", "--json").out)
         assert (facts["kind"], facts["gaussians"], facts["sh_degree"]) == ("scene", 60, 0)
