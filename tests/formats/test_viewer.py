@@ -120,8 +120,8 @@ def shown(camera: Camera, size: tuple[int, int]) -> Camera:
 @pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
 def test_a_browser_shows_what_render_does_and_its_controls_work(tiny_scene, tmp_path: Path):
     cameras = [Camera(INTRINSICS, pose, PHOTO_SIZE) for pose in (FIRST, SECOND, THIRD)]
-    page = encode_page(
-        tiny_scene, [SceneCamera(f"{i}.jpg", each) for i, each in enumerate(cameras)]
+    page = b"".join(
+        encode_page(tiny_scene, [SceneCamera(f"{i}.jpg", each) for i, each in enumerate(cameras)])
     )
     pictures = visited(page, tmp_path)
 
