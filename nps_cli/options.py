@@ -117,7 +117,7 @@ Intrinsics = Annotated[
     typer.Option(
         metavar="FILE",
         help="JSON with `intrinsics_px`, `width`, `height`, one for all photos or a list with one "
-        "per photo; a pose document works too.",
+        "per photo; a pose document, transforms.json or cameras.json works too.",
     ),
 ]
 Refine = Annotated[

@@ -29,7 +29,8 @@ def render(
         str,
         typer.Option(
             metavar="|".join([*MOTIONS, "FILE.json"]),
-            help="How the camera moves; a pose document gives one frame per view.",
+            help="How the camera moves; a pose document, transforms.json or cameras.json gives one "
+            "frame per view.",
         ),
     ] = MOTIONS[0],
     size: Annotated[

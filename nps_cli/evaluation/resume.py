@@ -54,7 +54,10 @@ class Progress:
             return None
         if self.images and not (self.images / _image_name(pair, method)).is_file():
             return None
-        return read_scores(self.finished[key])
+        try:
+            return read_scores(self.finished[key])
+        except ValueError:  # a damaged line: the pair is evaluated again
+            return None
 
     def keep(self, pair: "PhotoPair", method: str, result: "PairResult") -> None:
         """Write the image and the scores of a finished pair at once."""
@@ -71,10 +74,12 @@ class Progress:
     def _open(self, folder: Path, conditions: dict[str, Any]) -> None:
         path = folder / LINES
         if path.is_file():
-            header, *lines = [_parse(line) for line in path.read_text("utf-8").splitlines()] or [{}]
+            text = path.read_text("utf-8", "replace")
+            header, *lines = [_parse(line) for line in text.splitlines()] or [{}]
             changed = [name for name in conditions if header.get(name) != conditions[name]]
             if not changed:
-                self.finished = {each["key"]: each["scores"] for each in lines if each}
+                whole = (each for each in lines if each.keys() >= {"key", "scores"})
+                self.finished = {str(each["key"]): each["scores"] for each in whole}
                 return
             console.warning(
                 f"{len(lines)} finished pairs in {folder} are not used: "
@@ -118,7 +123,10 @@ def _digest_of_code() -> str:
 
 def _parse(line: str) -> dict[str, Any]:
     """Parse a line; return nothing if the run ended in the middle of it."""
+    from models.json_reader import parse_json
+
     try:
-        return dict(json.loads(line))
+        found = parse_json(line)
     except ValueError:
         return {}
+    return found if isinstance(found, dict) else {}

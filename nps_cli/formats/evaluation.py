@@ -2,18 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from json import loads
 from pathlib import Path
+from reprlib import repr as shortened
 from typing import Any
 
 from models.evaluation.evaluate import Unusable
-from models.evaluation.scores import ImageScore, PairScores, PartSeconds, TargetScore
+from models.evaluation.scores import PairScores
 from models.evaluation.summary import compare, summarize
-from models.metrics.errors import PoseError
+from models.json_reader import convert, read_json
 from nps_cli.errors import NpsError
 
 FORMAT, VERSION = "nps-evaluation", 2
 REFINED, ALONE = "pairs", "network_alone"  # where in the file the scores of either are
+MAX_SHARDS, MAX_SCORE = 100_000, 1e9
 
 
 @dataclass(frozen=True)
@@ -72,10 +73,33 @@ def write_document(evaluation: Evaluation) -> dict[str, Any]:
 def is_report(path: Path) -> bool:
     """Tell if a file is an evaluation report, of whatever version."""
     try:
-        document = loads(path.read_text(encoding="utf-8")) if path.suffix == ".json" else None
-    except (OSError, ValueError):
+        document = read_json(path) if path.suffix == ".json" else None
+    except ValueError:
         return False
     return isinstance(document, dict) and document.get("format") == FORMAT
+
+
+@dataclass(frozen=True)
+class _Weights:
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class _Document:
+    """The fields of a report that are read back, the others being computed from them."""
+
+    data: str
+    data_sha256: str
+    weights: _Weights
+    options: dict[str, Any]
+    shard: tuple[int, int]
+    ids: tuple[str, ...]
+    left_out: tuple[Unusable, ...]
+    seconds: float
+    jobs: int
+    pairs: tuple[PairScores, ...]
+    network_alone: tuple[PairScores, ...] = ()
 
 
 def read_report(path: Path) -> Evaluation:
@@ -84,58 +108,71 @@ def read_report(path: Path) -> Evaluation:
     Raises:
         NpsError: If it is none, or of another version, or not whole.
     """
-    if not is_report(path):
+    try:
+        document = read_json(path)
+    except ValueError as error:
+        raise NpsError(f"{error}.", hint="Evaluate with -o FILE.json.") from error
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise NpsError(f"{path} is no report of an evaluation.", hint="Evaluate with -o FILE.json.")
-    document = loads(path.read_text(encoding="utf-8"))
     if document.get("version") != VERSION:
         raise NpsError(
-            f"{path} is a report of version {document.get('version')}, not {VERSION}.",
+            f"{path} is a report of version {shortened(document.get('version'))}, not {VERSION}.",
             hint="Evaluate again with this version of nps.",
         )
     try:
-        subject = Subject(
-            data=document["data"],
-            data_sha256=document["data_sha256"],
-            weights=document["weights"]["name"],
-            weights_sha256=document["weights"]["sha256"],
-            options=document["options"],
-        )
-        ids = tuple(document["ids"])
-        left_out = [Unusable(**each) for each in document["left_out"]]
-        return Evaluation(
-            subject=subject,
-            shard=(document["shard"][0], document["shard"][1]),
-            ids=ids,
-            scores=tuple(map(read_scores, document[REFINED])),
-            alone=tuple(map(read_scores, document.get(ALONE, []))),
-            unusable=tuple(each for each in left_out if each.id in ids),
-            skipped=tuple(each for each in left_out if each.id not in ids),
-            seconds=document["seconds"],
-            jobs=document["jobs"],
-        )
-    except (KeyError, IndexError, TypeError) as error:
+        return _parse(document)
+    except ValueError as error:
         raise NpsError(f"{path} is no whole report: {error}", hint="Evaluate again.") from error
 
 
 def read_scores(values: dict[str, Any]) -> PairScores:
-    """Return the scores of a pair from their JSON values."""
+    """Return the scores of a pair from their JSON values. Raises ValueError."""
+    if not _are_usual(values):
+        raise ValueError("a score is far too large")
+    return convert(values, PairScores)
 
-    def image(values: dict[str, Any] | None) -> ImageScore | None:
-        return ImageScore(**values) if values else None
 
-    return PairScores(
-        **values
-        | {
-            "problems": tuple(values["problems"]),
-            "poses": tuple(PoseError(**error) for error in values["poses"]),
-            "first_view": image(values["first_view"]),
-            "targets": tuple(
-                TargetScore(each["photo"], ImageScore(**each["posed"]), image(each["aligned"]))
-                for each in values["targets"]
-            ),
-            "parts": PartSeconds(**values["parts"]),
-        }
+def _parse(document: dict[str, Any]) -> Evaluation:
+    found = convert(document, _Document)
+    number, count = found.shard
+    if not 1 <= number <= count <= MAX_SHARDS:
+        raise ValueError(f"its shard is {number}/{count}")
+    if not _are_usual([document[REFINED], document.get(ALONE), found.seconds]):
+        raise ValueError("a score is far too large")
+    ids = set(found.ids)
+    unusable = tuple(each for each in found.left_out if each.id in ids)
+    used = [pair.id for pair in found.pairs]
+    known = [*used, *(each.id for each in unusable)]
+    if len(ids) != len(found.ids) or sorted(known) != sorted(ids):
+        raise ValueError("its ids are not those of its pairs")
+    if found.network_alone and [pair.id for pair in found.network_alone] != used:
+        raise ValueError("the pairs of the network alone are others")
+    return Evaluation(
+        subject=Subject(
+            data=found.data,
+            data_sha256=found.data_sha256,
+            weights=found.weights.name,
+            weights_sha256=found.weights.sha256,
+            options=found.options,
+        ),
+        shard=found.shard,
+        ids=found.ids,
+        scores=found.pairs,
+        alone=found.network_alone,
+        unusable=unusable,
+        skipped=tuple(each for each in found.left_out if each.id not in ids),
+        seconds=found.seconds,
+        jobs=found.jobs,
     )
+
+
+def _are_usual(value: Any) -> bool:
+    """Return True if all numbers in JSON values are small enough to compute with."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        return all(map(_are_usual, value))
+    return not isinstance(value, int | float) or abs(value) <= MAX_SCORE
 
 
 def merge(reports: Sequence[tuple[Path, Evaluation]]) -> Evaluation:

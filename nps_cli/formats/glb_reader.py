@@ -4,7 +4,6 @@ glTF's world has +y up. Scenes that came from .ply lie in it turned by half a ci
 glTF's +z as forward: so write splat-transform and Niantic's tools. `nps` turns its scenes about x.
 """
 
-import json
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from models.geometry.gaussians import Gaussians, transform
 from models.geometry.rigid import from_wxyz, nearest_rotation, rigid_motion
+from models.json_reader import parse_json
 from nps_cli.errors import NpsError
 from nps_cli.formats.glb import BINARY_CHUNK, CHUNK_HEADER, EXTENSION, HEADER, JSON_CHUNK, MAGIC
 from nps_cli.formats.scene_file import PIECE, SceneFile, Source, damaged
@@ -65,8 +65,8 @@ def _read_document(source: Source) -> dict[str, Any]:
         raise damaged(source.name, f"glTF of version {version}")
     text = _read_chunk(source, JSON_CHUNK, MAX_JSON_BYTES)
     try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        document = parse_json(text)
+    except ValueError as error:
         raise damaged(source.name, f"no JSON: {error}") from error
     if not isinstance(document, dict) or not isinstance(document.get("asset"), dict):
         raise damaged(source.name, "no asset")

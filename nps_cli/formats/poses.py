@@ -1,7 +1,6 @@
 """The pose document: cameras of photos, with their convention written into the file."""
 
 import json
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 from nps_cli.errors import NpsError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from models.confidence import PairQuality
     from models.geometry.camera import Camera
     from models.reconstruction import Reconstruction
@@ -21,7 +18,8 @@ CONVENTION = "OpenCV camera axes (+x right, +y down, +z forward); world = first 
 MEASURES = "inliers", "inlier_ratio", "photometric_error", "overlap", "confidence", "method"
 EXPECTED_SHAPE = (
     'A pose file is {"views": [{"world2cam" or "cam2world": 4x4, "intrinsics_px": 3x3, "width": '
-    'pixels, "height": pixels}, ...]}, as `nps pose` writes it.'
+    'pixels, "height": pixels}, ...]}, as `nps pose` writes it; nerfstudio\'s transforms.json and '
+    "the cameras.json of 3D Gaussian Splatting work too."
 )
 
 
@@ -64,28 +62,16 @@ def write_poses(document: dict[str, Any], path: Path, *, force: bool) -> None:
 
 
 def read_poses(path: Path) -> "list[Camera]":
-    """Return the cameras of a pose document, or of any file with such `views`.
+    """Return the cameras of a pose document, or of any file that `read_cameras` understands.
 
     Raises NpsError if a view is not a camera with a rigid pose.
     """
+    from models.data.camera_files import read_cameras
+
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        reason = getattr(error, "strerror", None) or f"not JSON: {error}"
-        raise NpsError(f"{path} cannot be read ({reason}).", hint=EXPECTED_SHAPE) from error
-    views = document.get("views") if isinstance(document, dict) else document
-    if not isinstance(views, list) or not views:
-        raise NpsError(f"{path} holds no views.", hint=EXPECTED_SHAPE)
-    cameras = []
-    for index, view in enumerate(views):
-        try:
-            cameras.append(_parse_camera(view))
-        except (KeyError, TypeError, ValueError) as error:
-            reason = f"no {error}" if isinstance(error, KeyError) else str(error)
-            raise NpsError(
-                f"{path}: view {index} is not a camera ({reason}).", hint=EXPECTED_SHAPE
-            ) from error
-    return cameras
+        return [image.camera.float() for image in read_cameras(path)]
+    except ValueError as error:
+        raise NpsError(f"{error}.", hint=EXPECTED_SHAPE) from error
 
 
 def _view(photo: "Photo", camera: "Camera") -> dict[str, Any]:
@@ -122,37 +108,3 @@ def _pair(pair: "PairQuality", cameras: "list[Camera]") -> dict[str, Any]:
         "baseline_direction": normalize((first @ invert(second))[:3, 3], dim=0).tolist(),
         **{name: getattr(pair, name) for name in MEASURES},
     }
-
-
-def _parse_camera(view: Any) -> "Camera":
-    import torch
-
-    from models.geometry.camera import Camera, from_pixels
-    from models.geometry.rigid import invert
-
-    size = int(view["height"]), int(view["width"])
-    if not all(1 <= side <= 1 << 16 for side in size):
-        raise ValueError(f"its size is {size[1]} x {size[0]}")
-    intrinsics_px = torch.tensor(view["intrinsics_px"], dtype=torch.float64)
-    if intrinsics_px.shape != (3, 3) or not intrinsics_px.isfinite().all():
-        raise ValueError("intrinsics_px is not a finite 3x3 matrix")
-    if not (intrinsics_px[0, 0] > 0 and intrinsics_px[1, 1] > 0):
-        raise ValueError("its focal length is not positive")
-    direction = "world2cam" if "world2cam" in view else "cam2world"
-    pose = torch.tensor(view[direction], dtype=torch.float64)
-    if pose.shape != (4, 4) or not _is_rigid(pose):
-        raise ValueError(f"{direction} is not a rigid 4x4 motion")
-    world2cam = pose if direction == "world2cam" else invert(pose)
-    return Camera(from_pixels(intrinsics_px, size).float(), world2cam.float(), size)
-
-
-def _is_rigid(pose: "Tensor") -> bool:
-    import torch
-
-    rotation = pose[:3, :3]
-    return (
-        bool(pose.isfinite().all())
-        and math.isclose(torch.linalg.det(rotation).item(), 1, abs_tol=1e-3)
-        and torch.allclose(rotation @ rotation.mT, torch.eye(3).to(pose), atol=1e-3)
-        and torch.allclose(pose[3], pose.new_tensor([0, 0, 0, 1]), atol=1e-6)
-    )

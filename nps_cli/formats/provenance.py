@@ -58,19 +58,19 @@ def read_cameras(comments: Iterable[str]) -> list[SceneCamera]:
 def _parse(line: str) -> SceneCamera:
     from models.geometry.camera import Camera
     from models.geometry.checks import check_camera, parse_matrix, parse_size
+    from models.json_reader import parse_json
 
     try:
-        facts = json.loads(line.removeprefix("view "))
+        facts = parse_json(line.removeprefix("view "))
         size = parse_size(facts["width"], facts["height"])
-        intrinsics = parse_matrix(facts["intrinsics"], 3, 3).float()
-        world2cam = parse_matrix(facts["world2cam"], 4, 4).float()
-        camera = Camera(intrinsics, world2cam, size)
+        matrices = parse_matrix(facts["intrinsics"], 3, 3), parse_matrix(facts["world2cam"], 4, 4)
+        camera = Camera(*matrices, size)
         check_camera(camera)
-        return SceneCamera(str(facts["photo"]), camera)
-    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        return SceneCamera(str(facts["photo"]), camera.float())
+    except (KeyError, TypeError, ValueError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise NpsError(
-            f"The scene's record of its photos is damaged ({reason}).",
+            f"The scene's record of its photos is damaged ({reason:.200}).",
             hint="Reconstruct the scene again, or delete its `comment view` lines.",
         ) from error
 

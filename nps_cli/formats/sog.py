@@ -6,7 +6,6 @@ Harmonics of degree 1 and more come from a palette of at most 65,536 entries.
 """
 
 import io
-import json
 import math
 import zipfile
 import zlib
@@ -19,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from models.geometry.gaussians import Gaussians
+from models.json_reader import parse_json
 from nps_cli.errors import NpsError
 from nps_cli.formats.scene_file import COPY_AGAIN, PIECE, SceneFile, Source, damaged
 
@@ -51,7 +51,7 @@ def _open_archive(archive: zipfile.ZipFile, source: Source) -> SceneFile:
     folder = found[0].removesuffix(META)
     limit = max(MIN_PIXELS, PIXELS_PER_BYTE * (source.limit or 0))
     try:
-        meta = json.loads(_read(archive, found[0], MAX_META_BYTES))
+        meta = parse_json(_read(archive, found[0], MAX_META_BYTES))
         version = meta.get("version", 1)
         if version not in (1, 2):
             raise ValueError(f"version {version}")

@@ -1,13 +1,17 @@
 """Intrinsics that a person gives, instead of EXIF."""
 
-import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from nps_cli import console
 from nps_cli.errors import NpsError
 from nps_cli.photos.exif import FILM_DIAGONAL_MM
+
+if TYPE_CHECKING:
+    from models.geometry.camera import Camera
 
 Matrix = list[list[float]]  # 3x3
 
@@ -20,7 +24,7 @@ class GivenIntrinsics:
         focal_35mm: 35 mm-equivalent focal lengths.
         fov_deg: Horizontal fields of view of the upright photos.
         file: JSON with `intrinsics_px`, `width` and `height` for the upright photo: an object, a
-            list of them, or a pose document.
+            list of them, or a pose document; a transforms.json or a cameras.json.
     """
 
     focal_35mm: tuple[float, ...] = ()
@@ -34,11 +38,16 @@ class GivenIntrinsics:
                 hint="Use only one of --focal-35mm, --fov and --intrinsics.",
             )
 
-    def for_photos(self, sizes: list[tuple[int, int]]) -> list[Matrix] | None:
-        """Return normalized intrinsics for upright photos of these (height, width), if given."""
+    def for_photos(
+        self, sizes: list[tuple[int, int]], names: Sequence[str] = ()
+    ) -> list[Matrix] | None:
+        """Return normalized intrinsics for upright photos of these (height, width), if given.
+
+        A file that names its photos gives those of these `names`, in any order.
+        """
         count = len(sizes)
         if self.file is not None:
-            cameras = _one_each(_read_cameras(self.file), count, str(self.file))
+            cameras = _one_each(_read_cameras(self.file, names), count, str(self.file))
             pairs = zip(cameras, sizes, strict=True)
             return [_normalize(camera, size, self.file) for camera, size in pairs]
         if self.focal_35mm:
@@ -69,45 +78,43 @@ def _one_each(values: list[Any], count: int, where: str) -> list[Any]:
     return values if len(values) == count else values * count
 
 
-def _read_cameras(file: Path) -> list[Any]:
+def _read_cameras(file: Path, names: Sequence[str]) -> "list[Camera]":
+    """Return the cameras of photos by their names, or else all cameras of a file, in its order."""
+    from models.data.camera_files import read_cameras
+
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        reason = getattr(error, "strerror", None) or f"not JSON: {error}"
-        raise NpsError(
-            f"{file} cannot be read ({reason}).", hint="--intrinsics takes a JSON file."
-        ) from error
-    if isinstance(document, dict):
-        document = document.get("views", [document])
-    if not isinstance(document, list) or not document:
-        raise NpsError(f"{file} holds no cameras.", hint=_FORMAT)
-    return document
+        images = read_cameras(file, posed=False)
+    except ValueError as error:
+        raise NpsError(f"{error}.", hint=_FORMAT) from error
+    by_name = {Path(image.name).stem: image for image in images}
+    wanted = [Path(name).stem for name in names]
+    if len(by_name) == len(images) and set(wanted) <= by_name.keys():
+        images = [by_name[name] for name in wanted]
+    elif all(image.name and _is_same_lens(image.camera, images[0].camera) for image in images):
+        images = images[:1]
+    if any(any(image.distortion) for image in images):
+        console.warning(f"{file}: the distortion of the lens is left out")
+    return [image.camera for image in images]
 
 
-_FORMAT = 'A camera is {"intrinsics_px": 3x3, "width": pixels, "height": pixels}.'
+def _is_same_lens(camera: "Camera", other: "Camera") -> bool:
+    return camera.size == other.size and camera.intrinsics.equal(other.intrinsics)
 
 
-def _normalize(camera: Any, size: tuple[int, int], file: Path) -> Matrix:
-    """Divide by the size the camera is for, which must be the photo's up to a scale."""
-    height, width = size
-    try:
-        given_width, given_height = float(camera["width"]), float(camera["height"])
-        rows = [[float(value) for value in row] for row in camera["intrinsics_px"]]
-        (fx, skew, cx), (zero, fy, cy), last = rows
-        proper = zero == 0 and last == [0, 0, 1] and min(fx, fy, given_width, given_height) > 0
-    except (KeyError, TypeError, ValueError) as error:
-        raise NpsError(f"{file} holds something that is not a camera.", hint=_FORMAT) from error
-    if not proper or not all(map(math.isfinite, (fx, skew, cx, fy, cy, given_width, given_height))):
-        raise NpsError(f"{file} holds impossible intrinsics: {rows}.", hint=_FORMAT)
+_FORMAT = (
+    'A camera is {"intrinsics_px": 3x3, "width": pixels, "height": pixels}; transforms.json of '
+    "nerfstudio and cameras.json of 3D Gaussian Splatting work too."
+)
+
+
+def _normalize(camera: "Camera", size: tuple[int, int], file: Path) -> Matrix:
+    """Return the intrinsics for a photo of this (height, width), the camera's up to a scale."""
+    (height, width), (given_height, given_width) = size, camera.size
     scale = width / given_width
     if abs(given_height * scale - height) > 1 + scale:  # a pixel of rounding at either size
         raise NpsError(
-            f"{file} has a camera of {given_width:g} x {given_height:g} pixels for an upright "
+            f"{file} has a camera of {given_width} x {given_height} pixels for an upright "
             f"photo of {width} x {height}.",
             hint="Give intrinsics for the upright photo; only its scale may differ.",
         )
-    return [
-        [fx / given_width, skew / given_width, cx / given_width],
-        [0.0, fy / given_height, cy / given_height],
-        last,
-    ]
+    return camera.intrinsics.tolist()

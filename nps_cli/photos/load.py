@@ -115,7 +115,8 @@ def load_photos(
     make, model and size, in either orientation.
     """
     photos = [load_photo(Path(path), max_side) for path in paths]
-    matrices = given and given.for_photos([photo.camera.size for photo in photos])
+    sizes, names = [photo.camera.size for photo in photos], [photo.name for photo in photos]
+    matrices = given and given.for_photos(sizes, names)
     if not matrices:
         return _with_focal_groups(photos)
     import torch

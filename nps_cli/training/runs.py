@@ -75,6 +75,7 @@ def train_run(
 
 def compare_ablations(options: AblationOptions, device: "torch.device") -> None:
     """Train and validate all ablations; every result is written at once, and not made twice."""
+    from models.json_reader import convert, parse_json
     from models.training.ablation_study import SMALL_SCALE, Result, run_study, table
     from models.training.ablations import ABLATIONS
     from models.training.run import load_run_assets
@@ -84,7 +85,10 @@ def compare_ablations(options: AblationOptions, device: "torch.device") -> None:
         raise NpsError(f"{file} exists.", hint="Add --resume to go on, or choose another folder.")
     out.mkdir(parents=True, exist_ok=True)
     lines = file.read_text().splitlines() if file.exists() else []
-    results = [Result(**json.loads(line)) for line in lines]
+    try:
+        results = [convert(parse_json(line), Result) for line in lines]
+    except ValueError as error:
+        raise NpsError(f"{file} is damaged: {error}.", hint="Delete its last line.") from error
     experiment = replace(SMALL_SCALE, **options.changes())
     assets = load_run_assets(experiment, device, options.textures)
 

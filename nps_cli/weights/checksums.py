@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from models.atomic import atomic_write
+from models.json_reader import read_json
 
 LARGE_BYTES = 256 * 2**20  # smaller files are read every time
 
@@ -40,8 +41,9 @@ def sha256_of(path: Path, *, read: bool = False) -> str:
 
 def _load() -> dict[str, Any]:
     try:
-        return dict(json.loads(record_path().read_text(encoding="utf-8"))["files"])
-    except (OSError, ValueError, KeyError, TypeError):
+        files = read_json(record_path())["files"]
+        return {path: dict(facts) for path, facts in files.items()}
+    except (AttributeError, KeyError, TypeError, ValueError):
         return {}
 
 

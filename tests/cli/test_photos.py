@@ -337,9 +337,9 @@ def test_a_file_gives_intrinsics_at_any_scale_of_the_photo(tmp_path, two_photos,
         ("text", "no cameras"),
         ([1], "not a camera"),
         ({"width": 400, "height": 300}, "not a camera"),
-        (camera(400, 300) | {"intrinsics_px": [[0, 0, 1], [0, 1, 1], [0, 0, 1]]}, "impossible"),
-        (camera(400, 300) | {"intrinsics_px": [[math.nan, 0, 1], [0, 1, 1], [0, 0, 1]]}, "imposs"),
-        (camera(400, 300) | {"width": 0}, "impossible"),
+        (camera(400, 300) | {"intrinsics_px": [[0, 0, 1], [0, 1, 1], [0, 0, 1]]}, "not a pinhole"),
+        (camera(400, 300) | {"intrinsics_px": [[math.nan, 0, 1], [0, 1, 1], [0, 0, 1]]}, "NaN"),
+        (camera(400, 300) | {"width": 0}, "size is 0"),
     ],
 )
 def test_a_wrong_intrinsics_file_says_what_is_wrong(tmp_path, two_photos, document, expected):
@@ -366,3 +366,26 @@ def test_the_focal_length_is_given_in_one_way_only():
 def test_the_number_of_given_values_is_one_or_that_of_the_photos(two_photos):
     with pytest.raises(NpsError, match="3 cameras for 2 photos"):
         load_photos(two_photos, GivenIntrinsics(fov_deg=(60.0, 61.0, 62.0)))
+
+
+def test_a_file_of_many_named_photos_gives_each_its_own(tmp_path, two_photos):
+    named = [camera(400, 300) | {"photo": two_photos[0].name}, camera(8, 8) | {"photo": "z.jpg"}]
+    named.insert(0, camera(300, 400) | {"photo": two_photos[1].name})
+    file = tmp_path / "poses.json"
+    file.write_text(json.dumps({"views": named}))
+    wide, tall = load_photos(two_photos, GivenIntrinsics(file=file))
+    assert wide.camera.intrinsics[0, 0].item() == pytest.approx(380 / 400)
+    assert tall.camera.intrinsics[0, 0].item() == pytest.approx(380 / 300)
+
+
+def test_frames_of_one_camera_are_one_camera_and_its_distortion_is_left_out_with_a_word(
+    tmp_path, two_photos, capsys
+):
+    eye = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+    frames = [{"file_path": f"{i}.png", "transform_matrix": eye} for i in range(9)]
+    document = {"fl_x": 380, "w": 400, "h": 300, "k1": 0.1, "frames": frames}
+    (tmp_path / "transforms.json").write_text(json.dumps(document))
+    given = GivenIntrinsics(file=tmp_path / "transforms.json")
+    (photo,) = load_photos(two_photos[:1], given)
+    assert photo.camera.intrinsics[0, 0].item() == pytest.approx(380 / 400)
+    assert "distortion" in capsys.readouterr().err

@@ -221,3 +221,9 @@ def test_the_distortion_of_a_lens_is_undone_and_the_intrinsics_fit_the_image(tmp
 def test_a_lens_without_distortion_leaves_images_as_they_are(tmp_path):
     scene = read(write_nerfstudio(tmp_path / "desk"), undistort=True)
     assert all(map(torch.equal, scene.images, SCENE.images))
+
+
+@pytest.mark.parametrize("coefficient", [1e308, -1e4])
+def test_a_distortion_beyond_any_lens_is_named(tmp_path, coefficient: float):
+    with pytest.raises(ValueError, match="0 of its 11 frames"):
+        read(write_nerfstudio(tmp_path / "desk", k2=coefficient), undistort=True)

@@ -140,3 +140,50 @@ def test_markdown_has_the_papers_tables_and_escapes_what_would_break_them():
     assert "| large | 1 | 0.800 |" in poses  # one error of 2 degrees: (2 / 2 + 3) / 5
     assert "no \\| pose" in text
     assert "4 of 6 pairs used" in text
+
+
+def set_in(document: dict, place: str, value: object) -> None:
+    *parents, last = place.split(".")
+    for name in parents:
+        document = document[int(name) if name.isdigit() else name]
+    document[last] = value
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("ids", ["p0", "p1"]),
+        ("ids", 3),
+        ("shard", [1, 2**60]),
+        ("shard", [0, 0]),
+        ("shard", [1]),
+        ("weights", "tiny"),
+        ("seconds", "long"),
+        ("pairs", {}),
+        ("pairs.0.id", "other"),
+        ("pairs.0.difficulty", []),
+        ("pairs.0.poses.0.rotation_deg", [1]),
+        ("pairs.0.poses.0.rotation_deg", 1e300),
+        ("pairs.0.targets.0.posed.ssim", None),
+        ("pairs.0.first_view", 1),
+        ("network_alone.0.id", "p1"),
+        ("left_out", [{"id": 1, "reason": "x"}]),
+        ("options", []),
+    ],
+)
+def test_a_damaged_report_is_refused_in_a_sentence(tmp_path, place: str, value: object):
+    document = json.loads(json.dumps(write_document(evaluation_of(range(6)))))
+    set_in(document, place, value)
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps(document))
+    with pytest.raises(NpsError, match="no whole report"):
+        read_report(path)
+
+
+@pytest.mark.parametrize("value", ["NaN", "1e400", "1" + "0" * 5000, "[" * 9999, '"\\ud800"'])
+def test_what_no_json_reader_takes_is_told_from_a_report(tmp_path, value: str):
+    path = tmp_path / "report.json"
+    path.write_text('{"format": "nps-evaluation", "version": 2, "x": ' + value + "}")
+    assert not is_report(path)
+    with pytest.raises(NpsError, match=r"report\.json is not JSON"):
+        read_report(path)
