@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from nps_cli import __version__, console
+from nps_cli.commands.convert import convert
 from nps_cli.commands.data import data
 from nps_cli.commands.doctor import doctor
 from nps_cli.commands.evaluate import evaluate
@@ -46,7 +47,7 @@ def _nps(
     """
 
 
-for command in (reconstruct, pose, render, view, inspect, doctor):
+for command in (reconstruct, pose, render, view, inspect, convert, doctor):
     app.command()(command)
 app.add_typer(train, name="train")
 app.add_typer(data, name="data")

@@ -116,6 +116,13 @@ class Camera:
         return replace(self, intrinsics=intrinsics, size=size)
 
 
+def transform_camera(camera: Camera, rigid: Float[Tensor, "4 4"], factor: float) -> Camera:
+    """Return the camera that sees a scene as before, after `gaussians.transform` moved it."""
+    moved = camera.world2cam @ invert(rigid).to(camera.world2cam)
+    moved[..., :3, 3] += (factor - 1) * camera.world2cam[..., :3, 3]
+    return replace(camera, world2cam=moved)
+
+
 def stack_cameras(cameras: Sequence[Camera]) -> Camera:
     """Join cameras of one size into a batch; its focal lengths count as known.
 

@@ -130,3 +130,23 @@ def nearest_rotation(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*bat
     sign = torch.ones_like(matrix[..., 0])
     sign[..., 2] = torch.linalg.det(left @ right)
     return left * sign[..., None, :] @ right
+
+
+def turn_up_to(axis: str) -> Float[Tensor, "4 4"]:
+    """Return the turn that takes -y, up in our world, to x, y, z, -x, -y or -z.
+
+    About x where it can be; else about z.
+    """
+    cosine, sine, about_z = {
+        "-y": (1.0, 0.0, False),
+        "y": (-1.0, 0.0, False),
+        "z": (0.0, -1.0, False),
+        "-z": (0.0, 1.0, False),
+        "x": (0.0, 1.0, True),
+        "-x": (0.0, -1.0, True),
+    }[axis]
+    turn = torch.eye(4)
+    first, second = (0, 1) if about_z else (1, 2)
+    turn[first, first] = turn[second, second] = cosine
+    turn[first, second], turn[second, first] = -sine, sine
+    return turn

@@ -49,17 +49,19 @@ def save_scene(
     cameras: Sequence[SceneCamera] = (),
     weights: "WeightsInfo | None" = None,
     *,
+    comments: Sequence[str] = (),
     sh_degree: int | None = None,
     force: bool = False,
 ) -> None:
     """Write a scene whole or not at all.
 
     A .ply and a .glb take the cameras of its photos and its weights along, a page the cameras;
-    the others have no place for them.
+    the others have no place for them, nor for further `comments`.
     """
     path = Path(path)
     check_format(path)
-    pieces = _encode(gaussians, path.suffix.lower(), cameras, weights, sh_degree)
+    lines = [*write_comments(cameras, weights), *comments]
+    pieces = _encode(gaussians, path.suffix.lower(), cameras, lines, sh_degree)
     if str(path) == STREAM:
         for piece in pieces:
             sys.stdout.buffer.write(piece)
@@ -74,7 +76,7 @@ def _encode(
     gaussians: "Gaussians",
     suffix: str,
     cameras: Sequence[SceneCamera],
-    weights: "WeightsInfo | None",
+    comments: list[str],
     sh_degree: int | None,
 ) -> Iterator[bytes]:
     from nps_cli.formats.glb import encode_glb
@@ -83,7 +85,6 @@ def _encode(
     from nps_cli.formats.splat import encode_splat
     from nps_cli.formats.spz import encode_spz
 
-    comments = write_comments(cameras, weights)
     match suffix:
         case ".spz":
             return encode_spz(gaussians)

@@ -39,6 +39,12 @@ def write_comments(
     return lines
 
 
+def other_comments(comments: Iterable[str]) -> list[str]:
+    """Return a scene's comments but for cameras and generator, if they fit into any header."""
+    ours = ("view {", "nps ")
+    return [line for line in comments if line.isascii() and not line.startswith(ours)]
+
+
 def camera_facts(camera: "Camera") -> dict[str, Any]:
     """Return a camera, its intrinsics normalized, ready for JSON."""
     height, width = camera.size
