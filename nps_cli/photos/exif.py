@@ -11,9 +11,12 @@ MAKE, MODEL, ORIENTATION = 0x010F, 0x0110, 0x0112
 FOCAL, FOCAL_35MM, DIGITAL_ZOOM = 0x920A, 0xA405, 0xA404
 PIXELS_X, PIXELS_Y = 0xA002, 0xA003
 PLANE_X, PLANE_Y, PLANE_UNIT = 0xA20E, 0xA20F, 0xA210
+FOCAL_PLANE_DIAGONAL = 0x0205  # in mm; of Olympus' maker note, no EXIF tag of its own
 
 FILM_DIAGONAL_MM = math.hypot(36, 24)
 PLAUSIBLE_35MM = (8.0, 1600.0)  # fisheye to telescope; anything else is an error in the file
+MAX_FRAME_ASPECT = 2.5  # no camera has a longer frame; panoramas have
+MAX_ENLARGEMENT = 4.0  # of a crop, after it was cut
 GUESSED_35MM = 28.0  # main cameras of phones: 24 to 30
 MM_PER_UNIT = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}  # inch, the default; cm; mm; micrometer
 SENSOR_DIAGONAL_MM = {  # phones that write a focal length and no 35 mm equivalent
@@ -41,6 +44,7 @@ class CameraFacts:
     digital_zoom: float = 1.0
     frame_px: tuple[float, float] | None = None  # (width, height) when the photo was taken
     plane_px_per_mm: tuple[float, float] | None = None  # (x, y), at frame_px
+    sensor_diagonal_mm: float | None = None
 
 
 def read_camera_facts(tags: Mapping[int, object]) -> CameraFacts:
@@ -57,6 +61,7 @@ def read_camera_facts(tags: Mapping[int, object]) -> CameraFacts:
         digital_zoom=digital_zoom or 1.0,
         frame_px=frame,
         plane_px_per_mm=(plane[0] / unit, plane[1] / unit) if plane and unit else None,
+        sensor_diagonal_mm=_in_range(tags.get(FOCAL_PLANE_DIAGONAL), 2, 100),
     )
 
 
@@ -87,26 +92,37 @@ def focal_in_pixels(facts: CameraFacts, size: tuple[int, int]) -> tuple[float, S
     return GUESSED_35MM * math.hypot(width, height) / FILM_DIAGONAL_MM, "guessed"
 
 
+def is_panoramic(size: tuple[float, float]) -> bool:
+    """Return whether a picture of this size is longer than the frame of any camera."""
+    return max(size) > MAX_FRAME_ASPECT * min(size)
+
+
 def _frame(facts: CameraFacts, width: int, height: int) -> tuple[float, float, float]:
-    """Return the (width, height) of the frame that EXIF describes, and its later reduction."""
-    if facts.frame_px is None:
+    """Return the (width, height) of the frame that EXIF describes, and its later reduction.
+
+    A frame of a shape that no camera has, or much smaller than the photo, is an error in the file:
+    the photo itself is the frame.
+    """
+    if not facts.frame_px or is_panoramic(facts.frame_px):
         return width, height, 1.0
     long, short = max(facts.frame_px), min(facts.frame_px)
     frame = (long, short) if width >= height else (short, long)
     if abs(width / height * frame[1] / frame[0] - 1) < 0.02:
         return width, height, 1.0
     kept = max(width / frame[0], height / frame[1])
+    if kept > MAX_ENLARGEMENT:
+        return width, height, 1.0
     return *frame, 1.0 if 0.5 <= kept <= 1 else kept
 
 
 def _sensor_diagonal_mm(facts: CameraFacts, frame: tuple[float, float]) -> float | None:
-    """Return it by the focal plane's resolution if that makes sense, else by the table."""
+    """Return it by the focal plane's resolution if that makes sense, as told, or by the table."""
     if facts.plane_px_per_mm:
         width, height = facts.frame_px or frame
         sides = width / facts.plane_px_per_mm[0], height / facts.plane_px_per_mm[1]
         if min(sides) >= 1.5 and max(sides) <= 70:
             return math.hypot(*sides)
-    return SENSOR_DIAGONAL_MM.get(facts.model or "")
+    return facts.sensor_diagonal_mm or SENSOR_DIAGONAL_MM.get(facts.model or "")
 
 
 def _in_range(value: object, least: float, most: float) -> float | None:

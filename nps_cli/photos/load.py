@@ -1,29 +1,38 @@
 """A photo file of any kind to an upright `Photo` with intrinsics."""
 
 import math
-import os
-import stat
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pillow_heif
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from nps_cli.errors import NpsError
 from nps_cli.photos.exif import (
     FILM_DIAGONAL_MM,
     GUESSED_35MM,
+    ORIENTATION,
     CameraFacts,
     Source,
     focal_in_pixels,
     read_camera_facts,
 )
 from nps_cli.photos.intrinsics import GivenIntrinsics, pinhole
+from nps_cli.photos.opening import (
+    check_aspect,
+    check_resolution,
+    open_image,
+    reduced_size,
+    too_large,
+)
+from nps_cli.photos.panorama import check_no_panorama, check_no_sphere
 from nps_cli.photos.pixels import to_8_bit, to_srgb, without_native_stderr, without_warnings
+from nps_cli.photos.stereo import stereo_frames
+from nps_cli.photos.tags import orientation_of, read_file_tags, read_tags
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -33,11 +42,7 @@ if TYPE_CHECKING:
     from models.geometry.views import View
 
 WORKING_SIDE_PX = 1024
-MAX_PIXELS = 178_956_970  # Pillow's own limit for what it takes for an attack
-MIN_SIDE_PX = 16
-MAX_ASPECT = 8.0
-EXIF_DIRECTORY, ORIENTATION = 0x8769, 0x0112
-VECTOR_FORMATS = ("EPS", "WMF")  # Pillow would run other programs to rasterize these
+MAX_THREADS = 2  # one per photo of a pair; each may hold a whole decoded photo
 TO_UPRIGHT = {  # what undoes each EXIF orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -108,13 +113,24 @@ def load_photos(
     paths: Sequence[str | Path],
     given: GivenIntrinsics | None = None,
     max_side: int = WORKING_SIDE_PX,
+    *,
+    side_by_side: bool = False,
 ) -> list[Photo]:
     """Load photos, each with its own size and camera; what a person said about those wins.
 
-    Photos with a guessed focal length share a focal group if one camera may have taken them: same
-    make, model and size, in either orientation.
+    A stereo photo (.mpo, spatial .heic) is two. Photos with a guessed focal length share a focal
+    group if one camera may have taken them: same make, model and size, in either orientation.
+
+    Args:
+        paths: Of their files, decoded at the same time in threads.
+        given: What a person said about their cameras.
+        max_side: Larger images are reduced by averaging to this long side.
+        side_by_side: The left half of every file is one photo, and the right half another.
     """
-    photos = [load_photo(Path(path), max_side) for path in paths]
+    wanted = _Wanted(max_side, bool(given) and given != GivenIntrinsics(), side_by_side)
+    with without_warnings(), ThreadPoolExecutor(max_workers=MAX_THREADS) as pool:
+        loaded = pool.map(lambda path: _load_file(Path(path), wanted), paths)
+        photos = [photo for photos in loaded for photo in photos]
     sizes, names = [photo.camera.size for photo in photos], [photo.name for photo in photos]
     matrices = given and given.for_photos(sizes, names)
     if not matrices:
@@ -147,18 +163,47 @@ def _with_focal_groups(photos: list[Photo]) -> list[Photo]:
 def load_photo(path: Path, max_side: int = WORKING_SIDE_PX) -> Photo:
     """Load a photo with the intrinsics that its EXIF gives, or else a guess.
 
-    The first frame of an animation, the first picture of an MPO. A truncated file is refused
-    unless its decoder finds every pixel.
+    The first frame of an animation, the left picture of a stereo photo, the largest preview of a
+    raw file. A truncated file is refused unless its decoder finds every pixel.
 
     Args:
-        path: JPEG, PNG, WebP, TIFF, HEIC, AVIF, or what else Pillow decodes by itself.
+        path: JPEG, PNG, WebP, TIFF, HEIC, AVIF, raw, or what else Pillow decodes by itself.
         max_side: Larger images are reduced by averaging to this long side.
     """
-    _check_is_file(path)
-    pillow_heif.register_heif_opener()
+    with without_warnings():
+        return _load_file(path, _Wanted(max_side))[0]
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """The way in which files are to be loaded: see `load_photos`."""
+
+    max_side: int
+    is_given: bool = False  # someone gave intrinsics
+    side_by_side: bool = False
+
+
+def _load_file(path: Path, wanted: _Wanted) -> list[Photo]:
+    """Return the one photo of a file, or the left and the right one."""
+    with _decoding(path), open_image(path) as file:
+        tags = {} if file.filename else read_file_tags(path)  # of a raw file around its preview
+        photos = []
+        for frame in (0,) if wanted.side_by_side else stereo_frames(path, file):
+            if frame:
+                file.seek(frame)
+            tags = tags | read_tags(file)
+            photos += _decode(path, file, tags, wanted)
+    if len(photos) == 1:
+        return photos
+    names = [f"{path.stem}-{side}{path.suffix}" for side in ("left", "right")]
+    return [replace(photo, name=name) for photo, name in zip(photos, names, strict=True)]
+
+
+@contextmanager
+def _decoding(path: Path) -> Iterator[None]:
+    """Say in one sentence what is wrong with a file that cannot be decoded."""
     try:
-        with without_warnings():
-            return _decode(path, max_side)
+        yield
     except NpsError:
         raise
     except UnidentifiedImageError as error:
@@ -167,7 +212,7 @@ def load_photo(path: Path, max_side: int = WORKING_SIDE_PX) -> Photo:
             hint="Export the photo as JPEG, PNG or HEIC.",
         ) from error
     except Image.DecompressionBombError as error:
-        raise _too_large(path) from error
+        raise too_large(path) from error
     except Exception as error:  # decoders raise anything at all on damaged files
         raise NpsError(
             f"{path} cannot be decoded ({_first_line(error)}).",
@@ -175,19 +220,49 @@ def load_photo(path: Path, max_side: int = WORKING_SIDE_PX) -> Photo:
         ) from error
 
 
-def _decode(path: Path, max_side: int) -> Photo:
-    with Image.open(path) as file:
-        _check_content(path, file, max_side)
-        found = file.info.get("original_orientation") or _exif(file).get(ORIENTATION)
-        facts = read_camera_facts(_exif(file))
-        width, height = file.size
-        working = _reduced(file.size, max_side)
-        file.draft(None, working)
-        with without_native_stderr() if file.format == "TIFF" else nullcontext():
-            file.load()
-        profile = file.info.get("icc_profile")
-        image = to_srgb(to_8_bit(file).resize(working, Image.Resampling.HAMMING), profile)
-        orientation = _exif(file).get(ORIENTATION)  # once loaded: some decoders apply it themselves
+def _decode(
+    path: Path, file: ImageFile.ImageFile, tags: dict[int, object], wanted: _Wanted
+) -> list[Photo]:
+    """Return the photo of an opened file, or those of its halves."""
+    facts = read_camera_facts(tags)
+    count = 2 if wanted.side_by_side else 1
+    if count == 2:
+        facts = replace(facts, frame_px=None)  # EXIF counts both halves, or one
+    size = file.width // count, file.height
+    check_resolution(path, size, wanted.max_side)
+    check_no_panorama(path, size, file.info, tags, facts, wanted.is_given)
+    check_aspect(path, size)
+    working = reduced_size(size, wanted.max_side)
+    turn = None if file.filename else tags.get(ORIENTATION)
+    found = file.info.get("original_orientation") or orientation_of(file, turn)
+    found = found if found in range(1, 9) else None
+    file.draft(None, (count * working[0], working[1]))
+    with without_native_stderr() if file.format == "TIFF" else nullcontext():
+        file.load()
+    orientation = orientation_of(file, turn)  # once loaded: some decoders apply it themselves
+    pixels, profile = to_8_bit(file), file.info.get("icc_profile")
+    photos = []
+    for half in range(count):
+        width = pixels.width // count
+        part = pixels.crop((half * width, 0, (half + 1) * width, pixels.height))
+        part = pixels if count == 1 else part
+        image = to_srgb(part.resize(working, Image.Resampling.HAMMING), profile)
+        if not wanted.is_given:
+            check_no_sphere(path, size, image, facts)
+        photo = _photo(path.name, image, size, facts, orientation)
+        photos.append(replace(photo, orientation=found))
+    return photos
+
+
+def _photo(
+    name: str,
+    image: Image.Image,
+    size: tuple[int, int],
+    facts: CameraFacts,
+    orientation: int | None,
+) -> Photo:
+    """Turn an image upright, and give it the camera of its full (width, height)."""
+    width, height = size
     if orientation in TO_UPRIGHT:
         image = image.transpose(TO_UPRIGHT[orientation])
         width, height = (width, height) if orientation < 5 else (height, width)
@@ -197,7 +272,7 @@ def _decode(path: Path, max_side: int) -> Photo:
     from models.geometry.camera import Camera
 
     return Photo(
-        name=path.name,
+        name=name,
         image=torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous().float() / 255,
         camera=Camera(
             intrinsics=torch.tensor(pinhole(focal_px, (height, width))),
@@ -206,61 +281,8 @@ def _decode(path: Path, max_side: int) -> Photo:
             focal_group=0 if source == "guessed" else None,
         ),
         intrinsics_source=source,
-        orientation=found if isinstance(found, int) and 1 <= found <= 8 else None,
+        orientation=orientation,
         facts=facts,
-    )
-
-
-def _exif(file: Image.Image) -> dict[int, object]:
-    """Tags of the main and the Exif directory (never the GPS one); none if they are garbage."""
-    try:
-        exif = file.getexif()
-        return {**exif, **exif.get_ifd(EXIF_DIRECTORY)}
-    except Exception:  # as for pixels; a photo is fine without its EXIF
-        return {}
-
-
-def _reduced(size: tuple[int, int], max_side: int) -> tuple[int, int]:
-    scale = min(1.0, max_side / max(size))
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-
-
-def _check_is_file(path: Path) -> None:
-    hint = "Check the path; a photo is a file such as photo.jpg."
-    try:
-        status = path.stat()
-    except OSError as error:
-        reason = "does not exist" if isinstance(error, FileNotFoundError) else error.strerror
-        raise NpsError(f"{path}: {reason}.", hint=hint) from error
-    if stat.S_ISDIR(status.st_mode):
-        raise NpsError(f"{path} is a folder, not a photo.", hint=hint)
-    if not stat.S_ISREG(status.st_mode):
-        raise NpsError(f"{path} is not a regular file.", hint=hint)
-    if status.st_size == 0:
-        raise NpsError(f"{path} is empty (0 bytes).", hint="Copy the photo again.")
-    if not os.access(path, os.R_OK):
-        raise NpsError(f"{path} may not be read.", hint=f"Try: chmod u+r {path}")
-
-
-def _check_content(path: Path, file: Image.Image, max_side: int) -> None:
-    """Refuse, before anything is decoded, what cannot be a photo."""
-    if file.format in VECTOR_FORMATS:
-        raise NpsError(f"{path} is a drawing ({file.format}), not a photo.", hint="Give photos.")
-    if file.width * file.height > MAX_PIXELS:
-        raise _too_large(path)
-    long, short = max(file.size), min(file.size)
-    if long > MAX_ASPECT * short or min(_reduced(file.size, max_side)) < MIN_SIDE_PX:
-        raise NpsError(
-            f"{path} is too small or too narrow: {file.width} x {file.height} pixels.",
-            hint=f"Give photos of {MIN_SIDE_PX} pixels or more on the short side, "
-            f"and at most {MAX_ASPECT:g} times as long.",
-        )
-
-
-def _too_large(path: Path) -> NpsError:
-    return NpsError(
-        f"{path} has more than {MAX_PIXELS // 10**6} megapixels.",
-        hint="Reduce it first; about 1 megapixel is all that is used.",
     )
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,8 @@ from io import BytesIO
 
 import numpy as np
 from PIL import Image, ImageCms
+
+STDERR = threading.Lock()
 
 
 def to_8_bit(image: Image.Image) -> Image.Image:
@@ -40,27 +43,30 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
 
 @contextmanager
 def without_warnings() -> Iterator[None]:
-    """Keep what Pillow has to say about odd files off stderr."""
-    logger = logging.getLogger("PIL")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+    """Keep what Pillow and exifread have to say about odd files off stderr."""
+    loggers = logging.getLogger("PIL"), logging.getLogger("exifread")
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 @contextmanager
 def without_native_stderr() -> Iterator[None]:
-    """Silence libtiff, which writes to the process's stderr itself."""
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+    """Silence libtiff, which writes to the process's stderr itself; one thread at a time."""
+    with STDERR:
+        kept = os.dup(2)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            os.close(nowhere)

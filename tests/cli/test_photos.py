@@ -1,8 +1,10 @@
 import io
 import json
+import logging
 import math
 import os
 import struct
+import threading
 import zlib
 
 import numpy as np
@@ -10,8 +12,11 @@ import pillow_heif
 import pytest
 import torch
 from PIL import Image, ImageCms
+from PIL.JpegImagePlugin import JpegImageFile
 
 from nps_cli.errors import NpsError
+from nps_cli.photos import load as load_module
+from nps_cli.photos import opening
 from nps_cli.photos.exif import FOCAL, FOCAL_35MM, MODEL
 from nps_cli.photos.intrinsics import GivenIntrinsics
 from nps_cli.photos.load import Photo, load_photo, load_photos
@@ -282,6 +287,57 @@ def test_a_missing_file_a_folder_and_a_pipe_are_told_apart(tmp_path):
     ]:
         with pytest.raises(NpsError, match=expected):
             load_photo(tmp_path / name)
+
+
+def test_a_jpeg_beyond_pillows_limit_is_decoded_at_a_smaller_scale(tmp_path, monkeypatch):
+    Image.fromarray(corners(960, 1600)).save(tmp_path / "photo.jpg", exif=exif({FOCAL_35MM: 28}))
+    Image.fromarray(corners(960, 1600)).save(tmp_path / "photo.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
+    decoded = []
+    load = JpegImageFile.load
+    monkeypatch.setattr(JpegImageFile, "load", lambda self: decoded.append(self.size) or load(self))
+
+    photo = load_photo(tmp_path / "photo.jpg", max_side=160)
+
+    assert set(decoded) == {(200, 120)}
+    assert photo.camera.size == (960, 1600)
+    assert photo.intrinsics_source == "exif-35mm"
+    assert_upright(photo.image)
+    with pytest.raises(NpsError, match="megapixels"):
+        load_photo(tmp_path / "photo.png")
+
+
+def test_photos_are_decoded_at_the_same_time_and_keep_their_order(tmp_path, monkeypatch):
+    paths = [tmp_path / f"{number}.png" for number in range(2)]
+    for number, path in enumerate(paths):
+        Image.new("RGB", (64, 48 + number)).save(path)
+    both = threading.Barrier(2, timeout=20)
+    check = opening.open_image
+    monkeypatch.setattr(load_module, "open_image", lambda path: (both.wait(), check(path))[1])
+
+    photos = load_photos(paths)
+
+    assert [photo.camera.size for photo in photos] == [(48, 64), (49, 64)]
+
+
+def test_the_first_bad_photo_is_named(tmp_path):
+    paths = [tmp_path / name for name in ("first.jpg", "second.jpg")]
+
+    with pytest.raises(NpsError, match="first"):
+        load_photos(paths)
+
+
+def test_stderr_and_logs_are_as_before_after_photos_were_loaded(tmp_path, capfd):
+    paths = [tmp_path / f"{number}.tiff" for number in range(6)]
+    for path in paths:
+        Image.new("RGB", (640, 480)).save(path, compression="tiff_lzw")
+    level = logging.getLogger("exifread").level
+
+    load_photos(paths)
+    os.write(2, b"still here")
+
+    assert capfd.readouterr().err == "still here"
+    assert logging.getLogger("exifread").level == level
 
 
 @pytest.fixture
