@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from models.geometry.camera import Camera
 from models.geometry.depth_map import DepthMap, photometric_agreement
+from models.metrics.contrast import structural_contrast
 from models.metrics.errors import pose_error
 from models.options import PoseMethod
 from models.pose.pnp import PnpPose
@@ -13,9 +14,11 @@ from models.sfm.registration import Registration
 
 TRUSTED_CONFIDENCE = 0.3  # below it a result is not to be trusted
 SAME_POSE_DEG = 10.0  # two ways to a pose that differ by less confirm each other
+CONFIDENCE_WORDS = ((0.85, "sure"), (0.6, "fairly sure"), (0.0, "unsure"))
 CLEAR_MARGIN = 0.1  # share of its inliers by which a pose is clearly ahead of any other
 DEFAULT_MARGIN = 0.1  # share of the inliers by which three of four right poses are ahead of others
 MAX_PHOTOMETRIC_ERROR = 0.125  # color difference at which a pose is wrong; right ones have 0.05
+NO_CONTRAST, ENOUGH_CONTRAST = 0.01, 0.05  # between them color differences mean less and less
 
 
 @dataclass(frozen=True)
@@ -46,9 +49,15 @@ class PairQuality:
 def pnp_quality(
     method: PoseMethod, second: int, pose: PnpPose, depth_maps: list[DepthMap]
 ) -> PairQuality:
-    """Return the quality of the network's pose of a view relative to the first."""
+    """Return the quality of the network's pose of a view relative to the first.
+
+    Photos without contrast agree under any pose: that is no evidence.
+    """
     error, overlap = photometric_agreement(depth_maps[0], depth_maps[second])
-    confidence = pose.inlier_ratio * max(0.0, 1 - error / MAX_PHOTOMETRIC_ERROR)
+    contrast = min(structural_contrast(depth_maps[view].image) for view in (0, second))
+    shown = min(1.0, max(0.0, (contrast - NO_CONTRAST) / (ENOUGH_CONTRAST - NO_CONTRAST)))
+    agreement = max(0.0, 1 - error / (MAX_PHOTOMETRIC_ERROR * shown)) if shown else 0.0
+    confidence = pose.inlier_ratio * agreement
     inliers, ratio = pose.inliers, pose.inlier_ratio
     return PairQuality(0, second, method, inliers, ratio, error, overlap, confidence)
 
@@ -123,6 +132,13 @@ def match_confidence(
     if focal_spread > 0:
         odds = 1.5 + 0.23 * odds - 7.5 * focal_spread
     return 1 / (1 + math.exp(-odds))
+
+
+def describe_confidence(confidence: float, problems: tuple[str, ...] = ()) -> str:
+    """Describe the probability that poses are right, which any problem overrules, in words."""
+    if problems or confidence < TRUSTED_CONFIDENCE:
+        return "not to be trusted"
+    return next(words for least, words in CONFIDENCE_WORDS if confidence >= least)
 
 
 def low_confidence_message(inliers: int, runner_up: RunnerUp | None) -> str:

@@ -80,6 +80,7 @@ def reconstruct_photos(
     photos = _with_estimated_focal(photos, reconstruction)
     for problem in reconstruction.problems:
         console.warning(problem)
+    console.info(f"poses: {_certainty(reconstruction)}")
     return Result(photos, reconstruction, weights, time.perf_counter() - began)
 
 
@@ -98,6 +99,14 @@ def _with_estimated_focal(photos: "list[Photo]", reconstruction: "Reconstruction
             f"(give or take {focal.spread:.0%})"
         )
     return known
+
+
+def _certainty(reconstruction: "Reconstruction") -> str:
+    """Return how sure the poses are, in words and as a probability."""
+    from models.confidence import describe_confidence
+
+    words = describe_confidence(reconstruction.confidence, reconstruction.problems)
+    return f"{words} (confidence {reconstruction.confidence:.2f} of 1)"
 
 
 def _provenance(photo: "Photo") -> str:

@@ -11,6 +11,7 @@ from models.confidence import (
     TRUSTED_CONFIDENCE,
     PairQuality,
     combine,
+    describe_confidence,
     low_confidence_message,
     match_confidence,
     pnp_quality,
@@ -214,6 +215,33 @@ def test_a_pose_from_which_colors_do_not_agree_is_not_trusted():
         pnp_quality(PoseMethod.pnp, 1, pose, [first, second]) for second in (like, unlike)
     )
     assert wrong.confidence < TRUSTED_CONFIDENCE < right.confidence
+
+
+@pytest.mark.parametrize("brightness", [0.02, 0.5])
+def test_photos_that_show_nothing_agree_under_any_pose_which_is_no_evidence(brightness):
+    plain = torch.ones(16, 24)
+    camera = Camera(INTRINSICS, torch.eye(4), (16, 24))
+    walls = [
+        DepthMap(brightness + 0.005 * torch.randn(3, 16, 24), 2 * plain, plain, camera)
+        for _ in range(2)
+    ]
+    quality = pnp_quality(PoseMethod.pnp, 1, PnpPose(torch.eye(4), 300, 0.8), walls)
+    assert quality.photometric_error < 0.01
+    assert quality.confidence == 0
+
+
+@pytest.mark.parametrize(
+    ("confidence", "problems", "words"),
+    [
+        (0.95, (), "sure"),
+        (0.7, (), "fairly sure"),
+        (0.4, (), "unsure"),
+        (0.2, (), "not to be trusted"),
+        (0.9, ("The photos repeat.",), "not to be trusted"),
+    ],
+)
+def test_confidence_is_said_in_words(confidence, problems, words):
+    assert describe_confidence(confidence, problems) == words
 
 
 def test_poses_alone_are_those_of_the_scene(views, networks, scene):

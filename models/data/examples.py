@@ -112,7 +112,7 @@ def check_fov(intrinsics: Float[Tensor, "view 3 3"], max_fov_deg: float) -> None
         ValueError: If one does.
     """
     edges = intrinsics.new_tensor([[0, 0.5, 1], [1, 0.5, 1], [0.5, 0, 1], [0.5, 1, 1]])
-    rays = torch.linalg.solve(intrinsics, edges.T.expand(len(intrinsics), 3, 4))
+    rays = torch.linalg.solve_ex(intrinsics, edges.T.expand(len(intrinsics), 3, 4)).result
     rays = torch.nn.functional.normalize(rays, dim=1)
     cosines = (rays[..., ::2] * rays[..., 1::2]).sum(1)
     widest = float(cosines.clamp(-1, 1).acos().max().rad2deg())

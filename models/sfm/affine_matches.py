@@ -20,6 +20,7 @@ ITERATIONS = 8
 MAX_CANDIDATE_ERROR_PX = 3.0  # of matches that are refined
 MAX_SHIFT_PX = 3.0  # a match that moves farther was another one
 MIN_CORRELATION = 0.8  # of two patches that show the same
+MIN_CONTRAST = 1e-5  # standard deviation of gray values in [0, 1]: a patch below is flat
 CONVERGED_PX = 0.1  # length of the last step
 MAX_STEP_PX = 1.5
 SHIFT_DAMPING, AFFINITY_DAMPING = 1e-4, 1e-3  # beside patches of unit variance
@@ -51,6 +52,8 @@ def refine_affine_matches(
         candidate = (errors_px < MAX_CANDIDATE_ERROR_PX) & (depth > 0) & ~is_refined
         index = candidate.nonzero()[:, 0]
         initial = _initial_affinity(pair, pose, first[index], depth[index])
+        finite = initial.isfinite().all(-1).all(-1)
+        index, initial = index[finite], initial[finite]
         aligned_px, aligned, converged = _align_patches(gray, first[index], second[index], initial)
         done = index[converged]
         refined[done], affinity[done] = aligned_px[converged], aligned[converged]
@@ -105,6 +108,7 @@ def _align_patches(
     window = (-grid.square().sum(1) / (2 * (0.6 * RADIUS_PX) ** 2)).exp()
     window = window / window.sum()
     template, contrast = _standardize(patch[:, 1:-1, 1:-1].flatten(1), window)
+    is_flat = contrast[:, 0] <= MIN_CONTRAST
     gradient = torch.stack(
         [patch[:, 1:-1, 2:] - patch[:, 1:-1, :-2], patch[:, 2:, 1:-1] - patch[:, :-2, 1:-1]], dim=1
     ).flatten(2) / (2 * contrast[:, None])
@@ -115,7 +119,13 @@ def _align_patches(
     along = (jacobian * template[:, None] * window).sum(2, keepdim=True)
     jacobian = jacobian - along * template[:, None]
     damping = torch.tensor([SHIFT_DAMPING] * 2 + [AFFINITY_DAMPING] * 4)
-    inverse_hessian = torch.linalg.inv(jacobian * window @ jacobian.mT + torch.diag(damping))
+    jacobian = jacobian.where(~is_flat[:, None, None], 0)  # nothing to align: stay
+    # A patch whose few gray values are those of one edge may be singular to rounding.
+    inverse_hessian, error = torch.linalg.inv_ex(
+        jacobian * window @ jacobian.mT + torch.diag(damping)
+    )
+    inverse_hessian = inverse_hessian.where((error == 0)[:, None, None], 0)
+    is_regular = ~is_flat & (error == 0)
     position, warp = second, affinity * cell[:, None, None]
     deformation = torch.zeros(len(first), 4)
     for _ in range(ITERATIONS):
@@ -126,13 +136,15 @@ def _align_patches(
         step = step * (MAX_STEP_PX / step[:, :2].norm(dim=1, keepdim=True)).clamp(max=1)
         deformation = deformation - step[:, 2:]
         update = torch.eye(2) + (step[:, 2:] / RADIUS_PX).unflatten(1, (2, 2))
-        warp = warp @ torch.linalg.inv(update)
+        inverse_update, error = torch.linalg.inv_ex(update)
+        is_regular &= error == 0
+        warp = warp @ inverse_update.where((error == 0)[:, None, None], torch.eye(2))
         position = position - (warp @ step[:, :2, None])[..., 0]
     warped, _ = _standardize(_sample_px(gray[1], position[:, None] + grid @ warp.mT), window)
     similar = (warped * template * window).sum(1) > MIN_CORRELATION
     near = (position - second).norm(dim=1) < MAX_SHIFT_PX
     converged = step[:, :2].norm(dim=1) < CONVERGED_PX
-    return position, warp / cell[:, None, None], similar & near & converged
+    return position, warp / cell[:, None, None], similar & near & converged & is_regular
 
 
 def _sample_px(
@@ -149,7 +161,7 @@ def _standardize(
 ) -> tuple[Float[Tensor, "match cell"], Float[Tensor, "match 1"]]:
     """Return values of mean 0 and variance 1 under the window, and their standard deviation."""
     centered = values - (values * window).sum(1, keepdim=True)
-    deviation = (centered.square() * window).sum(1, keepdim=True).sqrt().clamp(min=1e-5)
+    deviation = (centered.square() * window).sum(1, keepdim=True).sqrt().clamp(min=MIN_CONTRAST)
     return centered / deviation, deviation
 
 

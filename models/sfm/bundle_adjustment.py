@@ -103,14 +103,14 @@ class _Problem:
             diagonal = matrix.diagonal(dim1=-2, dim2=-1)
             return matrix + torch.diag_embed(damping * diagonal + 1e-9)
 
-        inverse_points = torch.linalg.inv(damped(point_block))
+        # Singular blocks give steps that are not finite or raise the cost: neither is taken.
+        inverse_points = torch.linalg.inv_ex(damped(point_block)).inverse
         eliminated = mixed_block @ inverse_points
         schur_complement = damped(torch.block_diag(*pose_blocks)) - torch.einsum(
             "pij,pkj->ik", eliminated, mixed_block
         )
-        twists = torch.linalg.solve(
-            schur_complement, torch.einsum("pij,pj->i", eliminated, point_gradient) - pose_gradient
-        )
+        right_side = torch.einsum("pij,pj->i", eliminated, point_gradient) - pose_gradient
+        twists = torch.linalg.solve_ex(schur_complement, right_side).result
         rest = point_gradient + torch.einsum("pij,i->pj", mixed_block, twists)
         shifts = -(inverse_points @ rest[..., None])[..., 0]
         return torch.cat([twists.new_zeros(1, 6), twists.view(-1, 6)]), shifts

@@ -216,6 +216,7 @@ def _poses_around(pair: TwoView, pose: Float[Tensor, "4 4"]) -> list[Float[Tenso
         ],
         dim=1,
     ) / (2 * delta)
+    jacobian = jacobian.nan_to_num(0.0, 0.0, 0.0)  # errors that are infinite do not change
     weights = 1 / (1 + (pair.sampson_px(pose) / CAUCHY_SCALE_PX).square())
     information = jacobian.T @ (weights[:, None] * jacobian)
     weakest = torch.linalg.eigh(information).eigenvectors[:, :STEP_DIRECTIONS].T

@@ -58,7 +58,10 @@ def observations_of(
 def triangulate_tracks(
     observations: Float[Tensor, "view track 2"], cameras: Sequence[Camera]
 ) -> Float[Tensor, "track 3"]:
-    """Triangulate the world points nearest to all rays that observe them (least squares)."""
+    """Triangulate the world points nearest to all rays that observe them (least squares).
+
+    Those of parallel rays are anywhere along them, or not finite.
+    """
     world2cam, intrinsics = _stacked(cameras)
     observed = observations.isfinite().all(-1)
     homogeneous = functional.pad(observations, (0, 1), value=1.0).nan_to_num()
@@ -69,7 +72,7 @@ def triangulate_tracks(
     centers = invert(world2cam)[:, :3, 3]
     right_side = torch.einsum("vtij,vj->ti", across, centers)
     regularizer = 1e-9 * torch.eye(3).to(rays)
-    return torch.linalg.solve(across.sum(0) + regularizer, right_side)
+    return torch.linalg.solve_ex(across.sum(0) + regularizer, right_side).result
 
 
 def reprojection_errors_px(

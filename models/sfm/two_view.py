@@ -83,12 +83,17 @@ class TwoView:
         return first.rays_at(points[0]), second.rays_at(points[1])
 
     def sampson_px(self, poses: Float[Tensor, "*pose 4 4"]) -> Float[Tensor, "*pose match"]:
-        """Return the signed Sampson errors of all matches (Hartley and Zisserman, eq. 11.9)."""
+        """Return the signed Sampson errors of all matches (Hartley and Zisserman, eq. 11.9).
+
+        Infinite where a pose tells nothing about a match: it has no baseline, or both points lie
+        on their epipoles.
+        """
         first, second = (functional.pad(points, (0, 1), value=1.0) for points in self.points_px)
         fundamental = fundamental_matrix(poses.double(), *self.intrinsics_px)
         lines = second @ fundamental, first @ fundamental.mT
         gradient = torch.cat([line[..., :2] for line in lines], dim=-1)
-        return (second * lines[1]).sum(-1) / gradient.square().sum(-1).sqrt()
+        length = gradient.square().sum(-1).sqrt()
+        return ((second * lines[1]).sum(-1) / length).where(length > 0, torch.inf)
 
     def triangulate(
         self, poses: Float[Tensor, "*pose 4 4"]

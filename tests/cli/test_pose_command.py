@@ -38,6 +38,16 @@ def test_the_document_is_all_that_stdout_gets(pose):
     assert "next: nps reconstruct" in ran.err
 
 
+@pytest.mark.parametrize("command", ["pose", "reconstruct"])
+def test_people_are_told_how_sure_the_poses_are(
+    nps, fake_pipeline, photo_pair, tmp_path: Path, command
+):
+    pairs = tuple(replace(pair, confidence=0.9) for pair in fake_pipeline.reconstruction.pairs)
+    fake_pipeline.reconstruction = replace(fake_pipeline.reconstruction, pairs=pairs)
+    ran = nps(command, *photo_pair, "-o", tmp_path / ("p.json" if command == "pose" else "s.ply"))
+    assert "poses: sure (confidence 0.90 of 1)" in ran.err
+
+
 def test_a_file_gets_what_stdout_would(pose, tmp_path: Path):
     out = tmp_path / "pose.json"
     ran = pose("-o", out)

@@ -114,6 +114,22 @@ def test_photos_of_different_things_stay_as_they_are(photos, scene):
     torch.testing.assert_close(affine.second, pair.keypoints[1])
 
 
+@pytest.mark.parametrize("edges", [[161], [161, 177], [169], []])
+def test_flat_patches_with_an_edge_beside_them_move_no_match(edges):
+    image = torch.ones(3, *SIZE)
+    for edge in edges:
+        image[:, :, edge:] = 1 - image[:, :, edge:]
+    first = torch.tensor([[152.0, 120.0], [152.5, 120.0], [90.0, 120.0], [168.0, 60.0]]) / PIXELS
+    pair = TwoView((CAMERA, CAMERA), (first, first - torch.tensor([0.05, 0])), in_order(4))
+    translation = torch.eye(4)
+    translation[0, 3] = -1
+    affine = refine_affine_matches((image, image.roll(-16, 2)), pair, [translation])
+
+    assert affine.second.isfinite().all()
+    torch.testing.assert_close(affine.second[2], pair.keypoints[1][2])  # nothing there to align
+    assert not affine.is_refined[2]
+
+
 def test_the_neighbors_of_an_affine_match_are_four_further_matches(scene, affine):
     pair, truth, _ = scene
     extended = with_affine_neighbors(with_second(pair, affine.second), affine)

@@ -71,6 +71,17 @@ def test_adjusted_poses_are_right_where_those_before_were_not(scene):
     assert torch.equal(after[0], torch.eye(4))
 
 
+def test_parallel_rays_and_unobserved_points_break_no_adjustment():
+    points = torch.tensor([[0.0, 0.0, 1.0], [0.3, 0.1, 1e12], [0.0, 0.0, 0.0]]).repeat(3, 1)
+    observations = torch.full((3, 9, 2), 0.5)
+    observations[1:, ::2] = torch.nan
+    cameras = with_poses(CAMERAS, torch.eye(4).repeat(3, 1, 1))
+
+    triangulate_tracks(observations, cameras)
+    adjusted, _ = bundle_adjust(cameras, points, observations)
+    assert torch.stack([camera.world2cam for camera in adjusted]).isfinite().all()
+
+
 def test_right_observations_are_inliers_and_wrong_ones_are_not(scene):
     points, observations = scene
     true, _ = project(points.expand(3, -1, -1), POSES, INTRINSICS)

@@ -54,6 +54,13 @@ def test_a_point_is_triangulated_at_its_depth():
     )
 
 
+def test_a_pose_without_a_baseline_explains_no_match():
+    points = torch.rand(20, 2)
+    pair = TwoView(CAMERAS, (points, points), torch.arange(20)[:, None].expand(-1, 2))
+    assert pair.sampson_px(torch.eye(4)).isinf().all()
+    assert pair.scores(torch.eye(4)).sum() == 0
+
+
 def test_a_camera_is_found_from_points_in_spite_of_outliers():
     points = torch.rand(100, 3) * 2 + torch.tensor([-1.0, -1.0, 2.0])
     coordinates, _ = SECOND_CAMERA.project(points)
