@@ -86,7 +86,7 @@ def _check(
     photos: list[Path], out: Path, format: Format, plot: Path | None, json: bool, force: bool
 ) -> None:
     """Refuse what could not be written, before any work."""
-    from nps_cli.formats.colmap import check_model, image_names
+    from nps_cli.formats.colmap import check_model, fit_text, image_names
     from nps_cli.output import check_outputs
 
     if out == STDOUT and format == "colmap":
@@ -98,8 +98,8 @@ def _check(
     file = None if out == STDOUT or format == "colmap" else out
     check_outputs(file, plot, folder=out if format == "colmap" else None, force=force)
     if format == "colmap":
-        image_names(photos)
-        check_model(out)
+        if fit_text(image_names(photos)):
+            check_model(out)
 
 
 def _write(

@@ -1,5 +1,7 @@
 """COLMAP models, read back by a small reader of the published text format."""
 
+import os
+import struct
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -7,11 +9,18 @@ import numpy as np
 import pytest
 import torch
 
+from models.data.colmap import read_model as read_model_of
 from models.geometry.camera import project
 from models.geometry.rigid import from_wxyz
 from models.weights import WeightsInfo
 from nps_cli.errors import NpsError
-from nps_cli.formats.colmap import check_model, image_names, write_colmap
+from nps_cli.formats.colmap import (
+    BINARY_FILES,
+    check_model,
+    fit_text,
+    image_names,
+    write_colmap,
+)
 from nps_cli.formats.poses import pose_document
 from nps_cli.photos.load import load_photos
 
@@ -145,9 +154,39 @@ def test_names_are_relative_to_the_folder_of_all_photos(tmp_path: Path):
     assert image_names(paths) == ["one/a.jpg", "two/a.jpg"]
 
 
-def test_a_name_that_colmap_would_cut_short_is_refused(tmp_path: Path):
-    with pytest.raises(NpsError, match=r"my photo\.jpg"):
-        image_names([tmp_path / "my photo.jpg", tmp_path / "b.jpg"])
+def read_binary(folder: Path) -> dict[int, tuple[list[float], list[tuple[int, int]]]]:
+    """Points of points3D.bin, by the published layout: values, and their tracks."""
+    content, at, points = (folder / "points3D.bin").read_bytes(), 8, {}
+    for _ in range(struct.unpack_from("<Q", content)[0]):
+        number, *values, length = struct.unpack_from("<QdddBBBdQ", content, at)
+        track = struct.unpack_from(f"<{2 * length}I", content, at + 51)
+        points[number] = values, list(zip(track[::2], track[1::2], strict=True))
+        at += 51 + 8 * length
+    assert at == len(content)
+    return points
+
+
+def test_names_that_text_would_cut_short_make_a_binary_model_of_the_same(known, model, tmp_path):
+    photos, reconstruction = known
+    document = pose_document(photos, reconstruction, WEIGHTS)
+    names = ["my photo.jpg", os.fsdecode(b"\xff\nb.jpg")]
+    assert not any(fit_text([name]) for name in names) and fit_text(["\u00fc/a-b.jpg"])
+    folder = tmp_path / "binary"
+    write_colmap(document, names, photos, reconstruction, folder, force=False)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(BINARY_FILES)
+    points = read_binary(folder)
+    assert points.keys() == model.points.keys()
+    for number, (values, track) in points.items():
+        np.testing.assert_allclose(values, model.points[number], rtol=1e-9, atol=1e-9)
+        assert track == model.tracks[number]
+    write_colmap(document, ["my photo.jpg", "b.jpg"], photos, reconstruction, folder, force=True)
+    for image, (kind, values), pose in zip(
+        read_model_of(folder), model.cameras.values(), model.poses.values(), strict=True
+    ):
+        assert kind == "PINHOLE" and [*image.camera.size[::-1]] == values[:2]
+        assert image.camera.intrinsics_px[0, 0].item() == pytest.approx(values[2], rel=1e-9)
+        np.testing.assert_allclose(image.camera.world2cam[:3], pose, atol=1e-9)
+    assert [image.name for image in read_model_of(folder)] == ["my photo.jpg", "b.jpg"]
 
 
 def test_a_folder_whose_binary_model_would_win_is_refused(tmp_path: Path):
