@@ -52,10 +52,16 @@ def _degrees(values: list[float] | None) -> list[float] | None:
     return values
 
 
-def two_or_three(photos: list[Path]) -> list[Path]:
-    """Refuse any other number of photos."""
-    if len(photos) not in (2, 3):
-        raise typer.BadParameter(f"takes 2 or 3 photos of one place, not {len(photos)}.")
+def two_or_three(context: typer.Context, photos: list[Path]) -> list[Path]:
+    """Refuse any other number of photos; a stereo photo is two."""
+    if len(photos) == 1 and not context.params.get("stereo"):
+        from nps_cli.photos.stereo import is_stereo_photo
+
+        if is_stereo_photo(photos[0]):
+            return photos
+    if len(photos) not in ((1,) if context.params.get("stereo") else (2, 3)):
+        wanted = "1 picture" if context.params.get("stereo") else "2 or 3 photos of one place"
+        raise typer.BadParameter(f"takes {wanted}, not {len(photos)}.")
     return photos
 
 
@@ -65,6 +71,15 @@ Photos = Annotated[
         metavar="PHOTO",
         callback=two_or_three,
         help="Two or three photos of one place, each from its own spot.",
+    ),
+]
+Stereo = Annotated[
+    bool,
+    typer.Option(
+        "--stereo",
+        is_eager=True,  # the number of photos depends on it
+        help="The one photo shows what both eyes see, side by side; .mpo and spatial .heic files "
+        "say so themselves.",
     ),
 ]
 Scene = Annotated[

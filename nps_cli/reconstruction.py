@@ -46,6 +46,7 @@ def reconstruct_photos(
     options: "Options",
     *,
     poses_only: bool = False,
+    side_by_side: bool = False,
 ) -> Result:
     """Load photos and networks, reconstruct, and report on stderr what was assumed."""
     began = time.perf_counter()
@@ -53,7 +54,12 @@ def reconstruct_photos(
         stage("loading photos")
         from nps_cli.photos.load import load_photos
 
-        photos = load_photos(paths, given)
+        photos = load_photos(paths, given, side_by_side=side_by_side)
+        if len(photos) not in (2, 3):
+            raise NpsError(
+                f"The {len(paths)} files hold {len(photos)} photos; two or three can be used.",
+                hint="Give a stereo photo alone, or with one other photo.",
+            )
         _check_differ(photos)
         for photo in photos:
             console.info(_provenance(photo))

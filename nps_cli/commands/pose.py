@@ -42,6 +42,7 @@ def pose(
     focal_35mm: options.Focal35mm = None,
     fov: options.Fov = None,
     intrinsics: options.Intrinsics = None,
+    stereo: options.Stereo = False,
     method: Annotated[
         Method,
         typer.Option(
@@ -69,15 +70,21 @@ def pose(
     choice = NetworkChoice(weights, device, precision, crop)
     pose_method = PoseMethod.photometric if method == "network" else PoseMethod(method)
     run = Options(pose_method if refine else PoseMethod.pnp, resolution, seed)
-    result = reconstruct_photos(photos, given, choice, run, poses_only=True)
+    result = reconstruct_photos(photos, given, choice, run, poses_only=True, side_by_side=stereo)
     found = {pair.method for pair in result.reconstruction.pairs}
     if method == "matches" and PoseMethod.matches not in found:
         raise NpsError(
             "The photos' matches do not tell where they were taken.",
             hint="Take photos that share more, or let the network guess with --method network.",
         )
+    if format != "json" and len(result.photos) != len(photos):
+        raise NpsError(
+            f"A stereo photo is one file, and {format} needs one for each of its two pictures.",
+            hint="Leave out --format, or save its halves as files and give those.",
+        )
     _write(result, photos, out, format, plot, json, force)
-    console.info(f"next: nps reconstruct {options.quoted(*photos)} -o scene.ply")
+    how = " --stereo" if stereo else ""
+    console.info(f"next: nps reconstruct {options.quoted(*photos)}{how} -o scene.ply")
     if result.reconstruction.problems:
         raise typer.Exit(EXIT_UNTRUSTED)
 

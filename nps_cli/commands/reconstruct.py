@@ -39,6 +39,7 @@ def reconstruct(
     focal_35mm: options.Focal35mm = None,
     fov: options.Fov = None,
     intrinsics: options.Intrinsics = None,
+    stereo: options.Stereo = False,
     refine: options.Refine = True,
     resolution: options.Resolution = SCENE.resolution,
     seed: options.Seed = SCENE.seed,
@@ -64,7 +65,7 @@ def reconstruct(
     given = options.given_intrinsics(focal_35mm, fov, intrinsics)
     choice = NetworkChoice(weights, device, precision, crop)
     run = Options(PoseMethod.matches if refine else PoseMethod.pnp, resolution, seed)
-    result = reconstruct_photos(photos, given, choice, run)
+    result = reconstruct_photos(photos, given, choice, run, side_by_side=stereo)
     outputs = {"scene": out, "poses": poses, "depth": depth, "video": video}
     written = {kind: path for kind, path in outputs.items() if path is not None}
     _write(result, written, force)

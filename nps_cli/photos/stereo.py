@@ -4,8 +4,20 @@ from pathlib import Path
 
 from PIL import Image
 
+from nps_cli.photos.opening import open_image
+from nps_cli.photos.pixels import without_warnings
+
 DISPARITY = "Multi-Frame Image: (Disparity)"
 MAX_ITEM_BYTES = 1 << 16  # of the boxes that list the pictures of a HEIC file
+
+
+def is_stereo_photo(path: Path) -> bool:
+    """Return whether a file can be opened and holds a left and a right picture."""
+    try:
+        with without_warnings(), open_image(path) as image:
+            return len(stereo_frames(path, image)) == 2
+    except Exception:  # what is wrong with it will be said when it is loaded
+        return False
 
 
 def stereo_frames(path: Path, image: Image.Image) -> tuple[int, ...]:

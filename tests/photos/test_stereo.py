@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
+from nps_cli.errors import NpsError
 from nps_cli.photos.exif import FOCAL_35MM
 from nps_cli.photos.load import load_photo, load_photos
 
@@ -116,3 +117,29 @@ def test_side_by_side_pictures_are_two_photos_if_someone_says_so(tmp_path, name)
     assert {photo.camera.size for photo in photos} == {(240, 320)}
     focal_px = [photo.camera.intrinsics[0, 0].item() * 320 for photo in photos]
     assert focal_px == pytest.approx([35 * 400 / np.hypot(36, 24)] * 2, rel=1e-5)
+
+
+def test_one_stereo_photo_is_enough_for_poses(nps, mpo, monkeypatch):
+    def fail(*_, **__):
+        raise NpsError("got this far", hint="")
+
+    monkeypatch.setattr("nps_cli.weights.networks.load_networks", fail)
+
+    assert "got this far" in nps("pose", mpo()).err
+    ran = nps("pose", mpo(0))  # two pictures that are no stereo photo
+    assert ran.code == 2
+    assert "2 or 3 photos" in ran.err
+
+
+def test_stereo_takes_one_picture(nps, mpo):
+    ran = nps("pose", mpo(), mpo(), "--stereo")
+
+    assert ran.code == 2
+    assert "1 picture" in ran.err
+
+
+def test_more_than_three_photos_in_stereo_files_are_refused(nps, mpo):
+    ran = nps("pose", mpo(), mpo())
+
+    assert ran.code == 1
+    assert "4 photos" in ran.err
