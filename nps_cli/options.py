@@ -38,6 +38,12 @@ def _device(value: str) -> str:
     return value
 
 
+def check_report(path: Path | None) -> None:
+    """Refuse a report whose name is not that of a page."""
+    if path is not None and path.suffix.lower() != ".html":
+        raise typer.BadParameter(f"{path} does not end in .html.", param_hint="--report")
+
+
 def _positive(values: list[float] | None) -> list[float] | None:
     for value in values or []:
         if not 0 < value < float("inf"):
@@ -159,6 +165,10 @@ Panoramas = Annotated[
 Meshes = Annotated[
     Path | None,
     existing_file("Furniture and other things in worlds, packed as .npz (docs/worlds.md)."),
+]
+Report = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Also a page about the run, to look at and send: .html."),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]

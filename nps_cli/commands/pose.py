@@ -35,6 +35,7 @@ def pose(
             help="Also a picture of matches, epipolar lines, cameras and points: .png.",
         ),
     ] = None,
+    report: options.Report = None,
     weights: options.Weights = None,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
@@ -62,7 +63,8 @@ def pose(
     console.set_verbosity(quiet=quiet, verbose=verbose)
     if method == "matches" and not refine:
         raise typer.BadParameter("--no-refine leaves no matches.", param_hint="--method")
-    _check(photos, out, format, plot, json, force)
+    options.check_report(report)
+    _check(photos, out, format, plot, report, json, force)
     from nps_cli.reconstruction import reconstruct_photos
     from nps_cli.weights.networks import NetworkChoice
 
@@ -82,7 +84,7 @@ def pose(
             f"A stereo photo is one file, and {format} needs one for each of its two pictures.",
             hint="Leave out --format, or save its halves as files and give those.",
         )
-    _write(result, photos, out, format, plot, json, force)
+    _write(result, photos, out, format, plot, report, json, force)
     how = " --stereo" if stereo else ""
     console.info(f"next: nps reconstruct {options.quoted(*photos)}{how} -o scene.ply")
     if result.reconstruction.problems:
@@ -90,7 +92,13 @@ def pose(
 
 
 def _check(
-    photos: list[Path], out: Path, format: Format, plot: Path | None, json: bool, force: bool
+    photos: list[Path],
+    out: Path,
+    format: Format,
+    plot: Path | None,
+    report: Path | None,
+    json: bool,
+    force: bool,
 ) -> None:
     """Refuse what could not be written, before any work."""
     from nps_cli.formats.colmap import check_model, fit_text, image_names
@@ -103,7 +111,7 @@ def _check(
     if plot is not None and plot.suffix.lower() != ".png":
         raise typer.BadParameter(f"{plot} does not end in .png.", param_hint="--plot")
     file = None if out == STDOUT or format == "colmap" else out
-    check_outputs(file, plot, folder=out if format == "colmap" else None, force=force)
+    check_outputs(file, plot, report, folder=out if format == "colmap" else None, force=force)
     if format == "colmap":
         if fit_text(image_names(photos)):
             check_model(out)
@@ -115,6 +123,7 @@ def _write(
     out: Path,
     format: Format,
     plot: Path | None,
+    report: Path | None,
     json: bool,
     force: bool,
 ) -> None:
@@ -136,7 +145,13 @@ def _write(
         from nps_cli.formats.plot import write_plot
 
         write_plot(document, result.photos, result.reconstruction, plot, force=force)
-    for written in (out, plot):
+    if report is not None:
+        from nps_cli.formats.report import write_report
+
+        write_report(
+            result.photos, result.reconstruction, result.weights, report, scene=False, force=force
+        )
+    for written in (out, plot, report):
         if written not in (STDOUT, None):
             console.info(f"wrote {written}")
     turned = [photo.name for photo in result.photos if (photo.orientation or 1) != 1]

@@ -32,6 +32,7 @@ def reconstruct(
     depth: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Also each photo's depth: .npy and .png.")
     ] = None,
+    report: options.Report = None,
     weights: options.Weights = None,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
@@ -55,18 +56,19 @@ def reconstruct(
     if video is not None and video.suffix.lower() not in VIDEO_SUFFIXES:
         kinds = ", ".join(VIDEO_SUFFIXES)
         raise typer.BadParameter(f"{video} ends in none of {kinds}.", param_hint="--video")
+    options.check_report(report)
     from nps_cli.formats import check_format
     from nps_cli.output import check_outputs
     from nps_cli.reconstruction import reconstruct_photos
     from nps_cli.weights.networks import NetworkChoice
 
     check_format(out)
-    check_outputs(None if out == STDOUT else out, video, poses, folder=depth, force=force)
+    check_outputs(None if out == STDOUT else out, video, poses, report, folder=depth, force=force)
     given = options.given_intrinsics(focal_35mm, fov, intrinsics)
     choice = NetworkChoice(weights, device, precision, crop)
     run = Options(PoseMethod.matches if refine else PoseMethod.pnp, resolution, seed)
     result = reconstruct_photos(photos, given, choice, run, side_by_side=stereo)
-    outputs = {"scene": out, "poses": poses, "depth": depth, "video": video}
+    outputs = {"scene": out, "poses": poses, "depth": depth, "video": video, "report": report}
     written = {kind: path for kind, path in outputs.items() if path is not None}
     _write(result, written, force)
     if json:
@@ -94,6 +96,11 @@ def _write(result: "Result", written: dict[str, Path], force: bool) -> None:
         size = video_size(photos[0].size)
         orbit = plan_cameras(gaussians, photos, "orbit", size, DEFAULT_FRAMES)
         render_to_file(gaussians, orbit, written["video"], force=force)
+    if "report" in written:
+        from nps_cli.formats.report import write_report
+
+        page = written["report"]
+        write_report(result.photos, reconstruction, result.weights, page, scene=True, force=force)
     save_scene(gaussians, written["scene"], result.cameras, result.weights, force=force)
 
 

@@ -1,5 +1,6 @@
 """A figure of the evidence for poses: matches, epipolar lines, cameras and points."""
 
+import io
 import textwrap
 import warnings
 from collections.abc import Sequence
@@ -45,9 +46,19 @@ def write_plot(
     force: bool,
 ) -> None:
     """Write the figure as a PNG file, whole or not at all."""
-    with whole_file(path, force=force) as file, warnings.catch_warnings():
+    with whole_file(path, force=force) as file:
+        file.write_bytes(encode_plot(document, photos, reconstruction))
+
+
+def encode_plot(
+    document: dict[str, Any], photos: list[Photo], reconstruction: Reconstruction
+) -> bytes:
+    """Return the figure as a PNG file."""
+    encoded = io.BytesIO()
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # of a photo's name, not in the font
-        plot_poses(document, photos, reconstruction).savefig(file, format="png", dpi=DPI)
+        plot_poses(document, photos, reconstruction).savefig(encoded, format="png", dpi=DPI)
+    return encoded.getvalue()
 
 
 def plot_poses(
