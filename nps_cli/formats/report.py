@@ -3,11 +3,12 @@
 import base64
 import io
 import json
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.confidence import TRUSTED_CONFIDENCE
+from models.confidence import describe_confidence
 from models.geometry.colormap import color_depth, depth_range
 from nps_cli import __version__
 from nps_cli.output import whole_file
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from nps_cli.photos.load import Photo
 
 TEMPLATE = Path(__file__).with_name("report.html")
-LIKELY, VERY_LIKELY = 0.6, 0.9  # confidence, which is a probability
 FACTS = ("camera", "size", "focal length", "orientation")
 
 
@@ -74,15 +74,10 @@ def encode_report(
     return "".join(parts[piece] if at % 2 else piece for at, piece in enumerate(pieces)).encode()
 
 
-def verdict(confidence: float, problems: list[str]) -> str:
-    """Return a sentence about how sure the poses are, with the number."""
-    if problems or confidence < TRUSTED_CONFIDENCE:
-        words = "Do not trust this result"
-    elif confidence < LIKELY:
-        words = "The poses may be right: look at the matches below"
-    else:
-        words = f"The poses are {'very likely' if confidence >= VERY_LIKELY else 'likely'} right"
-    return f"{words} (confidence {confidence:.2f})."
+def verdict(confidence: float, problems: Sequence[str]) -> str:
+    """Return how sure the poses are, in words and as a probability."""
+    words = describe_confidence(confidence, tuple(problems))
+    return f"Poses: {words} (confidence {confidence:.2f} of 1)"
 
 
 def doubts(photos: "list[Photo]", reconstruction: "Reconstruction") -> list[str]:
@@ -108,7 +103,7 @@ def _turntable(photos: "list[Photo]", reconstruction: "Reconstruction") -> str:
 
     cameras = zip(photos, photo_cameras(photos, reconstruction), strict=True)
     shown = [SceneCamera(photo.name, camera) for photo, camera in cameras]
-    page = encode_page(reconstruction.gaussians, shown).decode()
+    page = b"".join(encode_page(reconstruction.gaussians, shown)).decode()
     return f'<h2>Scene</h2><iframe title="The scene" srcdoc="{escape(page)}"></iframe>'
 
 

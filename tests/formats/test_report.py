@@ -54,7 +54,7 @@ def test_problems_and_names_are_told_in_words_and_escaped(
     odd = photo_pair[1].rename(tmp_path / "a <b> □TITLE□ & c.jpg")
     page, code = written(nps, (photo_pair[0], odd), tmp_path)
     assert code == 3
-    assert "Do not trust" in page and "Photo 2 &lt;is&gt; lost." in page
+    assert "not to be trusted" in page and "Photo 2 &lt;is&gt; lost." in page
     assert "a &lt;b&gt; □TITLE□ &amp; c.jpg" in page and "<b>" not in page
 
 
@@ -72,11 +72,10 @@ def test_a_report_says_what_exif_said(nps, fake_pipeline, photo_pair, tmp_path: 
 @pytest.mark.parametrize(
     ("confidence", "problems", "words"),
     [
-        (0.95, [], "very likely right (confidence 0.95)"),
-        (0.7, [], "are likely right"),
-        (0.4, [], "may be right"),
-        (0.2, [], "Do not trust"),
-        (0.95, ["Trouble."], "Do not trust"),
+        (0.95, [], "Poses: sure (confidence 0.95 of 1)"),
+        (0.4, [], "unsure"),
+        (0.2, [], "not to be trusted"),
+        (0.95, ["Trouble."], "not to be trusted"),
     ],
 )
 def test_a_verdict_is_words_and_a_number(confidence: float, problems: list[str], words: str):
