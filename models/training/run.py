@@ -3,7 +3,6 @@
 import copy
 import json
 import math
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic
@@ -16,6 +15,7 @@ from models.atomic import atomic_write
 from models.data.procedural import Assets
 from models.data.textures import load_assets
 from models.metrics.lpips import Lpips
+from models.pickled import read_pickled
 from models.training import processes
 from models.training.config import NetworkT, TrainConfig
 from models.training.network import NetworkTraining
@@ -167,7 +167,7 @@ def resume(path: Path, device: torch.device, lpips: Lpips | None = None) -> Run[
     Raises ValueError when it is none of this version, or of another number of processes.
     """
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
+        state: Any = read_pickled(path)
         config = PARTS[state["part"]].from_dict(state["config"])
         run: Run[Any] = start(config, device, lpips)
         load_strictly(run.network, state["network"])
@@ -176,7 +176,7 @@ def resume(path: Path, device: torch.device, lpips: Lpips | None = None) -> Run[
         run.optimizer.load_state_dict(state["optimizer"])
         run.step, run.skipped = state["step"], state["skipped"]
         run.seconds, number = state["seconds"], state["processes"]
-    except (EOFError, KeyError, RuntimeError, TypeError, pickle.UnpicklingError) as error:
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         reason = str(error).split(". ")[0] or type(error).__name__
         raise ValueError(f"{path} is broken or of another version ({reason})") from error
     if number != processes.count():

@@ -137,7 +137,7 @@ def preprocessing_for(info: "WeightsInfo", crop: str | None) -> "Preprocessing":
     from models.network.preprocessing import Crop, Preprocessing
 
     side = info.metadata.get("image_size", "")
-    if side and not re.fullmatch(r"[1-9]\d{1,3}", side):
+    if side and not re.fullmatch(r"[1-9][0-9]{1,3}", side):
         raise NpsError(
             f"{info.name} was trained on photos of {side[:20]!r} pixels, by its image_size.",
             hint="Correct it in the file: 256 or 512, for instance.",

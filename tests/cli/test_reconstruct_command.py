@@ -157,3 +157,17 @@ def test_weights_or_a_device_that_are_not_there_are_an_error_with_a_hint(
 def test_quiet_says_nothing(reconstruct):
     ran = reconstruct("--quiet")
     assert (ran.code, ran.out, ran.err) == (0, "", "")
+
+
+@pytest.mark.parametrize("command", ["reconstruct", "pose"])
+def test_a_result_that_is_not_finite_is_no_result(
+    nps, fake_pipeline, photo_pair, tmp_path: Path, command: str
+):
+    scene = fake_pipeline.reconstruction.gaussians
+    means = scene.means.clone()
+    means[7, 1] = float("nan")
+    broken = replace(fake_pipeline.reconstruction, gaussians=replace(scene, means=means))
+    fake_pipeline.reconstruction = broken
+    ran = nps(command, *photo_pair, "-o", tmp_path / "scene.ply")
+    assert ran.code == 1 and "not finite" in ran.err and "--precision float32" in ran.err
+    assert files(tmp_path) == []

@@ -11,9 +11,15 @@ from safetensors.torch import load_file, save_file
 from tiny_weights import ABOUT, TINY, published_state
 
 from models.features.aliked_lightglue import load_weights
+from models.geometry.camera import Camera
+from models.geometry.views import View
 from models.network.noposplat import NoPoSplat
+from models.network.preprocessing import Preprocessing
+from models.reconstruction import Networks, predict
 from models.stereo.network import StereoConfig, StereoNetwork
-from models.weights import load_network, load_stereo, published, save_network
+from models.weights import WeightsInfo, load_network, load_stereo, published, save_network
+from nps_cli.errors import NpsError
+from nps_cli.weights.networks import preprocessing_for
 
 
 @pytest.fixture
@@ -149,3 +155,20 @@ def test_damage_anywhere_in_a_structure_is_a_sentence_or_harmless(own: Path, tmp
                 load_network(path)
             except ValueError as error:
                 assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("side", ["x", "-256", "1e3", "99999999", "0256", "\u0663\u0663\u0663"])
+def test_the_size_of_training_photos_has_bounds(side: str):
+    info = WeightsInfo("theirs", "0" * 64, "MIT", "", {"image_size": side})
+    with pytest.raises(NpsError, match="image_size"):
+        preprocessing_for(info, None)
+
+
+def test_a_prediction_that_is_not_finite_is_an_error():
+    network = NoPoSplat(TINY).eval()
+    with torch.no_grad():
+        network.center_head.first.out.bias.fill_(float("inf"))
+    camera = Camera(torch.tensor([[1.0, 0, 0.5], [0, 1, 0.5], [0, 0, 1]]), torch.eye(4), (32, 32))
+    views = [View(torch.rand(3, 32, 32), camera) for _ in range(2)]
+    with pytest.raises(FloatingPointError, match="not finite"):
+        predict(views, Networks(network, Preprocessing(side=32)))
