@@ -8,13 +8,16 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 import typer
 
 from nps_cli import __version__, console, options
 
-PACKAGES = "torch numpy scipy numba opencv-python poselib pillow safetensors huggingface_hub"
+PACKAGES = (
+    "torch numpy scipy numba opencv-python poselib pillow exifread safetensors huggingface_hub"
+)
 MODULES = {"opencv-python": "cv2", "pillow": "PIL"}  # that Python knows by another name than pip
 
 
@@ -57,8 +60,14 @@ def _packages() -> Iterator[Check]:
             import_module(MODULES.get(package, package))
             yield Check(package, True, version(package))
         except (ImportError, OSError, PackageNotFoundError) as error:
-            hint = f"try: {sys.executable} -m pip install --force-reinstall {package}"
-            yield Check(package, False, str(error).splitlines()[0], hint)
+            yield Check(package, False, str(error).splitlines()[0], _reinstall(package))
+
+
+def _reinstall(package: str) -> str:
+    """Return the command that installs a package again; what uv installed has no pip."""
+    if find_spec("pip"):
+        return f"try: {sys.executable} -m pip install --force-reinstall {package}"
+    return f"try: uv pip install --python {sys.executable} --reinstall {package}"
 
 
 def _own_models() -> Iterator[Check]:
@@ -108,7 +117,7 @@ def _device() -> Iterator[Check]:
         works, found = True, f"gsplat {version('gsplat')}"
     except Exception as error:  # it compiles on first import, and says anything when it cannot
         works, found = False, f"gsplat: {str(error).splitlines()[0]}"
-    hint = "install the CUDA toolkit (nvcc) and ninja, or use --device cpu"
+    hint = "install the CUDA toolkit (nvcc), ninja and a C++ compiler, or use --device cpu"
     yield Check("rendering on the GPU", works, found, hint, needed=False)
 
 
@@ -117,14 +126,14 @@ def _codecs() -> Iterator[Check]:
         found = f"pillow-heif {import_module('pillow_heif').__version__}"
         yield Check("HEIC photos", True, found, needed=False)
     except (ImportError, OSError) as error:
-        hint = "try: pip install --force-reinstall pillow-heif; or export photos as JPEG"
+        hint = f"{_reinstall('pillow-heif')}; or export photos as JPEG"
         yield Check("HEIC photos", False, str(error), hint, needed=False)
     try:
         av = import_module("av")
         av.Codec("libx264", "w")
         yield Check("H.264 videos", True, f"PyAV {av.__version__}", needed=False)
     except (ImportError, OSError, ValueError) as error:
-        hint = "try: pip install --force-reinstall av; or write .gif"
+        hint = f"{_reinstall('av')}; or write .gif"
         yield Check("H.264 videos", False, str(error), hint, needed=False)
 
 

@@ -71,6 +71,18 @@ def test_what_is_only_nice_to_have_is_no_failure(nps, embedded: Path, monkeypatc
     assert "pillow-heif" in checks["HEIC photos"]["hint"]
 
 
+@pytest.mark.parametrize(("pip", "command"), [(True, "-m pip install"), (False, "uv pip install")])
+def test_a_missing_package_is_told_with_the_command_that_this_installation_has(
+    nps, embedded: Path, monkeypatch, pip: bool, command: str
+):
+    monkeypatch.setattr("nps_cli.commands.doctor.find_spec", lambda name: pip or None)
+    monkeypatch.setitem(sys.modules, "exifread", None)
+    ran = nps("doctor")
+    assert ran.code == 1
+    (line,) = (line for line in ran.err.splitlines() if line.startswith("exifread:"))
+    assert command in line and line.endswith("reinstall exifread")
+
+
 def test_a_package_that_hides_our_models_is_found_out(nps, embedded: Path, monkeypatch):
     import models
 
