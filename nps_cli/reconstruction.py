@@ -83,11 +83,25 @@ def reconstruct_photos(
         except FloatingPointError as error:
             hint = "Use other weights (`nps weights list`), or try --precision float32."
             raise NpsError(str(error), hint=hint) from error
+    if reconstruction.problems:
+        problems = (*reconstruction.problems, *_mirrored(photos))
+        reconstruction = replace(reconstruction, problems=problems)
     photos = _with_estimated_focal(photos, reconstruction)
     for problem in reconstruction.problems:
         console.warning(problem)
     console.info(f"poses: {_certainty(reconstruction)}")
     return Result(photos, reconstruction, weights, time.perf_counter() - began)
+
+
+def _mirrored(photos: "list[Photo]") -> list[str]:
+    """Return a sentence for each pair of photos of which one is mirrored."""
+    from models.sfm.mirroring import find_mirrored_pairs
+
+    return [
+        f"{photos[first].name} and {photos[second].name} agree if one of them is mirrored, as "
+        "phones store selfies: flip that one left to right."
+        for first, second in find_mirrored_pairs([photo.view for photo in photos])
+    ]
 
 
 def _with_estimated_focal(photos: "list[Photo]", reconstruction: "Reconstruction") -> "list[Photo]":
