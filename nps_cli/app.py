@@ -1,9 +1,12 @@
 """Register the commands; turn `NpsError` into a message and an exit code."""
 
+import shlex
 import sys
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from nps_cli import __version__, console
 from nps_cli.commands.convert import convert
@@ -18,10 +21,29 @@ from nps_cli.commands.train import train
 from nps_cli.commands.view import view
 from nps_cli.commands.weights import weights
 from nps_cli.device import keep_freed_memory
-from nps_cli.errors import NpsError
+from nps_cli.errors import EXIT_IMPOSSIBLE, NpsError, UsageError
+from nps_cli.formats import is_scene
+from nps_cli.options import repeat_options
+
+
+class _Commands(TyperGroup):
+    """The commands; a photo or scene in place of one is answered by the command that takes it."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command of the first argument; raise UsageError for a file."""
+        first = Path(args[0])
+        if args[0] not in self.commands and (first.suffix or first.exists()):
+            words = shlex.join(args)
+            command = "view" if is_scene(first) else "reconstruct"
+            rest = "" if command == "view" or "-o" in args else " -o scene.ply"
+            raise UsageError(
+                f"{args[0]} is no command of nps.", hint=f"Try: nps {command} {words}{rest}"
+            )
+        return super().resolve_command(ctx, args)
+
 
 app = typer.Typer(
-    add_completion=False,
+    cls=_Commands,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -38,7 +60,7 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _nps(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, help="Show the version.")
+        bool, typer.Option("--version", "-V", callback=_print_version, help="Show the version.")
     ] = False,
 ) -> None:
     """3D Gaussian scenes and camera poses from two or three phone photos.
@@ -47,8 +69,18 @@ def _nps(
     """
 
 
+def show_help(
+    command: Annotated[
+        list[str] | None, typer.Argument(metavar="[COMMAND]...", help="Such as weights fetch.")
+    ] = None,
+) -> None:
+    """Show the help of nps, or of a command."""
+    app([*(command or []), "--help"], prog_name="nps")
+
+
 for command in (reconstruct, pose, render, view, inspect, convert, doctor):
     app.command()(command)
+app.command("help")(show_help)
 app.add_typer(train, name="train")
 app.add_typer(data, name="data")
 app.add_typer(evaluate, name="evaluate")
@@ -60,7 +92,18 @@ def main(argv: list[str] | None = None) -> None:
     console.set_verbosity()
     keep_freed_memory()
     try:
-        app(argv, prog_name="nps")
+        app(repeat_options(sys.argv[1:] if argv is None else argv), prog_name="nps")
     except NpsError as error:
         console.error(str(error), error.hint)
-        sys.exit(1)
+        sys.exit(error.exit_code)
+    except OSError as error:
+        console.forget_unwritten()
+        where = f" ({error.filename})" if error.filename else ""
+        console.error(f"{error.strerror or error}{where}.", "Check that place, or make room there.")
+        sys.exit(EXIT_IMPOSSIBLE)
+    except MemoryError:
+        hint = (
+            "Close other programs, or ask for less: fewer photos, a smaller --resolution or --size."
+        )
+        console.error("There is not enough memory for this.", hint)
+        sys.exit(EXIT_IMPOSSIBLE)

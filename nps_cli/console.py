@@ -1,10 +1,15 @@
 """Write results to stdout and all else to stderr; rich only where a person is watching."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+
+from nps_cli.errors import NpsError
+
+UNPRINTABLE = "\N{REPLACEMENT CHARACTER}"
 
 _quiet = _verbose = False
 
@@ -16,13 +21,43 @@ def set_verbosity(*, quiet: bool = False, verbose: bool = False) -> None:
 
 
 def print_result(text: str) -> None:
-    """Write a result to stdout."""
-    print(text, flush=True)
+    """Write a result to stdout; characters that it cannot show are escaped."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    print_bytes((text + "\n").encode(encoding, "backslashreplace"))
+
+
+def print_bytes(content: bytes) -> None:
+    """Write a result to stdout. Raises NpsError if it cannot be written."""
+    if sys.stdout is None:
+        raise NpsError("stdout is closed, and the result goes there.", hint="Name a file with -o.")
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:  # a reader that has seen enough
+        raise
+    except OSError as error:
+        forget_unwritten()
+        raise NpsError(
+            f"The result cannot be written to stdout ({error.strerror or error}).",
+            hint="Make room, or write it elsewhere.",
+        ) from error
 
 
 def print_json(document: object) -> None:
     """Write a result to stdout as JSON; raise ValueError for NaN and infinity."""
     print_result(json.dumps(document, indent=2, allow_nan=False))
+
+
+def forget_unwritten() -> None:
+    """Send what stdout and stderr cannot write nowhere: Python would try it again at the end."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
 
 
 def info(text: str) -> None:
@@ -51,7 +86,7 @@ def error(message: str, hint: str) -> None:
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Write a result to stdout as a table: boxed on a terminal, aligned columns in a pipe."""
-    cells = [[printable(str(cell)) for cell in row] for row in rows]
+    cells = [[printable(str(cell)).replace("\n", UNPRINTABLE) for cell in row] for row in rows]
     if sys.stdout.isatty():
         from rich.console import Console
         from rich.table import Table
@@ -128,7 +163,7 @@ def either(*choices: str) -> str:
 def printable(text: str) -> str:
     """Replace control characters and what cannot be encoded by U+FFFD, as for a terminal."""
     return "".join(
-        character if character.isprintable() or character in "\n\t" else "\N{REPLACEMENT CHARACTER}"
+        character if character.isprintable() or character in "\n\t" else UNPRINTABLE
         for character in text
     )
 
@@ -144,5 +179,8 @@ def _to_stderr(text: str, label: str = "", style: str = "") -> None:
 
         line = Text.assemble((label, style), printable(text))
         Console(stderr=True).print(line, soft_wrap=True)
-    else:
+        return
+    try:
         print(label + printable(text), file=sys.stderr, flush=True)
+    except OSError:  # closed, or a full disk: nobody is there to be told
+        forget_unwritten()

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from nps_cli import console
-from nps_cli.app import main
+from nps_cli.__main__ import main
 
 FOLDER = Path("demo")
 FOCAL_PX, CENTER_X, CENTER_Y, CENTER_X_SHIFT = 994.978, 311.193, 254.877, 31.086

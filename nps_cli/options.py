@@ -1,7 +1,9 @@
 """Options used by more than one command: each is spelled, and explained, once."""
 
+import os
 import re
 import shlex
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,12 +16,15 @@ if TYPE_CHECKING:
     from nps_cli.photos.intrinsics import GivenIntrinsics
 
 
+ONE_PER_PHOTO = ("--fov", "--focal-35mm")
+NUMBERS = r"\d+(\.\d*)?(,\d+(\.\d*)?)*"
+PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".heic", ".webp", ".tif", ".tiff")
 DEVICES = "auto|cpu|cuda[:N]"
 
 
 def out_option(metavar: str, help: str) -> Any:
-    """Return the option --out, -o."""
-    return typer.Option("--out", "-o", metavar=metavar, help=help)
+    """Return the option --out, --output, -o."""
+    return typer.Option("--out", "--output", "-o", metavar=metavar, help=help)
 
 
 def existing_file(help: str) -> Any:
@@ -58,8 +63,35 @@ def _degrees(values: list[float] | None) -> list[float] | None:
     return values
 
 
+def repeat_options(arguments: list[str]) -> list[str]:
+    """Repeat the options of one number per photo: `--fov 60 70` and `--fov 60,70` too.
+
+    A further number that is also the name of a file is left to be a photo.
+    """
+    waiting, repeated = deque(arguments), list[str]()
+    while waiting and waiting[0] != "--":
+        option, equals, value = waiting.popleft().partition("=")
+        if option not in ONE_PER_PHOTO:
+            repeated.append(option + equals + value)
+            continue
+        if equals:
+            waiting.appendleft(value)
+        elif not waiting:
+            repeated.append(option)
+        values = [waiting.popleft()] if waiting else []
+        while waiting and re.fullmatch(NUMBERS, waiting[0]) and not Path(waiting[0]).exists():
+            values.append(waiting.popleft())
+        for number in ",".join(values).split(",") if values else ():
+            repeated += [option, number]
+    return [*repeated, *waiting]
+
+
 def two_or_three(context: typer.Context, photos: list[Path]) -> list[Path]:
-    """Refuse any other number of photos; a stereo photo is two."""
+    """Refuse folders, and any other number of photos; a stereo photo is two."""
+    for folder in (path for path in photos if path.is_dir()):
+        found = sorted(path for path in folder.iterdir() if path.suffix.lower() in PHOTO_SUFFIXES)
+        such = f", such as {quoted(*found[:2])}" if len(found) > 1 else ""
+        raise typer.BadParameter(f"{folder} is a folder: name two or three photos{such}.")
     if len(photos) == 1 and not context.params.get("stereo"):
         from nps_cli.photos.stereo import is_stereo_photo
 
@@ -210,5 +242,22 @@ def parse_size(
 
 
 def quoted(*paths: Path) -> str:
-    """Paths as a shell takes them, for the commands that are suggested next."""
-    return shlex.join(str(path) for path in paths)
+    """Quote paths as a shell takes them, for the commands that are suggested next."""
+    return " ".join(map(_quoted, map(str, paths)))
+
+
+def _quoted(name: str) -> str:
+    if name.startswith("-") and name != "-":  # no option
+        name = f"./{name}"
+    if name.isprintable():
+        return shlex.quote(name)
+    return (
+        "$'"
+        + "".join(
+            character
+            if character.isprintable() and character not in "'\\"
+            else "".join(f"\\x{byte:02x}" for byte in os.fsencode(character))
+            for character in name
+        )
+        + "'"
+    )

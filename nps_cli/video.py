@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nps_cli import console
-from nps_cli.errors import NpsError
+from nps_cli.errors import NpsError, UsageError
 from nps_cli.formats.video import VIDEO_WRITERS, write_png, write_pngs
 from nps_cli.output import whole_file, whole_folder
 
@@ -21,15 +21,19 @@ VIDEO_SUFFIXES = tuple(VIDEO_WRITERS)
 IMAGE_SUFFIX = ".png"
 
 
-def check_video(out: Path, frames: int, size: tuple[int, int]) -> None:
-    """Raise NpsError if a video, a .png or a folder cannot hold frames of this number and size."""
-    suffix = out.suffix.lower()
-    if suffix not in (*VIDEO_SUFFIXES, IMAGE_SUFFIX, ""):
+def check_video_format(out: Path) -> None:
+    """Raise UsageError if no video or picture can be written under this name."""
+    if out.suffix.lower() not in (*VIDEO_SUFFIXES, IMAGE_SUFFIX, ""):
         kinds = ", ".join((*VIDEO_SUFFIXES, IMAGE_SUFFIX))
-        raise NpsError(
+        raise UsageError(
             f"{out} ends in {out.suffix}, which nps cannot write.",
             hint=f"Use {kinds}, or a folder's name for a picture per frame.",
         )
+
+
+def check_video(out: Path, frames: int, size: tuple[int, int]) -> None:
+    """Raise NpsError if a video, a .png or a folder cannot hold frames of this number and size."""
+    suffix = out.suffix.lower()
     if suffix == IMAGE_SUFFIX and frames != 1:
         raise NpsError(
             f"{out} is one picture, but there are {frames} frames.",

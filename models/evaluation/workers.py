@@ -2,8 +2,10 @@
 
 import logging
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import Any
 
@@ -26,9 +28,24 @@ def map_on_processes(
         jobs, get_context("spawn"), initializer=_start_process, initargs=(open_work,)
     )
     try:
-        yield from pool.map(_work, items)
+        with _interrupts_held_back():
+            results = pool.map(_work, items)
+        yield from results
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Start processes that ignore Ctrl-C, which is for the one that started them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def map_on_ray(

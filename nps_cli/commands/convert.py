@@ -86,7 +86,7 @@ def convert(
 
     check_format(out)
     if out != STDOUT:
-        check_outputs(out, force=force)
+        check_outputs(out, inputs=[scene], force=force)
     gaussians, comments = load_scene(scene)
     before = len(gaussians)
     gaussians, cameras = _edit(gaussians, read_cameras(comments), edits)

@@ -43,6 +43,9 @@ def make(
     """Write a small valid data set of procedural worlds: for tests, and to try things out."""
     console.set_verbosity(quiet=quiet)
     made_size = options.parse_size(size)
+    from nps_cli.output import check_outputs
+
+    check_outputs(folder=out, inputs=[textures, panoramas, meshes], force=force)
     import torch
 
     from models.data import toy_datasets
@@ -88,6 +91,11 @@ def sheet(
 ) -> None:
     """Show the worlds that training learns from: pairs of photos, depth, what both show."""
     shown_size = options.parse_size(size)
+    from nps_cli.output import check_outputs, check_suffix
+
+    check_suffix(out, (".png",))
+    pictures = [file for folder in (textures, panoramas) if folder for file in folder.iterdir()]
+    check_outputs(out, inputs=[meshes, *pictures], force=force)
     import torch
 
     from models.data.sheet import make_sheet
@@ -172,8 +180,15 @@ def convert(
     from models.data.folders import ConversionOptions
     from models.data.report import Report
     from models.data.sampling import make_evaluation_index
-    from nps_cli.output import whole_file, whole_folder
+    from nps_cli.output import check_outputs, naming_finished, whole_file, whole_folder
 
+    index = out / INDEX if stage == "test" else None
+    check_outputs(
+        index if out.is_dir() else None,
+        folder=out / stage if out.is_dir() else out,
+        inputs=[*folders, exclude],
+        force=force,
+    )
     found, report = _find(folders, exclude), Report()
     there = out.is_dir()  # perhaps with the other stage in it
     with whole_folder(out / stage if there else out, force=force) as unfinished:
@@ -187,9 +202,9 @@ def convert(
     for path in (out / stage).glob("*.torch"):
         if path.name not in written:  # of an older, longer data set
             path.unlink()
-    if stage == "test":
-        with whole_file(out / INDEX, force=True) as index:
-            index.write_text(
+    if index is not None:
+        with naming_finished([out / stage]), whole_file(index, force=force) as unfinished:
+            unfinished.write_text(
                 dumps(make_evaluation_index(frames, gap), indent=1) + "\n", encoding="utf-8"
             )
     if report.skipped or report.notes:

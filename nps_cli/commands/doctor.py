@@ -1,6 +1,5 @@
 """`nps doctor`: what works on this machine, and how to get the rest."""
 
-import os
 import platform
 import sys
 import time
@@ -139,7 +138,7 @@ def _codecs() -> Iterator[Check]:
 
 def _renderer() -> Iterator[Check]:
     """Render one Gaussian: the first time on a machine this compiles the kernels."""
-    import models.render
+    from models.render.kernels.compiler import cache_folder
 
     began = time.perf_counter()
     try:
@@ -147,12 +146,11 @@ def _renderer() -> Iterator[Check]:
         works, found = True, f"the first rendering took {time.perf_counter() - began:.1f} s"
     except Exception as error:  # a compiler fails in many ways
         works, found = False, f"{type(error).__name__}: {str(error).splitlines()[0]}"
-    hint = "compiled kernels need a place to be kept: set NUMBA_CACHE_DIR to a writable folder"
-    yield Check("renderer", works, found, hint)
-    folder = Path(os.environ.get("NUMBA_CACHE_DIR") or models.render.__path__[0])
-    works = os.access(folder, os.W_OK)
-    hint = "if every run takes long to start, set NUMBA_CACHE_DIR to a writable folder"
-    yield Check("compiled kernels", works, f"kept in {folder}", hint, needed=False)
+    yield Check("renderer", works, found, "try: pip install --force-reinstall numba llvmlite")
+    folder = cache_folder()
+    found = f"kept in {folder}" if folder else "kept nowhere: no folder for them can be written"
+    hint = "every rendering compiles them anew: set NUMBA_CACHE_DIR to a writable folder"
+    yield Check("compiled kernels", folder is not None, found, hint, needed=False)
 
 
 def _render_one() -> None:

@@ -45,20 +45,21 @@ def _shard(value: str) -> str:
     return value
 
 
-def _report(value: Path | None) -> Path | None:
-    if value is not None and value.suffix not in SUFFIXES:
-        raise typer.BadParameter(f"{value} ends in none of {', '.join(SUFFIXES)}.")
-    return value
+def _reports(values: list[Path] | None) -> list[Path]:
+    for value in values or []:
+        if value.suffix not in SUFFIXES:
+            raise typer.BadParameter(f"{value} ends in none of {', '.join(SUFFIXES)}.")
+    return values or []
 
 
 Out = Annotated[
-    Path | None,
+    list[Path] | None,
     typer.Option(
-        *("--out", "-o"),
+        *("--out", "--output", "-o"),
         metavar="FILE",
-        callback=_report,
-        help="The report: .json, .csv or .md. If the run is interrupted, the same command "
-        "goes on where it stopped.",
+        callback=_reports,
+        help="The report: .json, .csv or .md; repeat for several. If the run is interrupted, the "
+        "same command goes on where it stopped.",
     ),
 ]
 Pose = Annotated[bool, typer.Option("--pose", help="Score relative poses.")]
@@ -155,7 +156,8 @@ def evaluate_data(
     from nps_cli.output import check_outputs
     from nps_cli.weights.networks import NetworkChoice
 
-    check_outputs(out, folder=save, force=force)
+    outs = out or []
+    check_outputs(*outs, folder=save, inputs=[data, index, weights], force=force)
     refine = refine and not paper
     if compare and not refine:
         raise typer.BadParameter("--compare needs refinement to compare with.")
@@ -174,17 +176,19 @@ def evaluate_data(
     recorded |= {"size": size, "paper": paper, "published_crop": published_crop}
     network = NetworkChoice(weights, device, precision, crop)
     opened = partial(_open_reconstruct, network, resolution, paper)
-    progress = None if out is None else out.with_name(f".{out.name}.unfinished")
+    progress = outs[0].with_name(f".{outs[0].name}.unfinished") if outs else None
+    loaded = load_data(
+        data,
+        index=index,
+        kind=kind,
+        context=context,
+        triples=triples,
+        limit=limit,
+        shard=(number, count),
+    )
+    check_outputs(*outs, folder=save, inputs=loaded.files, force=force)
     request = Request(
-        data=load_data(
-            data,
-            index=index,
-            kind=kind,
-            context=context,
-            triples=triples,
-            limit=limit,
-            shard=(number, count),
-        ),
+        data=loaded,
         config=config,
         recorded=recorded,
         methods={USUAL: partial(opened, refine)}
@@ -198,7 +202,7 @@ def evaluate_data(
         force=force,
     )
     evaluation = run(request)
-    report(evaluation, out, pose=pose, views=views, json=json, force=force)
+    report(evaluation, outs, pose=pose, views=views, json=json, force=force)
     if progress is not None:
         shutil.rmtree(progress, ignore_errors=True)
     if save is not None:
@@ -232,9 +236,9 @@ def merge_reports(
     from nps_cli.formats.evaluation import merge, read_report
     from nps_cli.output import check_outputs
 
-    check_outputs(out, force=force)
+    check_outputs(*(out or []), inputs=reports, force=force)
     merged = merge([(path, read_report(path)) for path in reports])
-    report(merged, out, pose=pose, views=views, json=json, force=force)
+    report(merged, out or [], pose=pose, views=views, json=json, force=force)
 
 
 def _open_reconstruct(

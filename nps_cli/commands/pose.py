@@ -64,7 +64,7 @@ def pose(
     if method == "matches" and not refine:
         raise typer.BadParameter("--no-refine leaves no matches.", param_hint="--method")
     options.check_report(report)
-    _check(photos, out, format, plot, report, json, force)
+    _check(photos, [intrinsics, weights], out, format, plot, report, json, force)
     from nps_cli.reconstruction import reconstruct_photos
     from nps_cli.weights.networks import NetworkChoice
 
@@ -93,6 +93,7 @@ def pose(
 
 def _check(
     photos: list[Path],
+    read: list[Path | str | None],
     out: Path,
     format: Format,
     plot: Path | None,
@@ -102,16 +103,20 @@ def _check(
 ) -> None:
     """Refuse what could not be written, before any work."""
     from nps_cli.formats.colmap import check_model, fit_text, image_names
-    from nps_cli.output import check_outputs
+    from nps_cli.formats.poses import POSE_SUFFIXES
+    from nps_cli.output import check_outputs, check_suffix
 
     if out == STDOUT and format == "colmap":
         raise typer.BadParameter("COLMAP's model is a folder: name one.", param_hint="--out")
     if out == STDOUT and format == "nerfstudio" and json:
         raise typer.BadParameter("stdout cannot take both the poses and the report of --json.")
-    if plot is not None and plot.suffix.lower() != ".png":
-        raise typer.BadParameter(f"{plot} does not end in .png.", param_hint="--plot")
+    if plot is not None:
+        check_suffix(plot, (".png",))
     file = None if out == STDOUT or format == "colmap" else out
-    check_outputs(file, plot, report, folder=out if format == "colmap" else None, force=force)
+    if file is not None:
+        check_suffix(file, POSE_SUFFIXES)
+    folder = out if format == "colmap" else None
+    check_outputs(file, plot, report, folder=folder, inputs=[*photos, *read], force=force)
     if format == "colmap":
         if fit_text(image_names(photos)):
             check_model(out)
@@ -130,30 +135,36 @@ def _write(
     from nps_cli.formats.colmap import image_names, write_colmap
     from nps_cli.formats.nerfstudio import file_paths, transforms
     from nps_cli.formats.poses import pose_document, write_poses
+    from nps_cli.output import naming_finished
 
-    document = shown = pose_document(result.photos, result.reconstruction, result.weights)
+    reconstruction = result.reconstruction
+    document = shown = pose_document(result.photos, reconstruction, result.weights)
     if format == "nerfstudio":
         shown = transforms(document, file_paths(photos, None if out == STDOUT else out))
-    if json or out == STDOUT:
-        console.print_json(document if json else shown)
-    if format == "colmap":
-        names = image_names(photos)
-        write_colmap(document, names, result.photos, result.reconstruction, out, force=force)
-    elif out != STDOUT:
-        write_poses(shown, out, force=force)
-    if plot is not None:
-        from nps_cli.formats.plot import write_plot
+    finished: list[Path] = []
+    with naming_finished(finished):
+        if format == "colmap":
+            names = image_names(photos)
+            write_colmap(document, names, result.photos, reconstruction, out, force=force)
+        elif out != STDOUT:
+            write_poses(shown, out, force=force)
+        finished += [out] if out != STDOUT else []
+        if plot is not None:
+            from nps_cli.formats.plot import write_plot
 
-        write_plot(document, result.photos, result.reconstruction, plot, force=force)
-    if report is not None:
-        from nps_cli.formats.report import write_report
+            write_plot(document, result.photos, reconstruction, plot, force=force)
+            finished.append(plot)
+        if report is not None:
+            from nps_cli.formats.report import write_report
 
-        write_report(
-            result.photos, result.reconstruction, result.weights, report, scene=False, force=force
-        )
-    for written in (out, plot, report):
-        if written not in (STDOUT, None):
-            console.info(f"wrote {written}")
+            write_report(
+                result.photos, reconstruction, result.weights, report, scene=False, force=force
+            )
+            finished.append(report)
+        if json or out == STDOUT:
+            console.print_json(document if json else shown)
+    for written in finished:
+        console.info(f"wrote {written}")
     turned = [photo.name for photo in result.photos if (photo.orientation or 1) != 1]
     if turned and format != "json":
         console.warning(

@@ -8,7 +8,7 @@ import typer
 from models.options import SCENE, Options, PoseMethod
 from nps_cli import console, options
 from nps_cli.errors import EXIT_UNTRUSTED
-from nps_cli.formats import WRITABLE
+from nps_cli.formats import WRITABLE, is_readable
 from nps_cli.video import VIDEO_SUFFIXES
 
 if TYPE_CHECKING:
@@ -20,7 +20,11 @@ STDOUT = Path("-")
 def reconstruct(
     photos: options.Photos,
     out: Annotated[
-        Path, options.out_option("FILE", f"The scene: {console.either(*WRITABLE)}; - for stdout.")
+        list[Path],
+        options.out_option(
+            "FILE",
+            f"The scene: {console.either(*WRITABLE)}; - for stdout. Repeat for more formats.",
+        ),
     ],
     video: Annotated[
         Path | None,
@@ -51,77 +55,105 @@ def reconstruct(
 ) -> None:
     """Turn two or three photos into a scene of 3D Gaussians."""
     console.set_verbosity(quiet=quiet, verbose=verbose)
-    if out == STDOUT and json:
+    if STDOUT in out and json:
         raise typer.BadParameter("stdout cannot take both the scene and the report of --json.")
-    if video is not None and video.suffix.lower() not in VIDEO_SUFFIXES:
-        kinds = ", ".join(VIDEO_SUFFIXES)
-        raise typer.BadParameter(f"{video} ends in none of {kinds}.", param_hint="--video")
+    if out.count(STDOUT) > 1:
+        raise typer.BadParameter("stdout takes one scene.", param_hint="--out")
     options.check_report(report)
-    from nps_cli.formats import check_format
+    _check_suffixes(out, video, poses)
     from nps_cli.output import check_outputs
     from nps_cli.reconstruction import reconstruct_photos
     from nps_cli.weights.networks import NetworkChoice
 
-    check_format(out)
-    check_outputs(None if out == STDOUT else out, video, poses, report, folder=depth, force=force)
+    scenes = [path for path in out if path != STDOUT]
+    read = [*photos, intrinsics, weights]
+    check_outputs(*scenes, video, poses, report, folder=depth, inputs=read, force=force)
     given = options.given_intrinsics(focal_35mm, fov, intrinsics)
     choice = NetworkChoice(weights, device, precision, crop)
     run = Options(PoseMethod.matches if refine else PoseMethod.pnp, resolution, seed)
     result = reconstruct_photos(photos, given, choice, run, side_by_side=stereo)
-    outputs = {"scene": out, "poses": poses, "depth": depth, "video": video, "report": report}
-    written = {kind: path for kind, path in outputs.items() if path is not None}
-    _write(result, written, force)
+    wanted = {"poses": poses, "depth": depth, "video": video, "report": report}
+    more = {kind: path for kind, path in wanted.items() if path is not None}
+    _write(result, out, more, force)
     if json:
-        console.print_json(_report(result, written))
-    _say_what_next(result, written)
+        console.print_json(_report(result, out, more))
+    _say_what_next(result, scenes, more)
     if result.reconstruction.problems:
         raise typer.Exit(EXIT_UNTRUSTED)
 
 
-def _write(result: "Result", written: dict[str, Path], force: bool) -> None:
+def _check_suffixes(scenes: list[Path], video: Path | None, poses: Path | None) -> None:
+    """Raise UsageError for names that no output can have."""
+    from nps_cli.formats import check_format
+    from nps_cli.formats.poses import POSE_SUFFIXES
+    from nps_cli.output import check_suffix
+
+    for path in scenes:
+        check_format(path)
+    if video is not None:
+        check_suffix(video, VIDEO_SUFFIXES)
+    if poses is not None:
+        check_suffix(poses, POSE_SUFFIXES)
+
+
+def _write(result: "Result", scenes: list[Path], more: dict[str, Path], force: bool) -> None:
+    """Write all outputs, stdout's last; an NpsError names those that are written already."""
     from models.geometry.trajectory import video_size
     from nps_cli.formats import save_scene
     from nps_cli.formats.depths import write_depths
     from nps_cli.formats.poses import pose_document, write_poses
+    from nps_cli.output import naming_finished
     from nps_cli.video import DEFAULT_FRAMES, plan_cameras, render_to_file
 
     reconstruction, gaussians = result.reconstruction, result.reconstruction.gaussians
-    if "poses" in written:
-        document = pose_document(result.photos, reconstruction, result.weights)
-        write_poses(document, written["poses"], force=force)
-    if "depth" in written:
-        write_depths(reconstruction.depths, written["depth"], force=force)
-    if "video" in written:
-        photos = [photo.camera for photo in result.cameras]
-        size = video_size(photos[0].size)
-        orbit = plan_cameras(gaussians, photos, "orbit", size, DEFAULT_FRAMES)
-        render_to_file(gaussians, orbit, written["video"], force=force)
-    if "report" in written:
-        from nps_cli.formats.report import write_report
+    finished: list[Path] = []
+    with naming_finished(finished):
+        if "poses" in more:
+            document = pose_document(result.photos, reconstruction, result.weights)
+            write_poses(document, more["poses"], force=force)
+            finished.append(more["poses"])
+        if "depth" in more:
+            write_depths(reconstruction.depths, more["depth"], force=force)
+            finished.append(more["depth"])
+        if "video" in more:
+            photos = [photo.camera for photo in result.cameras]
+            size = video_size(photos[0].size)
+            orbit = plan_cameras(gaussians, photos, "orbit", size, DEFAULT_FRAMES)
+            render_to_file(gaussians, orbit, more["video"], force=force)
+            finished.append(more["video"])
+        if "report" in more:
+            from nps_cli.formats.report import write_report
 
-        page = written["report"]
-        write_report(result.photos, reconstruction, result.weights, page, scene=True, force=force)
-    save_scene(gaussians, written["scene"], result.cameras, result.weights, force=force)
+            page = more["report"]
+            write_report(
+                result.photos, reconstruction, result.weights, page, scene=True, force=force
+            )
+            finished.append(page)
+        for scene in sorted(scenes, key=lambda path: path == STDOUT):
+            save_scene(gaussians, scene, result.cameras, result.weights, force=force)
+            finished.append(scene)
 
 
-def _report(result: "Result", written: dict[str, Path]) -> dict[str, Any]:
+def _report(result: "Result", scenes: list[Path], more: dict[str, Path]) -> dict[str, Any]:
     from nps_cli.formats.poses import pose_document
 
     document = pose_document(result.photos, result.reconstruction, result.weights)
+    first, *others = map(str, scenes)
     return {
-        "outputs": {kind: str(path) for kind, path in written.items()},
+        "outputs": {"scene": first, **{kind: str(path) for kind, path in more.items()}}
+        | ({"more_scenes": others} if others else {}),
         "gaussians": len(result.reconstruction.gaussians),
         "seconds": round(result.seconds, 3),
         **{key: document[key] for key in ("weights", "views", "pairs", "problems")},
     }
 
 
-def _say_what_next(result: "Result", written: dict[str, Path]) -> None:
-    count = f"{len(result.reconstruction.gaussians):,} Gaussians"
-    for kind, path in written.items():
-        if path != STDOUT:
-            console.info(f"wrote {path}" + (f" ({count})" if kind == "scene" else ""))
-    if written["scene"] != STDOUT:
-        kind, video = ("interpolate", "between") if "video" in written else ("orbit", "orbit")
-        scene = options.quoted(written["scene"])
-        console.info(f"next: nps render {scene} --path {kind} -o {video}.mp4")
+def _say_what_next(result: "Result", scenes: list[Path], more: dict[str, Path]) -> None:
+    for path in scenes:
+        console.info(f"wrote {path} ({len(result.reconstruction.gaussians):,} Gaussians)")
+    for path in more.values():
+        console.info(f"wrote {path}")
+    readable = next((path for path in scenes if is_readable(path)), None)
+    if readable is not None:
+        kind, video = ("interpolate", "between") if "video" in more else ("orbit", "orbit")
+        console.info(f"next: nps render {options.quoted(readable)} --path {kind} -o {video}.mp4")

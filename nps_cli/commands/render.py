@@ -67,13 +67,19 @@ def render(
     from nps_cli.formats import load_scene
     from nps_cli.formats.poses import read_poses
     from nps_cli.output import check_outputs
-    from nps_cli.video import check_video, plan_cameras, render_to_file
+    from nps_cli.video import check_video, check_video_format, plan_cameras, render_to_file
 
+    check_video_format(out)
+    check_outputs(
+        out if out.suffix else None,
+        folder=None if out.suffix else out,
+        inputs=[scene, path],
+        force=force,
+    )
     motion = path if path in MOTIONS else None
     given = [] if motion else read_poses(Path(path))
     count = _count_frames(frames, len(given), out)
     check_video(out, count, wanted_size or (2, 2))
-    check_outputs(out if out.suffix else None, folder=None if out.suffix else out, force=force)
     with console.stages() as stage:
         stage("loading the scene")
         gaussians, comments = load_scene(scene)

@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from nps_cli import console, options
 from nps_cli.errors import NpsError
 
@@ -20,12 +18,12 @@ def view(
 ) -> None:
     """Look at a scene in the browser, on a page that needs no network."""
     console.set_verbosity(quiet=quiet, verbose=verbose)
-    if out is not None and out.suffix.lower() != ".html":
-        raise typer.BadParameter(f"{out} does not end in .html.", param_hint="--out")
     from nps_cli.formats import load_scene, read_cameras, save_scene
-    from nps_cli.output import check_outputs
+    from nps_cli.output import check_outputs, check_suffix
 
-    check_outputs(out, force=force)
+    if out is not None:
+        check_suffix(out, (".html",))
+    check_outputs(out, inputs=[scene], force=force)
     gaussians, comments = load_scene(scene)
     page = out or _temporary(scene)
     save_scene(gaussians, page, read_cameras(comments), force=force)

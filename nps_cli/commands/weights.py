@@ -109,13 +109,13 @@ def convert(
     import torch
 
     from models.weights import find_checkpoint, save_network
-    from nps_cli.output import check_target, whole_file
+    from nps_cli.output import check_outputs, check_suffix, whole_file
     from nps_cli.weights.networks import load_file
 
-    if out.suffix != ".safetensors":
-        raise typer.BadParameter(f"{out} does not end in .safetensors.", param_hint="--out")
-    check_target(out, force=force)
-    network, info = load_file(_locate(source))
+    check_suffix(out, (".safetensors",))
+    located = _locate(source)
+    check_outputs(out, inputs=[located], force=force)
+    network, info = load_file(located)
     if checkpoint := find_checkpoint(source):
         info = checkpoint.info(info.sha256)
     about = {"name": info.name, "license": info.license, "description": info.description}

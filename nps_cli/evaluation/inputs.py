@@ -26,13 +26,17 @@ INDEX, PAIRS, SCANNET = "evaluation.json", "pairs.json", "test.npz"  # lists in 
 
 @dataclass(frozen=True)
 class Data:
-    """The pairs of a shard, those skipped in the whole list, and the list's name and hash."""
+    """The pairs of a shard, those skipped in the whole list, and the list's name and hash.
+
+    `files` are the list and all photos on it, or the chunks that hold them.
+    """
 
     name: str
     pairs: "list[PhotoPair]"
     skipped: "tuple[Unusable, ...]"
     sha256: str
     shard: tuple[int, int]
+    files: tuple[Path, ...]
 
 
 def load_data(
@@ -103,7 +107,9 @@ def load_data(
             f"There are only {len(pairs)} pairs.", hint=f"Use fewer than {count} shards."
         )
     skipped = tuple(Unusable(each.where, each.why) for each in wrong)
-    return Data(str(path), pairs[number - 1 :: count], skipped, digest, shard)
+    photos = {photo.path for pair in pairs for photo in (*pair.views, *pair.targets)}
+    files = (listed, *sorted(photos))
+    return Data(str(path), pairs[number - 1 :: count], skipped, digest, shard, files)
 
 
 def _find_list(data: Path, index: Path | None) -> Path:

@@ -1,12 +1,11 @@
 """Scene files: written by suffix, read by content; `-` stands for stdout, as a .ply, and stdin."""
 
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nps_cli.console import either
-from nps_cli.errors import NpsError
+from nps_cli.console import either, print_bytes
+from nps_cli.errors import UsageError
 from nps_cli.formats.provenance import SceneCamera, read_cameras, write_comments
 from nps_cli.formats.read import is_scene, load_scene, open_scene
 from nps_cli.output import whole_file
@@ -35,9 +34,9 @@ def is_readable(path: Path) -> bool:
 
 
 def check_format(path: Path) -> None:
-    """Raise NpsError if no scene can be written under this name."""
+    """Raise UsageError if no scene can be written under this name."""
     if str(path) != STREAM and path.suffix.lower() not in WRITABLE:
-        raise NpsError(
+        raise UsageError(
             f"{path}: scenes of this kind are not known.",
             hint=f"Use a name that ends in {either(*WRITABLE)}.",
         )
@@ -64,8 +63,7 @@ def save_scene(
     pieces = _encode(gaussians, path.suffix.lower(), cameras, lines, sh_degree)
     if str(path) == STREAM:
         for piece in pieces:
-            sys.stdout.buffer.write(piece)
-        sys.stdout.buffer.flush()
+            print_bytes(piece)
         return
     with whole_file(path, force=force) as file, file.open("wb") as stream:
         for piece in pieces:

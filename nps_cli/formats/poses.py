@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from nps_cli.photos.load import Photo
 
 CONVENTION = "OpenCV camera axes (+x right, +y down, +z forward); world = first view's camera"
+POSE_SUFFIXES = (".json", "")
 MEASURES = "inliers", "inlier_ratio", "photometric_error", "overlap", "confidence", "method"
 EXPECTED_SHAPE = (
     'A pose file is {"views": [{"world2cam" or "cam2world": 4x4, "intrinsics_px": 3x3, "width": '

@@ -31,6 +31,7 @@ def train_run(
     from models.training import loop, processes
     from models.training import run as training
     from nps_cli.formats.video import write_png
+    from nps_cli.output import whole_file
 
     out, report = options.out, Report()
     tensorboard = _open_tensorboard(out) if processes.rank() == 0 else None
@@ -64,8 +65,9 @@ def train_run(
     for line in report.lines() if data_sets else []:
         console.info(line)
     console.info(f"wrote {out / training.CHECKPOINT} (step {run.step}, {run.skipped} skipped)")
-    if options.export:
-        training.export(run, options.export)
+    if options.export and processes.rank() == 0:
+        with whole_file(options.export, force=options.force) as unfinished:
+            training.export(run, unfinished)
         console.info(f"wrote {options.export}")
     if options.score and processes.rank() == 0:
         scores = run.config.validate(run.average, assets, options.score)

@@ -114,11 +114,13 @@ def begin(
 ) -> "Run[Any]":
     """Start a new run, or resume the one in the folder, whose own settings hold."""
     from models.training import run as training
-    from nps_cli.output import check_target
+    from nps_cli.output import check_outputs, check_suffix
 
     if options.export:
-        check_target(options.export, force=options.force)
+        check_suffix(options.export, (".safetensors",))
     checkpoint = options.out / training.CHECKPOINT
+    read = [init, options.meshes, checkpoint if options.resume else None]
+    check_outputs(options.export, inputs=read, force=options.force)
     if options.resume and checkpoint.exists():
         try:
             run = training.resume(checkpoint, device, lpips)
@@ -134,6 +136,8 @@ def begin(
         raise NpsError(
             f"{checkpoint} exists.", hint="Add --resume to go on, or --force to start again."
         )
+    if checkpoint.exists():
+        check_outputs(checkpoint, inputs=[init], force=True)
     if init is None:
         _warn_of_random_weights(config)
         run = training.start(config, device, lpips)

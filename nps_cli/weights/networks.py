@@ -1,5 +1,6 @@
 """Loads the networks that options name, or else the best on this machine."""
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -93,7 +94,7 @@ def find_file(name: str) -> Path:
     from models.weights import embedded_path
 
     for path in (embedded_path(name), Path(name)):
-        if path.is_file():
+        if os.path.isfile(path):  # Path.is_file() raises OSError for a name that is too long
             return path
     raise NpsError(
         f"There are no weights {name}.",

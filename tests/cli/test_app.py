@@ -3,10 +3,13 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from nps_cli import options
 from nps_cli.errors import NpsError
+from nps_cli.options import repeat_options
 
 COMMANDS = [
     *("reconstruct", "pose", "render", "view", "inspect"),
@@ -94,3 +97,89 @@ def test_a_reader_that_went_away_is_no_reason_to_complain():
         ran = subprocess.run([sys.executable, "-c", code], stdout=closed, stderr=subprocess.PIPE)
     assert ran.stderr == b""
     assert ran.returncode == 1
+
+
+def test_what_people_type_first_is_understood(nps, monkeypatch, tmp_path):
+    from nps_cli import __version__
+
+    assert nps("-V").out == f"nps {__version__}\n"
+    assert nps("help").out == nps("--help").out
+    assert nps("help", "weights", "fetch").out == nps("weights", "fetch", "--help").out
+    assert nps("help", "rekonstruct").code == 2
+    assert "--output" in nps("render", "--help").out
+
+
+@pytest.mark.parametrize(
+    ("words", "suggested"),
+    [
+        ("a.jpg b.jpg", "nps reconstruct a.jpg b.jpg -o scene.ply"),
+        ("a.jpg b.jpg -o s.spz", "nps reconstruct a.jpg b.jpg -o s.spz"),
+        ("scene.ply", "nps view scene.ply"),
+    ],
+)
+def test_files_without_a_command_are_answered_with_one(nps, words: str, suggested: str):
+    ran = nps(*words.split())
+    assert ran.code == 2
+    assert ran.err.endswith(f"hint: Try: {suggested}\n")
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("--fov 60 70 a b", "--fov 60 --fov 70 a b"),
+        ("a --fov 60,70.5 b", "a --fov 60 --fov 70.5 b"),
+        ("--fov=60,70 a", "--fov 60 --fov 70 a"),
+        ("--focal-35mm 26 48 13", "--focal-35mm 26 --focal-35mm 48 --focal-35mm 13"),
+        ("--fov 60 --fov 70", "--fov 60 --fov 70"),
+        ("--fov wide a", "--fov wide a"),
+        ("a --fov", "a --fov"),
+        ("--seed 1 2", "--seed 1 2"),
+        ("-- --fov 60 70", "-- --fov 60 70"),
+    ],
+)
+def test_one_number_per_photo_may_be_listed(typed: str, meant: str, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert repeat_options(typed.split()) == meant.split()
+
+
+def test_a_number_that_names_a_file_is_a_photo(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "70").touch()
+    assert repeat_options(["--fov", "60", "70"]) == ["--fov", "60", "70"]
+
+
+@pytest.mark.parametrize("command", ["reconstruct", "pose"])
+def test_a_folder_in_place_of_photos_is_answered_with_its_photos(nps, photo_pair, command: str):
+    ran = nps(command, photo_pair[0].parent, "-o", "new.ply")
+    assert ran.code == 2
+    assert "is a folder" in " ".join(ran.err.split())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "reconstruct a.jpg b.jpg -o scene.obj",
+        "reconstruct a.jpg b.jpg -o scene",
+        "reconstruct a.jpg b.jpg -o s.ply -o scene.obj",
+        "reconstruct a.jpg b.jpg -o s.ply --video film.avi",
+        "reconstruct a.jpg b.jpg -o s.ply --poses b.jpg",
+        "pose a.jpg b.jpg -o pose.txt",
+        "pose a.jpg b.jpg --plot plot.jpg",
+        "render s.ply -o film.avi",
+        "render s.ply -o film.avi --path missing.json",
+        "view s.ply -o page.htm",
+        "weights convert network -o w.ckpt",
+        "data sheet -o sheet.jpg",
+        "train stereo -o run --export w.pt",
+    ],
+)
+def test_a_suffix_that_cannot_be_written_is_wrong_usage_before_any_work(nps, words: str):
+    ran = nps(*words.split())
+    assert ran.code == 2, ran.err
+
+
+def test_a_suggested_command_can_be_typed_whatever_the_name():
+    assert options.quoted(Path("a b.ply"), Path("-x.ply")) == "'a b.ply' ./-x.ply"
+    name = "a\nb'\\\udcff.ply"
+    script = f"printf %s {options.quoted(Path(name))}"
+    assert subprocess.run(["bash", "-c", script], capture_output=True).stdout == os.fsencode(name)

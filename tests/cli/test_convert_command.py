@@ -106,8 +106,8 @@ def test_a_scene_goes_through_a_pipe(nps, scene: Path):
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["a.obj"], 1, "not known"),
-        (["scene.ply"], 1, "exists"),
+        (["a.obj"], 2, "not known"),
+        (["scene.ply", "--force"], 1, "is read"),
         (["a.ply", "--crop", "1,2,3"], 2, "X0,Y0,Z0"),
         (["a.ply", "--crop", "0,0,0,1,nan,1"], 2, "X0,Y0,Z0"),
         (["a.ply", "--crop", "50,50,50,60,60,60"], 1, "None of the 384"),

@@ -100,4 +100,11 @@ def test_a_broken_renderer_is_told_not_thrown(nps, embedded: Path, monkeypatch):
     ran = nps("doctor")
     assert ran.code == 1
     assert "RuntimeError: no locator available" in ran.out
+
+
+def test_kernels_that_no_folder_can_keep_are_told_with_a_way_out(nps, embedded: Path, monkeypatch):
+    monkeypatch.setattr("models.render.kernels.compiler.cache_folder", lambda: None)
+    ran = nps("doctor")
+    assert ran.code == 0
+    assert "kept nowhere" in ran.out
     assert "NUMBA_CACHE_DIR" in ran.err

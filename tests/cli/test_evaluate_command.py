@@ -338,3 +338,20 @@ def test_help_explains_both_commands(nps):
     ran = nps("evaluate", "--help")
     assert "nps evaluate [OPTIONS]" in ran.out and "nps evaluate merge" in ran.out
     assert "nps evaluate merge [OPTIONS]" in nps("evaluate", "merge", "--help").out
+
+
+def test_photos_on_the_list_are_never_overwritten(nps, data, tmp_path):
+    before = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "report.json").symlink_to(tmp_path / "a.png")
+    ran = nps("evaluate", data, *QUICK, "-o", tmp_path / "report.json", "--force")
+    assert ran.code == 1 and "is read" in ran.err
+    ran = nps("evaluate", data, *QUICK, "--save", tmp_path, "--force")
+    assert ran.code == 1 and "which is read" in ran.err
+    assert (tmp_path / "a.png").read_bytes() == before
+
+
+def test_a_report_is_written_in_every_format_that_is_named(nps, data, tmp_path):
+    outs = ["-o", tmp_path / "r.json", "--output", tmp_path / "r.md"]
+    assert nps("evaluate", data, *QUICK, *outs).code == 0
+    assert json.loads((tmp_path / "r.json").read_text())["used"] == 2
+    assert (tmp_path / "r.md").read_text().count("|") > 5

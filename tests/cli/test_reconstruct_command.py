@@ -106,7 +106,7 @@ def test_an_output_that_exists_is_refused_before_any_work(
 
 
 def test_one_place_cannot_take_two_outputs(reconstruct, fake_pipeline, tmp_path: Path):
-    ran = reconstruct("--poses", tmp_path / "." / "scene.ply")
+    ran = reconstruct("--depth", tmp_path / "." / "scene.ply")
     assert ran.code == 1
     assert "two outputs" in ran.err
     assert fake_pipeline.calls == []

@@ -9,6 +9,7 @@ from numba import njit
 
 from models.render.constants import DILATION_PX2, FRUSTUM_MARGIN, MIN_ALPHA, MIN_DEPTH
 from models.render.kernels import layout as at
+from models.render.kernels.compiler import cached_njit
 from models.render.kernels.quaternions import quaternion_gradient, rotation_columns, unit_quaternion
 from models.render.kernels.vectors import dot, load_vector, matvec, multiply, vecmat, weighted_sum
 
@@ -113,7 +114,7 @@ def project_gaussian(mean, scale, rotation, opacity, pose, pinhole, width, heigh
     return z
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@cached_njit(error_model="numpy")
 @no_type_check
 def project(
     means: Float32[np.ndarray, "gaussian 3"],
@@ -222,7 +223,7 @@ def project_gaussian_backward(
     return vecmat(grad_point, pose), grad_scale, grad_quaternion
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@cached_njit(error_model="numpy")
 @no_type_check
 def project_backward(
     means: Float32[np.ndarray, "gaussian 3"],

@@ -10,6 +10,7 @@ from models.render import constants
 from models.render.kernels import blocks
 from models.render.kernels import layout as at
 from models.render.kernels.blocks import EXACT, HALF, MAX_ALPHA, MIN_ALPHA, ONE, ZERO
+from models.render.kernels.compiler import cached_njit
 from models.render.kernels.layout import BLOCK, BLOCK_BITS, BLOCKS, BLOCKS_ACROSS, LANES, TILE
 
 MIN_TRANSMITTANCE = np.float32(constants.MIN_TRANSMITTANCE)
@@ -98,7 +99,7 @@ def store_lanes(x, y, lanes, background, image, last_splat):
             last_splat[py, px] = np.int32(lanes[at.LAST + lane])
 
 
-@njit(cache=True, nogil=True, fastmath=EXACT)
+@cached_njit(fastmath=EXACT)
 @no_type_check
 def rasterize(
     splats: Float32[np.ndarray, "gaussian 10"],

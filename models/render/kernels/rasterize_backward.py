@@ -9,6 +9,7 @@ from numba import njit
 from models.render.kernels import blocks
 from models.render.kernels import layout as at
 from models.render.kernels.blocks import EXACT, HALF, MAX_ALPHA, MIN_ALPHA, ONE, ZERO
+from models.render.kernels.compiler import cached_njit
 from models.render.kernels.layout import BLOCK, BLOCK_BITS, BLOCKS, BLOCKS_ACROSS, LANES, TILE
 
 SUMS_IN_ANY_ORDER = {*EXACT, "reassoc"}
@@ -117,7 +118,7 @@ def rasterize_tile_backward(
         add_lanes(lane_sums, tile_moments[i])
 
 
-@njit(cache=True, nogil=True, fastmath=SUMS_IN_ANY_ORDER)
+@cached_njit(fastmath=SUMS_IN_ANY_ORDER)
 @no_type_check
 def rasterize_backward(
     splats: Float32[np.ndarray, "gaussian 10"],
@@ -165,7 +166,7 @@ def rasterize_backward(
                 moments[tile_entries[position], column] += tile_moments[position, column]
 
 
-@njit(cache=True, nogil=True)
+@cached_njit()
 @no_type_check
 def sum_over_chunks(
     moments: Float32[np.ndarray, "chunks gaussian 10"], chunk: int, chunks: int

@@ -9,6 +9,7 @@ from numba import njit
 
 from models.render.constants import MAX_SH_DEGREE
 from models.render.kernels import layout as at
+from models.render.kernels.compiler import cached_njit
 
 MAX_SH_TERMS = (MAX_SH_DEGREE + 1) ** 2
 
@@ -61,7 +62,7 @@ def view_direction(mean, camera_center):
     return np.float32(x * inverse), np.float32(y * inverse), np.float32(z * inverse), inverse
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+@cached_njit(error_model="numpy", fastmath={"contract"})
 @no_type_check
 def shade(
     means: Float32[np.ndarray, "gaussian 3"],
@@ -121,7 +122,7 @@ def basis_gradient(x, y, z, terms, weights):
     return grad_x, grad_y, grad_z
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+@cached_njit(error_model="numpy", fastmath={"contract"})
 @no_type_check
 def shade_backward(
     means: Float32[np.ndarray, "gaussian 3"],

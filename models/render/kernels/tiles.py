@@ -4,8 +4,8 @@ from typing import no_type_check
 
 import numpy as np
 from jaxtyping import Float64, Int32, Int64
-from numba import njit
 
+from models.render.kernels.compiler import cached_njit
 from models.render.kernels.layout import BOTTOM, LEFT, RIGHT, TILE_BITS, TOP
 
 DROPPED_BITS = 23  # of a depth's 52 binary places; single precision would leave out 29
@@ -13,7 +13,7 @@ DIGIT_BITS = 12
 DIGITS = 1 << DIGIT_BITS
 
 
-@njit(cache=True, nogil=True)
+@cached_njit()
 @no_type_check
 def depth_order(
     depths: Float64[np.ndarray, " gaussian"], boxes: Int32[np.ndarray, "gaussian 4"]
@@ -58,7 +58,7 @@ def depth_order(
 # Gaussians there.
 
 
-@njit(cache=True, nogil=True)
+@cached_njit()
 @no_type_check
 def fill_tiles(
     order: Int32[np.ndarray, " visible"],
@@ -86,7 +86,7 @@ def fill_tiles(
                 offsets[tile] += 1
 
 
-@njit(cache=True, nogil=True)
+@cached_njit()
 @no_type_check
 def counts_to_offsets(counts: Int64[np.ndarray, "chunks tiles"]) -> Int64[np.ndarray, " bounds"]:
     """Turn counts into offsets, in place; return where each tile's list starts, and the end."""
