@@ -159,15 +159,15 @@ def test_quiet_says_nothing(reconstruct):
     assert (ran.code, ran.out, ran.err) == (0, "", "")
 
 
-@pytest.mark.parametrize("command", ["reconstruct", "pose"])
+@pytest.mark.parametrize(("command", "out"), [("reconstruct", "scene.ply"), ("pose", "pose.json")])
 def test_a_result_that_is_not_finite_is_no_result(
-    nps, fake_pipeline, photo_pair, tmp_path: Path, command: str
+    nps, fake_pipeline, photo_pair, tmp_path: Path, command: str, out: str
 ):
     scene = fake_pipeline.reconstruction.gaussians
     means = scene.means.clone()
     means[7, 1] = float("nan")
     broken = replace(fake_pipeline.reconstruction, gaussians=replace(scene, means=means))
     fake_pipeline.reconstruction = broken
-    ran = nps(command, *photo_pair, "-o", tmp_path / "scene.ply")
+    ran = nps(command, *photo_pair, "-o", tmp_path / out)
     assert ran.code == 1 and "not finite" in ran.err and "--precision float32" in ran.err
     assert files(tmp_path) == []
