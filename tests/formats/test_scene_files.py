@@ -248,4 +248,4 @@ def test_inspect_knows_every_scene_that_can_be_read(nps, tmp_path: Path):
 @pytest.mark.parametrize("name", ["s.obj", "s", "s.ply.gz"])
 def test_a_name_of_no_scene_is_refused_before_any_work(nps, tmp_path: Path, name: str):
     ran = nps("reconstruct", "missing.jpg", "missing.png", "-o", tmp_path / name)
-    assert ran.code == 1 and "not known" in ran.err and ".spz" in ran.err
+    assert ran.code == 2 and "not known" in ran.err and ".spz" in ran.err
