@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
 
-from models.atomic import atomic_write, temporary_beside
+from models.files.atomic import atomic_write, temporary_beside
 from nps_cli.errors import NpsError, UsageError
 
 

@@ -89,7 +89,7 @@ def _end(number: int) -> NoReturn:
     for name in SIGNALS:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-    remove_unfinished = getattr(sys.modules.get("models.atomic"), "remove_unfinished", None)
+    remove_unfinished = getattr(sys.modules.get("models.files.atomic"), "remove_unfinished", None)
     if remove_unfinished is not None:  # that module has been imported, and not only begun
         remove_unfinished()
     _end_workers()

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from models import json_reader
-from models.json_reader import parse_json, read_json
+from models.files import json_reader
+from models.files.json_reader import parse_json, read_json
 
 
 def test_values_come_back_as_they_were_written():

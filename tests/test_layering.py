@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = (  # from the ground up; folders of one layer do not know each other
-    ("models.geometry",),
+    ("models.geometry", "models.files"),
     ("models.metrics", "models.features", "models.network", "models.render"),
     ("models.sfm", "models.stereo", "models.pose", "models.data"),
     ("models.scene",),
@@ -25,7 +25,7 @@ HOMES = {  # foreign package: the only places that know it
     "gsplat": ("models.render",),
     "huggingface_hub": ("nps_cli.weights",),
     "matplotlib": ("nps_cli.formats",),
-    "msgspec": ("models.json_reader", "models.network.config", "models.stereo.network"),
+    "msgspec": ("models.files.json_reader", "models.network.config", "models.stereo.network"),
     "numba": ("models.render",),
     "pillow_heif": ("nps_cli.photos",),
     "plyfile": ("nps_cli.formats",),

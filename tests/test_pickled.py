@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.pickled import is_state, read_pickled
+from models.files.pickled import is_state, read_pickled
 
 
 def write(path: Path, pickled: bytes, compression: int = zipfile.ZIP_STORED, **entries: bytes):

@@ -12,10 +12,10 @@ from models.data.pairs import PhotoPair, PosedPhoto
 from models.data.report import Report
 from models.data.scenes import Scene, evenly, read_size
 from models.data.settings import DataSettings
+from models.files.json_reader import read_json
 from models.geometry.camera import Camera
 from models.geometry.checks import find_bad_cameras
 from models.geometry.rigid import invert
-from models.json_reader import read_json
 
 
 def overlap_bin(overlap: float) -> str:

@@ -7,10 +7,10 @@ import torch
 
 from models.data.nerfstudio import parse_transforms
 from models.data.posed_images import PosedImage
+from models.files.json_reader import read_json
 from models.geometry.camera import Camera, from_pixels
 from models.geometry.checks import check_camera, parse_matrix, parse_number, parse_size
 from models.geometry.rigid import invert, rigid_motion
-from models.json_reader import read_json
 
 
 def read_cameras(path: Path, *, posed: bool = True) -> list[PosedImage]:

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from models.data.report import Report, Skipped
 from models.data.scenes import Scene
-from models.json_reader import read_json
-from models.pickled import has_own_elements, read_pickled
+from models.files.json_reader import read_json
+from models.files.pickled import has_own_elements, read_pickled
 
 INDEX = "index.json"
 STAGES = ("train", "test")

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from models.data.posed_images import PosedImage
-from models.files import read_regular
+from models.files.regular import read_regular
 from models.geometry.camera import Camera, from_pixels
 from models.geometry.checks import parse_size
 from models.geometry.rigid import from_wxyz

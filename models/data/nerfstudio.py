@@ -9,10 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from models.data.posed_images import PosedImage
+from models.files.json_reader import read_json
 from models.geometry.camera import Camera, from_pixels
 from models.geometry.checks import parse_matrix, parse_number, parse_size
 from models.geometry.rigid import invert
-from models.json_reader import read_json
 
 FILE = "transforms.json"
 _DISTORTION = ("k1", "k2", "p1", "p2", "k3")

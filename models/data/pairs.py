@@ -21,11 +21,11 @@ from models.data.scenes import (
     to_float,
     to_tensor,
 )
+from models.files.json_reader import read_json
 from models.geometry.camera import Camera, from_pixels
 from models.geometry.checks import check_camera, parse_matrix, parse_size
 from models.geometry.rigid import invert
 from models.geometry.views import View
-from models.json_reader import read_json
 
 
 @dataclass(frozen=True)

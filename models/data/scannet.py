@@ -11,7 +11,7 @@ from torch import Tensor
 from models.data.pairs import PhotoPair, PosedPhoto
 from models.data.report import Report
 from models.data.scenes import evenly, read_encoded, read_size
-from models.files import MAX_BYTES, check_regular
+from models.files.regular import MAX_BYTES, check_regular
 from models.geometry.camera import Camera, from_pixels
 from models.geometry.checks import check_camera
 

@@ -13,7 +13,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from models.files import read_regular
+from models.files.regular import read_regular
 
 T = TypeVar("T")
 

@@ -11,11 +11,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from models.atomic import atomic_write
 from models.data.procedural import Assets
 from models.data.textures import load_assets
+from models.files.atomic import atomic_write
+from models.files.pickled import read_pickled
 from models.metrics.lpips import Lpips
-from models.pickled import read_pickled
 from models.training import processes
 from models.training.config import NetworkT, TrainConfig
 from models.training.network import NetworkTraining

@@ -11,9 +11,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from models.atomic import atomic_write
-from models.files import check_regular
-from models.json_reader import convert, parse_json
+from models.files.atomic import atomic_write
+from models.files.json_reader import convert, parse_json
+from models.files.regular import check_regular
 from models.network.config import NoPoSplatConfig
 from models.network.noposplat import NoPoSplat
 from models.stereo.network import StereoConfig, StereoNetwork

@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from models.files.pickled import is_state
 from models.network.config import NoPoSplatConfig
 from models.network.noposplat import NoPoSplat
-from models.pickled import is_state
 from models.weights import published
 from models.weights.files import load_network
 from models.weights.strict import load_strictly

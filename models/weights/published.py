@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from models import pickled
+from models.files import pickled
 from models.network.config import NoPoSplatConfig
 from models.network.noposplat import NoPoSplat
 from models.weights.strict import EXPECTED, cut_short, empty_network, load_strictly

@@ -5,9 +5,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from models.files.pickled import has_own_elements
 from models.network.config import NoPoSplatConfig
 from models.network.noposplat import NoPoSplat
-from models.pickled import has_own_elements
 
 EXPECTED = "expected .safetensors weights of this program or a published NoPoSplat .ckpt"
 

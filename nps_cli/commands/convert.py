@@ -18,7 +18,7 @@ STDOUT = Path("-")
 
 @dataclass(frozen=True)
 class Edits:
-    """What to do to a scene, in this order; None where nothing."""
+    """Changes to a scene, applied in this order; None leaves it as it is."""
 
     box: tuple[float, ...] | None
     min_opacity: float | None

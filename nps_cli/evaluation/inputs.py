@@ -69,7 +69,7 @@ def load_data(
     from models.data.scannet import load_scannet
     from models.data.settings import SETTINGS
     from models.evaluation.evaluate import Unusable
-    from models.files import read_regular
+    from models.files.regular import read_regular
 
     data = path.resolve()
     if kind not in SETTINGS:

@@ -123,7 +123,7 @@ def _digest_of_code() -> str:
 
 def _parse(line: str) -> dict[str, Any]:
     """Parse a line; return nothing if the run ended in the middle of it."""
-    from models.json_reader import parse_json
+    from models.files.json_reader import parse_json
 
     try:
         found = parse_json(line)

@@ -9,7 +9,7 @@ from typing import Any
 from models.evaluation.evaluate import Unusable
 from models.evaluation.scores import PairScores
 from models.evaluation.summary import compare, summarize
-from models.json_reader import convert, read_json
+from models.files.json_reader import convert, read_json
 from nps_cli.errors import NpsError
 
 FORMAT, VERSION = "nps-evaluation", 2

@@ -13,9 +13,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from models.files.json_reader import parse_json
 from models.geometry.gaussians import Gaussians, transform
 from models.geometry.rigid import from_wxyz, nearest_rotation, rigid_motion
-from models.json_reader import parse_json
 from nps_cli.errors import NpsError
 from nps_cli.formats.glb import BINARY_CHUNK, CHUNK_HEADER, EXTENSION, HEADER, JSON_CHUNK, MAGIC
 from nps_cli.formats.scene_file import PIECE, SceneFile, Source, damaged

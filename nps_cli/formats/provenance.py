@@ -62,9 +62,9 @@ def read_cameras(comments: Iterable[str]) -> list[SceneCamera]:
 
 
 def _parse(line: str) -> SceneCamera:
+    from models.files.json_reader import parse_json
     from models.geometry.camera import Camera
     from models.geometry.checks import check_camera, parse_matrix, parse_size
-    from models.json_reader import parse_json
 
     try:
         facts = parse_json(line.removeprefix("view "))

@@ -19,7 +19,7 @@ MAX_EXPANSION, MIN_EXPANDED_BYTES = 50, 1 << 24  # of compressed data, over its 
 
 @dataclass(frozen=True)
 class SceneFile:
-    """What a header tells, and an iterator that decodes the rest; both can be read once.
+    """The facts of a header, and an iterator that decodes the rest; both can be read once.
 
     Attributes:
         kind: Name of the format, such as "PLY".

@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from models.files.json_reader import parse_json
 from models.geometry.gaussians import Gaussians
-from models.json_reader import parse_json
 from nps_cli.errors import NpsError
 from nps_cli.formats.scene_file import COPY_AGAIN, PIECE, SceneFile, Source, damaged
 

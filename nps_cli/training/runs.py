@@ -77,7 +77,7 @@ def train_run(
 
 def compare_ablations(options: AblationOptions, device: "torch.device") -> None:
     """Train and validate all ablations; every result is written at once, and not made twice."""
-    from models.json_reader import convert, parse_json
+    from models.files.json_reader import convert, parse_json
     from models.training.ablation_study import SMALL_SCALE, Result, run_study, table
     from models.training.ablations import ABLATIONS
     from models.training.run import load_run_assets

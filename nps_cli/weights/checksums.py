@@ -9,8 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from models.atomic import atomic_write
-from models.json_reader import read_json
+from models.files.atomic import atomic_write
+from models.files.json_reader import read_json
 
 LARGE_BYTES = 256 * 2**20  # smaller files are read every time
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from models.atomic import atomic_write
+from models.files.atomic import atomic_write
 from nps_cli.errors import NpsError
 from nps_cli.output import check_outputs, naming_finished, whole_file, whole_folder
 

@@ -1,4 +1,4 @@
-"""What the forward and the backward pass over tiles and blocks of pixels share."""
+"""Layout and arithmetic that the forward and backward passes over tiles share."""
 
 from typing import no_type_check
 

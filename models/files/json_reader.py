@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from models.files import read_regular
+from models.files.regular import read_regular
 
 T = TypeVar("T")
 MAX_BYTES = 64 * 2**20

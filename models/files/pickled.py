@@ -10,7 +10,7 @@ from typing import TypeGuard
 import torch
 from torch import Tensor
 
-from models.files import check_regular
+from models.files.regular import check_regular
 
 MAX_PICKLE_BYTES = 64 * 2**20  # of a file's structure; tensors lie beside it
 # What a file may name: tensors' storages and data types, and containers that are no larger than
