@@ -9,11 +9,13 @@ import typer
 from typer.core import TyperGroup
 
 from nps_cli import __version__, console
+from nps_cli.commands.batch import batch
 from nps_cli.commands.convert import convert
 from nps_cli.commands.data import data
 from nps_cli.commands.doctor import doctor
 from nps_cli.commands.evaluate import evaluate
 from nps_cli.commands.inspect import inspect
+from nps_cli.commands.pick import pick
 from nps_cli.commands.pose import pose
 from nps_cli.commands.reconstruct import reconstruct
 from nps_cli.commands.render import render
@@ -78,7 +80,7 @@ def show_help(
     app([*(command or []), "--help"], prog_name="nps")
 
 
-for command in (reconstruct, pose, render, view, inspect, convert, doctor):
+for command in (reconstruct, pose, pick, batch, render, view, inspect, convert, doctor):
     app.command()(command)
 app.command("help")(show_help)
 app.add_typer(train, name="train")

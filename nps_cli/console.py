@@ -20,6 +20,17 @@ def set_verbosity(*, quiet: bool = False, verbose: bool = False) -> None:
     _quiet, _verbose = quiet, verbose and not quiet
 
 
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Write only errors within, as with --quiet."""
+    global _quiet
+    before, _quiet = _quiet, True
+    try:
+        yield
+    finally:
+        _quiet = before
+
+
 def print_result(text: str) -> None:
     """Write a result to stdout; characters that it cannot show are escaped."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
@@ -158,6 +169,16 @@ def _spinner() -> Iterator[Callable[[str], None]]:
 def either(*choices: str) -> str:
     """Join choices for a sentence: "a, b or c"."""
     return " or ".join(filter(None, [", ".join(choices[:-1]), choices[-1]]))
+
+
+def both(*things: str) -> str:
+    """Join things for a sentence: "a, b and c"."""
+    return " and ".join(filter(None, [", ".join(things[:-1]), things[-1]]))
+
+
+def count_of(count: int, noun: str) -> str:
+    """Return a count with its noun: "no photos", "1 photo", "2 photos"."""
+    return f"{count or 'no'} {noun}{'' if count == 1 else 's'}"
 
 
 def printable(text: str) -> str:

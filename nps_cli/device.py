@@ -44,6 +44,19 @@ def cpu_multiplies_bfloat16() -> bool:
 
 
 @contextmanager
+def single_thread() -> Iterator[None]:
+    """Let PyTorch compute with one thread within: for many small operations more are slower."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def joined_processes(choice: str) -> "Iterator[torch.device]":
     """Join the processes that `torchrun` started into a group; yield this one's device.
 

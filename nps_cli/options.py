@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 ONE_PER_PHOTO = ("--fov", "--focal-35mm")
 NUMBERS = r"\d+(\.\d*)?(,\d+(\.\d*)?)*"
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".heic", ".webp", ".tif", ".tiff")
 DEVICES = "auto|cpu|cuda[:N]"
 
 
@@ -87,20 +86,37 @@ def repeat_options(arguments: list[str]) -> list[str]:
 
 
 def two_or_three(context: typer.Context, photos: list[Path]) -> list[Path]:
-    """Refuse folders, and any other number of photos; a stereo photo is two."""
-    for folder in (path for path in photos if path.is_dir()):
-        found = sorted(path for path in folder.iterdir() if path.suffix.lower() in PHOTO_SUFFIXES)
-        such = f", such as {quoted(*found[:2])}" if len(found) > 1 else ""
-        raise typer.BadParameter(f"{folder} is a folder: name two or three photos{such}.")
-    if len(photos) == 1 and not context.params.get("stereo"):
+    """Accept two or three photos, or one source to choose them from; a stereo photo is two."""
+    if not _is_one_source(photos):
+        for folder in (path for path in photos if path.is_dir()):
+            raise typer.BadParameter(f"{folder} is a folder: give it alone, or only photos.")
+    if context.params.get("stereo"):
+        if len(photos) != 1 or _is_one_source(photos):
+            raise typer.BadParameter("takes 1 picture with --stereo: both eyes' side by side.")
+        return photos
+    if len(photos) not in (2, 3) and not _is_one_source(photos):
         from nps_cli.photos.stereo import is_stereo_photo
 
-        if is_stereo_photo(photos[0]):
+        if len(photos) == 1 and is_stereo_photo(photos[0]):
             return photos
-    if len(photos) not in ((1,) if context.params.get("stereo") else (2, 3)):
-        wanted = "1 picture" if context.params.get("stereo") else "2 or 3 photos of one place"
-        raise typer.BadParameter(f"takes {wanted}, not {len(photos)}.")
+        raise typer.BadParameter(
+            f"takes 2 or 3 photos of one place, not {len(photos)}; or, to choose them from, a "
+            "folder, a video, or a pattern in quotes, like 'photos/*.jpg'."
+        )
     return photos
+
+
+def many_photos(photos: list[Path]) -> list[Path]:
+    """Accept two or more photos, or one folder, pattern or video to choose them from."""
+    if len(photos) == 1 and not _is_one_source(photos):
+        raise typer.BadParameter(f"{photos[0]} is no folder, no pattern and no video.")
+    return photos
+
+
+def _is_one_source(photos: list[Path]) -> bool:
+    from nps_cli.pick import is_source
+
+    return len(photos) == 1 and is_source(photos[0])
 
 
 Photos = Annotated[
@@ -108,7 +124,8 @@ Photos = Annotated[
     typer.Argument(
         metavar="PHOTO",
         callback=two_or_three,
-        help="Two or three photos of one place, each from its own spot.",
+        help="Two or three photos of one place, each from its own spot; or a folder, a video or a "
+        "pattern in quotes, of which the best are chosen as `nps pick` shows.",
     ),
 ]
 Stereo = Annotated[

@@ -1,6 +1,7 @@
 """From photo files to a reconstruction: the run that `nps reconstruct` and `nps pose` share."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -11,7 +12,7 @@ from nps_cli.errors import NpsError
 
 if TYPE_CHECKING:
     from models.options import Options
-    from models.reconstruction import Reconstruction
+    from models.reconstruction import Networks, Reconstruction
     from models.weights import WeightsInfo
     from nps_cli.formats.provenance import SceneCamera
     from nps_cli.photos.intrinsics import GivenIntrinsics
@@ -42,13 +43,16 @@ class Result:
 def reconstruct_photos(
     paths: list[Path],
     given: "GivenIntrinsics",
-    choice: "NetworkChoice",
+    load: "Callable[[int], tuple[Networks, WeightsInfo]]",
     options: "Options",
     *,
     poses_only: bool = False,
     side_by_side: bool = False,
 ) -> Result:
-    """Load photos and networks, reconstruct, and report on stderr what was assumed."""
+    """Load photos and networks, reconstruct, and report on stderr what was assumed.
+
+    `load` is given the number of photos; usually it is a partial of `load_for`.
+    """
     began = time.perf_counter()
     with console.stages() as stage:
         stage("loading photos")
@@ -65,16 +69,9 @@ def reconstruct_photos(
             console.info(_provenance(photo))
         stage("loading weights")
         from models import reconstruct
-        from models.options import PoseMethod
         from models.reconstruction import check_finite
-        from nps_cli.weights.networks import load_networks
 
-        networks, weights = load_networks(
-            *choice,
-            views=len(photos),
-            refine=options.method in (PoseMethod.matches, PoseMethod.auto),
-            lpips=options.method is PoseMethod.photometric,
-        )
+        networks, weights = load(len(photos))
         console.info(f"weights: {weights.name} (sha256 {weights.sha256[:12]})")
         run = reconstruct.estimate_poses if poses_only else reconstruct.reconstruct
         try:
@@ -102,6 +99,21 @@ def _mirrored(photos: "list[Photo]") -> list[str]:
         "phones store selfies: flip that one left to right."
         for first, second in find_mirrored_pairs([photo.view for photo in photos])
     ]
+
+
+def load_for(
+    choice: "NetworkChoice", options: "Options", views: int
+) -> "tuple[Networks, WeightsInfo]":
+    """Load the networks that a reconstruction of so many photos with these options needs."""
+    from models.options import PoseMethod
+    from nps_cli.weights.networks import load_networks
+
+    return load_networks(
+        *choice,
+        views=views,
+        refine=options.method in (PoseMethod.matches, PoseMethod.auto),
+        lpips=options.method is PoseMethod.photometric,
+    )
 
 
 def _with_estimated_focal(photos: "list[Photo]", reconstruction: "Reconstruction") -> "list[Photo]":

@@ -30,7 +30,7 @@ HOMES = {  # foreign package: the only places that know it
     "pillow_heif": ("nps_cli.photos",),
     "plyfile": ("nps_cli.formats",),
     "poselib": ("models.sfm",),
-    "ray": ("models.evaluation",),
+    "ray": ("models.workers",),
     "rich": ("nps_cli.console",),
     "safetensors": ("models.weights", "models.features"),
     "skimage": ("nps_cli.demo",),

@@ -1,13 +1,11 @@
 """Evaluate a reconstruction on pairs of photos whose cameras are known."""
 
 import math
-import pickle
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -16,15 +14,14 @@ from torch import Tensor
 from models.data.pairs import PhotoPair
 from models.evaluation.novel_views import load_square, score_views
 from models.evaluation.scores import PairScores, PartSeconds, TargetScore
-from models.evaluation.workers import map_on_processes, map_on_ray
 from models.geometry.gaussians import Gaussians, rescale
 from models.geometry.views import View
 from models.metrics.errors import FAILED_POSE, PoseError, pose_error
 from models.metrics.lpips import Lpips
 from models.reconstruction import Reconstruction
+from models.workers import Engine, map_on_workers
 
 ReconstructFn = Callable[[list[View]], Reconstruction]
-Engine = Literal["processes", "ray"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,15 +158,7 @@ def evaluate_pairs(
         gpus: Whether each job needs a GPU of its own; Ray hands them out.
     """
     open_worker = partial(_open_worker, open_reconstruct, open_lpips, config)
-    if engine == "processes" and jobs == 1:
-        yield from map(open_worker(), pairs)
-        return
-    open_pickled, items = partial(_open_pickled, open_worker), map(pickle.dumps, pairs)
-    if engine == "ray":
-        results = map_on_ray(open_pickled, items, jobs, gpus)
-    else:
-        results = map_on_processes(open_pickled, items, jobs or 1)
-    yield from map(pickle.loads, results)
+    yield from map_on_workers(open_worker, pairs, jobs, engine, gpus)
 
 
 def _open_worker(
@@ -179,11 +168,6 @@ def _open_worker(
 ) -> Callable[[PhotoPair], PairResult | Unusable]:
     reconstruct, lpips = open_reconstruct(), open_lpips and open_lpips()
     return lambda pair: evaluate_pair(pair, reconstruct, config, lpips)
-
-
-def _open_pickled(open_worker: Callable[[], Callable[[Any], Any]]) -> Callable[[bytes], bytes]:
-    worker = open_worker()
-    return lambda item: pickle.dumps(worker(pickle.loads(item)))
 
 
 def _in_baselines(

@@ -17,6 +17,10 @@ _CHUNK = 2048  # descriptors compared at once: all similarities would take a gig
 class SiftMatcher:
     """SIFT with RootSIFT descriptors, matched by mutual nearest neighbors and Lowe's ratio test."""
 
+    def __init__(self, max_keypoints: int = MAX_KEYPOINTS) -> None:
+        """Detect at most so many keypoints, those of the highest contrast."""
+        self._max_keypoints = max_keypoints
+
     def detect(self, image: Float[Tensor, "3 height width"], rotation: float = 0.0) -> Features:
         """Detect keypoints; describe them by RootSIFT (Arandjelovic and Zisserman, CVPR 2012).
 
@@ -25,7 +29,7 @@ class SiftMatcher:
         height, width = image.shape[-2:]
         gray = (image.mean(0).clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
         sift = cv2.SIFT.create(
-            MAX_KEYPOINTS, contrastThreshold=MIN_CONTRAST, enable_precise_upscale=True
+            self._max_keypoints, contrastThreshold=MIN_CONTRAST, enable_precise_upscale=True
         )
         keypoints, descriptors = sift.detectAndCompute(gray, None)
         if not keypoints:

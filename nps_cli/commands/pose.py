@@ -1,5 +1,6 @@
 """`nps pose`: photos to relative poses."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -8,6 +9,7 @@ import typer
 from models.options import POSES, Options, PoseMethod
 from nps_cli import console, options
 from nps_cli.errors import EXIT_UNTRUSTED, NpsError
+from nps_cli.formats.video_reader import is_video
 
 if TYPE_CHECKING:
     from nps_cli.reconstruction import Result
@@ -64,27 +66,46 @@ def pose(
     if method == "matches" and not refine:
         raise typer.BadParameter("--no-refine leaves no matches.", param_hint="--method")
     options.check_report(report)
-    _check(photos, [intrinsics, weights], out, format, plot, report, json, force)
-    from nps_cli.reconstruction import reconstruct_photos
+    from nps_cli.pick import files_of, two_or_three_files
+
+    read = [*files_of(photos), intrinsics, weights]
+    _check(read, out, format, plot, report, json, force)
+    if format != "json" and is_video(photos[0]):
+        raise NpsError(
+            f"A {format} model names its photos, and frames of a video are no files.",
+            hint=f"Try: nps pick {options.quoted(*photos)} -o frames, and then nps pose frames",
+        )
+    from nps_cli.formats.colmap import check_model, fit_text, image_names
+    from nps_cli.reconstruction import load_for, reconstruct_photos
     from nps_cli.weights.networks import NetworkChoice
 
     given = options.given_intrinsics(focal_35mm, fov, intrinsics)
     choice = NetworkChoice(weights, device, precision, crop)
     pose_method = PoseMethod.photometric if method == "network" else PoseMethod(method)
     run = Options(pose_method if refine else PoseMethod.pnp, resolution, seed)
-    result = reconstruct_photos(photos, given, choice, run, poses_only=True, side_by_side=stereo)
+    with two_or_three_files(photos) as files:
+        if format == "colmap" and fit_text(image_names(files)):
+            check_model(out)
+        result = reconstruct_photos(
+            files,
+            given,
+            partial(load_for, choice, run),
+            run,
+            poses_only=True,
+            side_by_side=stereo,
+        )
     found = {pair.method for pair in result.reconstruction.pairs}
     if method == "matches" and PoseMethod.matches not in found:
         raise NpsError(
             "The photos' matches do not tell where they were taken.",
             hint="Take photos that share more, or let the network guess with --method network.",
         )
-    if format != "json" and len(result.photos) != len(photos):
+    if format != "json" and len(result.photos) != len(files):
         raise NpsError(
             f"A stereo photo is one file, and {format} needs one for each of its two pictures.",
             hint="Leave out --format, or save its halves as files and give those.",
         )
-    _write(result, photos, out, format, plot, report, json, force)
+    _write(result, files, out, format, plot, report, json, force)
     how = " --stereo" if stereo else ""
     console.info(f"next: nps reconstruct {options.quoted(*photos)}{how} -o scene.ply")
     if result.reconstruction.problems:
@@ -92,7 +113,6 @@ def pose(
 
 
 def _check(
-    photos: list[Path],
     read: list[Path | str | None],
     out: Path,
     format: Format,
@@ -102,7 +122,6 @@ def _check(
     force: bool,
 ) -> None:
     """Refuse what could not be written, before any work."""
-    from nps_cli.formats.colmap import check_model, fit_text, image_names
     from nps_cli.formats.poses import POSE_SUFFIXES
     from nps_cli.output import check_outputs, check_suffix
 
@@ -116,10 +135,7 @@ def _check(
     if file is not None:
         check_suffix(file, POSE_SUFFIXES)
     folder = out if format == "colmap" else None
-    check_outputs(file, plot, report, folder=folder, inputs=[*photos, *read], force=force)
-    if format == "colmap":
-        if fit_text(image_names(photos)):
-            check_model(out)
+    check_outputs(file, plot, report, folder=folder, inputs=read, force=force)
 
 
 def _write(

@@ -1,5 +1,6 @@
 """`nps reconstruct`: photos to a scene file, and more from the same run."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -62,16 +63,19 @@ def reconstruct(
     options.check_report(report)
     _check_suffixes(out, video, poses)
     from nps_cli.output import check_outputs
-    from nps_cli.reconstruction import reconstruct_photos
+    from nps_cli.pick import files_of, two_or_three_files
+    from nps_cli.reconstruction import load_for, reconstruct_photos
     from nps_cli.weights.networks import NetworkChoice
 
     scenes = [path for path in out if path != STDOUT]
-    read = [*photos, intrinsics, weights]
+    read = [*files_of(photos), intrinsics, weights]
     check_outputs(*scenes, video, poses, report, folder=depth, inputs=read, force=force)
     given = options.given_intrinsics(focal_35mm, fov, intrinsics)
     choice = NetworkChoice(weights, device, precision, crop)
     run = Options(PoseMethod.matches if refine else PoseMethod.pnp, resolution, seed)
-    result = reconstruct_photos(photos, given, choice, run, side_by_side=stereo)
+    with two_or_three_files(photos) as files:
+        load = partial(load_for, choice, run)
+        result = reconstruct_photos(files, given, load, run, side_by_side=stereo)
     wanted = {"poses": poses, "depth": depth, "video": video, "report": report}
     more = {kind: path for kind, path in wanted.items() if path is not None}
     _write(result, out, more, force)

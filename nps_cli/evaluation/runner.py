@@ -17,13 +17,13 @@ from nps_cli.errors import NpsError
 if TYPE_CHECKING:
     from models.data.pairs import PhotoPair
     from models.evaluation.evaluate import (
-        Engine,
         EvaluationConfig,
         PairResult,
         ReconstructFn,
         Unusable,
     )
     from models.evaluation.scores import PairScores
+    from models.workers import Engine
     from nps_cli.evaluation.inputs import Data
     from nps_cli.evaluation.resume import Progress
     from nps_cli.formats.evaluation import Evaluation

@@ -12,7 +12,7 @@ from nps_cli.errors import NpsError
 from nps_cli.options import repeat_options
 
 COMMANDS = [
-    *("reconstruct", "pose", "render", "view", "inspect"),
+    *("reconstruct", "pose", "pick", "batch", "render", "view", "inspect"),
     *("evaluate", "train", "doctor", "weights"),
 ]
 HEAVY = ["torch", "numpy", "cv2", "numba", "PIL", "av", "scipy", "skimage"]
@@ -149,8 +149,8 @@ def test_a_number_that_names_a_file_is_a_photo(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("command", ["reconstruct", "pose"])
-def test_a_folder_in_place_of_photos_is_answered_with_its_photos(nps, photo_pair, command: str):
-    ran = nps(command, photo_pair[0].parent, "-o", "new.ply")
+def test_a_folder_beside_a_photo_is_wrong_usage(nps, photo_pair, command: str):
+    ran = nps(command, photo_pair[0].parent, photo_pair[1], "-o", "new.ply")
     assert ran.code == 2
     assert "is a folder" in " ".join(ran.err.split())
 

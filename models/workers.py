@@ -2,18 +2,56 @@
 
 import logging
 import os
+import pickle
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import get_context
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import torch
 
+Engine = Literal["processes", "ray"]
 Work = Callable[[bytes], bytes]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 _process_work: Work  # set in worker processes, once in each
+
+
+def map_on_workers(
+    open_work: Callable[[], Callable[[Item], Result]],
+    items: Iterable[Item],
+    jobs: int | None,
+    engine: Engine,
+    gpus: bool,
+) -> Iterator[Result]:
+    """Apply a function to every item, in this process or in several; yield in order.
+
+    Args:
+        open_work: Makes the function, once per process. With several jobs it must survive
+            pickling: a function of a module, or a partial of one.
+        items: Arguments of the function; they and its results are pickled.
+        jobs: How many processes work, each with one thread. None leaves it to Ray.
+        engine: What starts them. One job of the engine "processes" is this process.
+        gpus: Whether each of them needs a GPU of its own; Ray hands them out.
+    """
+    if engine == "processes" and jobs == 1:
+        yield from map(open_work(), items)
+        return
+    open_pickled, pickled = partial(_open_pickled, open_work), map(pickle.dumps, items)
+    if engine == "ray":
+        results = map_on_ray(open_pickled, pickled, jobs, gpus)
+    else:
+        results = map_on_processes(open_pickled, pickled, jobs or 1)
+    yield from map(pickle.loads, results)
+
+
+def _open_pickled(open_work: Callable[[], Callable[[Any], Any]]) -> Work:
+    work = open_work()
+    return lambda item: pickle.dumps(work(pickle.loads(item)))
 
 
 def map_on_processes(
