@@ -108,7 +108,7 @@ def _render_frames(gaussians: "Gaussians", cameras: "Camera", depth: bool) -> "I
     from models.render.supersampling import render_supersampled, required_supersampling
 
     cameras = cameras.to(gaussians.means.device)
-    near, far = depth_range(transform_points(gaussians.means, cameras[0].world2cam)[:, 2])
+    near, far = depth_range(transform_points(gaussians.sample().means, cameras[0].world2cam)[:, 2])
     factor = required_supersampling(gaussians, cameras[0])
     with torch.inference_mode(), console.progress("rendering", len(cameras)) as advance:
         for camera in cameras:

@@ -148,6 +148,7 @@ def mean_camera(cameras: Camera) -> Camera:
 
 def scene_center(gaussians: Gaussians, cameras: Camera) -> Float[Tensor, "3"]:
     """Return the point on the mean camera's optical axis at the median depth of what it sees."""
+    gaussians = gaussians.sample()
     cam2world = mean_camera(cameras.to(gaussians.means.device)).cam2world
     position, forward = cam2world[:3, 3], cam2world[:3, 2]
     depth = (gaussians.means - position) @ forward
@@ -166,7 +167,7 @@ def guess_camera(gaussians: Gaussians) -> Camera:
     focal = 0.5 / math.tan(math.radians(DEFAULT_FOV_DEG) / 2)
     intrinsics = torch.tensor([[focal, 0, 0.5], [0, focal * width / height, 0.5], [0, 0, 1]])
     camera = Camera(intrinsics, torch.eye(4), DEFAULT_SIZE)
-    means = gaussians.means.detach().float().cpu()
+    means = gaussians.sample().means.detach().float().cpu()
     if len(means) == 0:
         return camera
     coordinates, depth = camera.project(means)

@@ -21,6 +21,7 @@ from models.render.kernels.rasterize import rasterize
 from models.render.kernels.rasterize_backward import rasterize_backward, sum_over_chunks
 from models.render.kernels.shading import MAX_SH_TERMS, shade, shade_backward
 from models.render.kernels.tiles import counts_to_offsets, depth_order, fill_tiles
+from models.render.slabs import MAX_AT_ONCE, render_in_slabs
 
 MAX_BACKWARD_CHUNKS = 16  # each has sums of its own for every Gaussian
 
@@ -31,12 +32,16 @@ def render_cpu(
     """Render a scene with our own rasterizer: see `models.render.render`.
 
     Gradients reach the Gaussians and the camera, but not `background`. Geometry is computed in
-    float64, pixels in float32. Gaussians that are not finite are left out.
+    float64, pixels in float32. Gaussians that are not finite are left out. Large scenes are
+    rendered in slabs where no gradients are wanted.
 
     Raises:
         ValueError: If a tensor of the Gaussians has the wrong shape, or the image no pixels.
     """
     check_shapes(gaussians, camera.size)
+    if len(gaussians) > MAX_AT_ONCE and not torch.is_grad_enabled():
+        scene = gaussians.map(lambda tensor: tensor.to("cpu", torch.float32))
+        return render_in_slabs(scene, camera, background, render_cpu)
     device = gaussians.means.device
     image = Rasterize.apply(
         *(

@@ -21,6 +21,7 @@ MAX_SUPERSAMPLING = 4  # along each side: the cost grows with the square
 
 def required_supersampling(gaussians: Gaussians, camera: Camera) -> int:
     """Return the factor by which half of the Gaussians in front of the camera fill a pixel each."""
+    gaussians = gaussians.sample()
     depth = transform_points(gaussians.means, camera.world2cam)[:, 2]
     width = gaussians.scales.median(dim=-1).values
     sigma_px = (width / depth)[depth > 0] * camera.intrinsics_px[1, 1]
