@@ -22,7 +22,7 @@ from nps_cli.commands.render import render
 from nps_cli.commands.train import train
 from nps_cli.commands.view import view
 from nps_cli.commands.weights import weights
-from nps_cli.device import keep_freed_memory
+from nps_cli.device import is_out_of_memory, keep_freed_memory
 from nps_cli.errors import EXIT_IMPOSSIBLE, NpsError, UsageError
 from nps_cli.formats import is_scene
 from nps_cli.options import repeat_options
@@ -103,7 +103,9 @@ def main(argv: list[str] | None = None) -> None:
         where = f" ({error.filename})" if error.filename else ""
         console.error(f"{error.strerror or error}{where}.", "Check that place, or make room there.")
         sys.exit(EXIT_IMPOSSIBLE)
-    except MemoryError:
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not is_out_of_memory(error):
+            raise
         hint = (
             "Close other programs, or ask for less: fewer photos, a smaller --resolution or --size."
         )

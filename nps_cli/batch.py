@@ -167,7 +167,7 @@ def _reconstruct(
     scene: Scene,
     key: str,
     conditions: Conditions,
-    load: Callable[[int], Any],
+    load: Callable[[int, str | None], Any],
     folder: Path,
     force: bool,
 ) -> Outcome:

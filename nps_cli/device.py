@@ -3,15 +3,18 @@
 import ctypes
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from nps_cli import console
 from nps_cli.errors import NpsError
 
 if TYPE_CHECKING:
     import torch
 
+Choice = TypeVar("Choice")
+T = TypeVar("T")
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # parameters of mallopt(3)
 KEPT_BYTES = 2**30
 
@@ -33,6 +36,25 @@ def pick_device(choice: str) -> "torch.device":
             hint="Run `nps doctor` to see why, or use --device cpu.",
         )
     return device
+
+
+def with_cpu_to_fall_back_on(choice: Choice, work: Callable[[Choice | str], T]) -> T:
+    """Call `work` with `choice` of a device, and again with "cpu" if CUDA's memory is full."""
+    import torch
+
+    try:
+        return work(choice)
+    except torch.OutOfMemoryError:
+        console.warning(
+            "the GPU has not enough memory for this: the CPU does it, which takes longer"
+        )
+    torch.cuda.empty_cache()
+    return work("cpu")
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Return True for what PyTorch raises where memory cannot be allocated."""
+    return "out of memory" in str(error) or "allocate memory" in str(error)
 
 
 def cpu_multiplies_bfloat16() -> bool:

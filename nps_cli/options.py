@@ -258,6 +258,15 @@ def parse_size(
     return sides[1], sides[0]
 
 
+def unused(name: str) -> Path:
+    """Return a name that no file here has: the given one, or one with a number, for suggestions."""
+    path, number = Path(name), 2
+    while path.exists():
+        path = Path(name).with_stem(f"{Path(name).stem}-{number}")
+        number += 1
+    return path
+
+
 def quoted(*paths: Path) -> str:
     """Quote paths as a shell takes them, for the commands that are suggested next."""
     return " ".join(map(_quoted, map(str, paths)))

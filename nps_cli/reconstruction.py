@@ -43,7 +43,7 @@ class Result:
 def reconstruct_photos(
     paths: list[Path],
     given: "GivenIntrinsics",
-    load: "Callable[[int], tuple[Networks, WeightsInfo]]",
+    load: "Callable[[int, str | None], tuple[Networks, WeightsInfo]]",
     options: "Options",
     *,
     poses_only: bool = False,
@@ -51,7 +51,8 @@ def reconstruct_photos(
 ) -> Result:
     """Load photos and networks, reconstruct, and report on stderr what was assumed.
 
-    `load` is given the number of photos; usually it is a partial of `load_for`.
+    `load` is given the number of photos and, where the memory of the device that was asked for is
+    full, "cpu" instead of None; usually it is a partial of `load_for`.
     """
     began = time.perf_counter()
     with console.stages() as stage:
@@ -70,12 +71,17 @@ def reconstruct_photos(
         stage("loading weights")
         from models import reconstruct
         from models.reconstruction import check_finite
+        from nps_cli.device import with_cpu_to_fall_back_on
 
-        networks, weights = load(len(photos))
-        console.info(f"weights: {weights.name} (sha256 {weights.sha256[:12]})")
         run = reconstruct.estimate_poses if poses_only else reconstruct.reconstruct
+
+        def compute(device: str | None) -> "tuple[Reconstruction, WeightsInfo]":
+            networks, weights = load(len(photos), device)
+            console.info(f"weights: {weights.name} (sha256 {weights.sha256[:12]})")
+            return run([photo.view for photo in photos], networks, options, stage), weights
+
         try:
-            reconstruction = run([photo.view for photo in photos], networks, options, stage)
+            reconstruction, weights = with_cpu_to_fall_back_on(None, compute)
             check_finite("The result", reconstruction.gaussians, reconstruction.cameras)
         except FloatingPointError as error:
             hint = "Use other weights (`nps weights list`), or try --precision float32."
@@ -102,14 +108,17 @@ def _mirrored(photos: "list[Photo]") -> list[str]:
 
 
 def load_for(
-    choice: "NetworkChoice", options: "Options", views: int
+    choice: "NetworkChoice", options: "Options", views: int, device: str | None
 ) -> "tuple[Networks, WeightsInfo]":
-    """Load the networks that a reconstruction of so many photos with these options needs."""
+    """Load the networks that a reconstruction of so many photos with these options needs.
+
+    A device other than None takes the place of the chosen one.
+    """
     from models.options import PoseMethod
     from nps_cli.weights.networks import load_networks
 
     return load_networks(
-        *choice,
+        *(choice._replace(device=device) if device else choice),
         views=views,
         refine=options.method in (PoseMethod.matches, PoseMethod.auto),
         lpips=options.method is PoseMethod.photometric,

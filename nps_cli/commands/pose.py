@@ -107,7 +107,9 @@ def pose(
         )
     _write(result, files, out, format, plot, report, json, force)
     how = " --stereo" if stereo else ""
-    console.info(f"next: nps reconstruct {options.quoted(*photos)}{how} -o scene.ply")
+    console.info(
+        f"next: nps reconstruct {options.quoted(*photos)}{how} -o {options.unused('scene.ply')}"
+    )
     if result.reconstruction.problems:
         raise typer.Exit(EXIT_UNTRUSTED)
 

@@ -160,4 +160,7 @@ def _say_what_next(result: "Result", scenes: list[Path], more: dict[str, Path]) 
     readable = next((path for path in scenes if is_readable(path)), None)
     if readable is not None:
         kind, video = ("interpolate", "between") if "video" in more else ("orbit", "orbit")
-        console.info(f"next: nps render {options.quoted(readable)} --path {kind} -o {video}.mp4")
+        film = options.unused(f"{video}.mp4")
+        console.info(
+            f"next: nps render {options.quoted(readable)} --path {kind} -o {options.quoted(film)}"
+        )

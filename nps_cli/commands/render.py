@@ -63,7 +63,7 @@ def render(
         problem = f"{path!r} is none of {', '.join(MOTIONS)}, and no .json file."
         raise typer.BadParameter(problem, param_hint="--path")
     from models.geometry.trajectory import video_size
-    from nps_cli.device import pick_device
+    from nps_cli.device import pick_device, with_cpu_to_fall_back_on
     from nps_cli.formats import load_scene
     from nps_cli.formats.poses import read_poses
     from nps_cli.output import check_outputs
@@ -84,10 +84,14 @@ def render(
         stage("loading the scene")
         gaussians, comments = load_scene(scene)
         cameras = given or _cameras(gaussians, comments)
-        gaussians = gaussians.to(pick_device(device))
         height, width = wanted_size or video_size(cameras[0].size)
         planned = plan_cameras(gaussians, cameras, motion, (height, width), count)
-    render_to_file(gaussians, planned, out, fps=fps, depth=depth, force=force)
+    with_cpu_to_fall_back_on(
+        device,
+        lambda place: render_to_file(
+            gaussians.to(pick_device(place)), planned, out, fps=fps, depth=depth, force=force
+        ),
+    )
     console.info(f"wrote {out} ({count} frames, {width} x {height})")
     if json:
         console.print_json(
