@@ -1,5 +1,6 @@
 """Register the commands; turn `NpsError` into a message and an exit code."""
 
+import logging
 import shlex
 import sys
 from pathlib import Path
@@ -93,6 +94,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run `nps`; raise SystemExit: 2 for a wrong command line, 1 for what a person can fix."""
     console.set_verbosity()
     keep_freed_memory()
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # no words about its folder for caches
     try:
         app(repeat_options(sys.argv[1:] if argv is None else argv), prog_name="nps")
     except NpsError as error:

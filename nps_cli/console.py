@@ -97,7 +97,7 @@ def error(message: str, hint: str) -> None:
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Write a result to stdout as a table: boxed on a terminal, aligned columns in a pipe."""
-    cells = [[printable(str(cell)).replace("\n", UNPRINTABLE) for cell in row] for row in rows]
+    cells = [[printable(str(cell)) for cell in row] for row in rows]
     if sys.stdout.isatty():
         from rich.console import Console
         from rich.table import Table
@@ -182,9 +182,9 @@ def count_of(count: int, noun: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Replace control characters and what cannot be encoded by U+FFFD, as for a terminal."""
+    """Replace control characters, ends of lines too, and what cannot be encoded by U+FFFD."""
     return "".join(
-        character if character.isprintable() or character in "\n\t" else UNPRINTABLE
+        character if character.isprintable() or character == "\t" else UNPRINTABLE
         for character in text
     )
 

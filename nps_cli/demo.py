@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 from nps_cli import console
-from nps_cli.__main__ import main
+from nps_cli.app import main
+from nps_cli.process import end_if_stopped, handle_signals
 
 FOLDER = Path("demo")
 FOCAL_PX, CENTER_X, CENTER_Y, CENTER_X_SHIFT = 994.978, 311.193, 254.877, 31.086
@@ -49,15 +50,21 @@ def demo(arguments: list[str]) -> None:
     except SystemExit as exit:
         code = exit.code
     if code in (0, 3, None):
-        console.info(
-            f"\nThe scene, the video and the poses are in {FOLDER.resolve()}. Try next:\n"
+        text = (
+            f"The scene, the video and the poses are in {FOLDER.resolve()}. Try next:\n"
             '  make demo PHOTOS="a.jpg b.jpg"      your own photos of one place\n'
             f"  .venv/bin/nps render {scene} --path interpolate -o {FOLDER / 'between.mp4'}\n"
             f"  .venv/bin/nps inspect {scene}\n"
             "  .venv/bin/nps --help"
         )
+        for line in text.splitlines():
+            console.info(line)
     sys.exit(code)
 
 
 if __name__ == "__main__":
-    demo(sys.argv[1:])
+    handle_signals()
+    try:
+        demo(sys.argv[1:])
+    finally:
+        end_if_stopped()

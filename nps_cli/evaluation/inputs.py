@@ -95,7 +95,8 @@ def load_data(
         raise NpsError(str(error), hint="`nps evaluate --help` says what it takes.") from error
     wrong = sorted(each for each in report.skipped if each.kind == "pair")
     if report.skipped:
-        console.warning("\n".join(report.lines(MAX_NAMED)))
+        for line in report.lines(MAX_NAMED):
+            console.warning(line)
     if not pairs and not wrong:
         raise NpsError(f"{data} holds only triples.", hint="Take them too with --triples.")
     if not pairs:

@@ -73,6 +73,14 @@ def test_what_could_steer_a_terminal_is_made_visible(capsys):
     assert err == "a\ufffd]0;title\ufffd.jpg \ufffd \ufffd\n"
 
 
+def test_a_name_with_an_end_of_line_cannot_forge_a_message(capsys):
+    console.error("no\nnext: x.jpg does not exist.", "a\nb")
+    console.print_table("", ("file", "size"), [("a\nb.jpg", 1)])
+    out, err = capsys.readouterr()
+    assert err == "error: no\ufffdnext: x.jpg does not exist.\n hint: a\ufffdb\n"
+    assert len(out.splitlines()) == 2
+
+
 def test_json_results_are_json_or_an_error(capsys):
     console.print_json({"name": "Bär\udcff"})
     assert json.loads(capsys.readouterr().out) == {"name": "Bär\udcff"}
