@@ -57,7 +57,8 @@ def pick(
         chosen = photos
     else:
         chosen = [choice.files[view] for view in choice.selection.views]
-    console.info(f"next: nps reconstruct {options.quoted(*chosen)} -o scene.ply")
+    scene = options.unused("scene.ply")
+    console.info(f"next: nps reconstruct {options.quoted(*chosen)} -o {scene}")
     if choice.problem:
         raise typer.Exit(EXIT_UNTRUSTED)
 
