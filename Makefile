@@ -6,10 +6,11 @@ STAMP := $(VENV)/.installed
 SOURCES := models nps_cli tests
 PHOTOS ?=
 FIXTURES ?=
+MINUTES ?= 20
 ORIGINAL ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lint types bench parity
+.PHONY: help setup demo test check format lint types fuzz bench parity
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +51,9 @@ format: $(STAMP) ## put the code into our format
 
 types: $(STAMP) ## check the types
 	@$(BIN)/mypy
+
+fuzz: $(STAMP) ## damage files of every kind that nps reads, for MINUTES=20
+	@OMP_NUM_THREADS=1 FUZZ_MINUTES=$(MINUTES) $(BIN)/python -m pytest -q -n auto tests/fuzz
 
 bench: $(STAMP) ## time the renderer, the alignment of cameras, the loading of data, the making of worlds and the full-size network (against a checkout: ORIGINAL=folder)
 	@$(BIN)/python tests/benchmarks/render.py

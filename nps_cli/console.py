@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from nps_cli.errors import NpsError
 
 UNPRINTABLE = "\N{REPLACEMENT CHARACTER}"
-
+MAX_MESSAGE = 1500  # characters of an error
 _quiet = _verbose = False
 
 
@@ -90,7 +90,12 @@ def warning(text: str) -> None:
 
 
 def error(message: str, hint: str) -> None:
-    """Write an error, and what to try instead, to stderr; even with --quiet."""
+    """Write an error, and what to try instead, to stderr; even with --quiet.
+
+    A message that quotes a long piece of a file is cut.
+    """
+    if len(message) > MAX_MESSAGE:
+        message = f"{message[:MAX_MESSAGE]}..."
     _to_stderr(message, label="error: ", style="bold red")
     _to_stderr(hint, label=" hint: ", style="dim")
 

@@ -55,7 +55,7 @@ def read_model(folder: Path) -> list[PosedImage]:
         return [_posed(name, pose, *cameras[camera]) for name, camera, pose in images]
     except KeyError as error:
         raise ValueError(f"{folder} has no camera {error}") from error
-    except (OSError, IndexError, struct.error, UnicodeDecodeError) as error:
+    except (OSError, IndexError, OverflowError, struct.error, UnicodeDecodeError) as error:
         raise ValueError(f"{folder} holds no whole COLMAP model: {error}") from error
 
 

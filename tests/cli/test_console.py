@@ -86,3 +86,10 @@ def test_json_results_are_json_or_an_error(capsys):
     assert json.loads(capsys.readouterr().out) == {"name": "Bär\udcff"}
     with pytest.raises(ValueError):
         console.print_json({"error": float("nan")})
+
+
+def test_an_error_that_quotes_a_long_file_is_cut(capsys):
+    console.error("it holds " + "a" * 10**6, "Give another.")
+    message, hint = capsys.readouterr().err.splitlines()
+    assert message.startswith("error: it holds aaa") and message.endswith("a...")
+    assert len(message) < 2000 and hint == " hint: Give another."

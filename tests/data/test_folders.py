@@ -227,3 +227,13 @@ def test_a_lens_without_distortion_leaves_images_as_they_are(tmp_path):
 def test_a_distortion_beyond_any_lens_is_named(tmp_path, coefficient: float):
     with pytest.raises(ValueError, match="0 of its 11 frames"):
         read(write_nerfstudio(tmp_path / "desk", k2=coefficient), undistort=True)
+
+
+def test_a_colmap_model_of_more_observations_than_any_file_holds_is_refused(tmp_path):
+    folder = write_binary_model(tmp_path / "desk")
+    path = folder / "sparse" / "0" / "images.bin"
+    content = path.read_bytes()
+    counted = content.index(b".png\0") + 5
+    path.write_bytes(content[:counted] + b"\xff" * 8 + content[counted + 8 :])
+    with pytest.raises(ValueError, match="no whole COLMAP model"):
+        read(folder)
