@@ -1,6 +1,5 @@
 """ScanNet-1500: pairs of indoor photos, a benchmark of relative poses."""
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,8 @@ from torch import Tensor
 from models.data.pairs import PhotoPair, PosedPhoto
 from models.data.report import Report
 from models.data.scenes import evenly, read_encoded, read_size
-from models.files.regular import MAX_BYTES, check_regular
+from models.files.arrays import read_arrays
+from models.files.regular import check_regular
 from models.geometry.camera import Camera, from_pixels
 from models.geometry.checks import check_camera
 
@@ -55,13 +55,8 @@ def load_scannet(root: Path, report: Report, limit: int | None = None) -> list[P
 
 def _load_list(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
-        check_regular(path)
-        with zipfile.ZipFile(path) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > MAX_BYTES:
-                raise ValueError("it is too large")
-        with np.load(path, allow_pickle=False) as arrays:
-            names, poses = arrays["name"], arrays["rel_pose"]
-    except (OSError, KeyError, ValueError, MemoryError, zipfile.BadZipFile) as error:
+        names, poses = read_arrays(path, ("name", "rel_pose")).values()
+    except ValueError as error:
         raise ValueError(f"{path} is not the list of ScanNet-1500: {error}") from error
     if names.dtype.kind not in "iu" or poses.dtype.kind != "f":
         raise ValueError(f"{path} has `name` and `rel_pose` of {names.dtype} and {poses.dtype}")

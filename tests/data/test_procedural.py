@@ -1,12 +1,11 @@
 """Facts about procedural worlds: depth, pose and intrinsics describe the images exactly."""
 
-import io
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from mesh_factory import write_meshes
 from PIL import Image
 
 from models.data.augmentation import degrade
@@ -186,28 +185,6 @@ def test_an_empty_folder_is_an_error(tmp_path: Path):
         load_textures(tmp_path, 5, 16, torch.Generator())
 
 
-def write_meshes(file: Path, **changes: np.ndarray) -> Path:
-    """A 60 x 40 x 20 cm box of twelve triangles, and a table of 90 cm with a texture."""
-    corner = np.array([[x, y, z] for x in (-1, 1) for y in (0, 2) for z in (-1, 1)], np.float16)
-    quads = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
-    faces = [[a, b, c] for a, b, c, _ in quads] + [[a, c, d] for a, _, c, d in quads]
-    picture = io.BytesIO()
-    Image.new("RGB", (8, 8), (250, 10, 10)).save(picture, "JPEG")
-    data = {
-        "verts": np.concatenate([corner * [0.3, 0.2, 0.1], corner * [0.45, 0.4, 0.3]]),
-        "uvs": np.zeros((16, 2)), "faces": np.array(faces * 2), "face_mat": np.zeros(24),
-        "v_off": np.array([0, 8, 16]), "f_off": np.array([0, 12, 24]),
-        "mat_off": np.array([0, 1, 2]),
-        "mat_kd": np.array([[0.2, 0.4, 0.6], [1, 1, 1]]), "mat_alpha": np.ones(2),
-        "mat_tex": np.array([-1, 0]), "tex_blob": np.frombuffer(picture.getvalue(), np.uint8),
-        "tex_off": np.array([0, len(picture.getvalue())]),
-    }  # fmt: skip
-    types = {"faces": np.uint16, "face_mat": np.uint8, "mat_tex": np.int16, "verts": np.float16}
-    data = {name: value.astype(types.get(name, value.dtype)) for name, value in data.items()}
-    np.savez(file, **{**data, **changes})
-    return file
-
-
 @pytest.fixture(scope="module")
 def assets(tmp_path_factory) -> Assets:
     folder = tmp_path_factory.mktemp("assets")
@@ -268,15 +245,6 @@ def test_worlds_with_meshes_and_panoramas_are_as_exact_as_others(assets: Assets)
     assert warp.difference(made)[warp.visible].mean() < 0.04
     sky = made.images[:, 0].movedim(1, -1)[made.depth[:, 0] == FAR]
     assert (sky[:, 2] > sky[:, 0] + 0.2).float().mean() > 0.5  # most skies are the blue panorama
-
-
-@pytest.mark.parametrize("change", [{"v_off": np.zeros(1, np.int32)}, {"mat_alpha": np.zeros(2)}])
-def test_a_file_without_meshes_is_an_error(tmp_path: Path, change: dict):
-    with pytest.raises(ValueError, match="no mesh of"):
-        load_meshes(write_meshes(tmp_path / "meshes.npz", **change))
-    (tmp_path / "other.npz").write_bytes(b"nothing")
-    with pytest.raises(ValueError, match="no file of meshes"):
-        load_meshes(tmp_path / "other.npz")
 
 
 def test_through_an_opening_one_sees_the_sky(assets: Assets):

@@ -1,26 +1,28 @@
 """Triangle meshes of real things, and where packets of rays hit them."""
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from models.data.procedural.atlas import Atlas, build_atlas
+from models.data.scenes import decode
+from models.files.arrays import read_arrays
 
 CLUSTER_SIZE = 32  # triangles that lie close together and are culled as one
 MAX_TRIANGLES = 2_000  # of a mesh: those with more are left out
 _MAX_CLUSTERS = 400_000  # paired with packets at a time: bounds the memory
 _TEXTURE_PX = 96  # pixels along the sides of meshes' own textures
 _MIN_OPACITY = 0.3  # faces less opaque than this are left out
-_FIELDS = (
-    *("verts", "uvs", "faces", "face_mat", "v_off", "f_off", "mat_off"),
-    *("mat_kd", "mat_alpha", "mat_tex", "tex_blob", "tex_off"),
-)
+_LARGEST = 2**40  # of any number in a file
+_WIDTHS: dict[str, tuple[int, ...]] = {  # of a row of each array
+    **{"verts": (3,), "uvs": (2,), "faces": (3,), "face_mat": (), "v_off": (), "f_off": ()},
+    **{"mat_off": (), "mat_kd": (3,), "mat_alpha": (), "mat_tex": ()},
+    **{"tex_blob": (), "tex_off": ()},
+}
 
 
 @dataclass(frozen=True)
@@ -79,12 +81,13 @@ def load_meshes(file: Path) -> Meshes:
         ValueError: If it is no such file.
     """
     try:
-        with np.load(file) as packed:
-            data = {name: packed[name] for name in _FIELDS}
-    except (OSError, ValueError, KeyError) as error:
+        data = read_arrays(file, _WIDTHS)
+        _check(data)
+        textures = _read_textures(data)
+        read = [_read_mesh(data, index) for index in range(len(data["v_off"]) - 1)]
+    except ValueError as error:
         raise ValueError(f"{file} is no file of meshes ({error})") from error
-    parts = [_read_mesh(data, index) for index in range(len(data["v_off"]) - 1)]
-    parts = [part for part in parts if part is not None]
+    parts = [part for part in read if part is not None]
     if not parts:
         raise ValueError(f"{file} has no mesh of {MAX_TRIANGLES} triangles or fewer")
     corners, uvs, material, half = (list(each) for each in zip(*parts, strict=True))
@@ -103,8 +106,34 @@ def load_meshes(file: Path) -> Meshes:
         half=torch.from_numpy(np.stack(half)),
         color=torch.from_numpy(data["mat_kd"].astype(np.float32)),
         texture_index=torch.from_numpy(data["mat_tex"].astype(np.int64)),
-        atlas=build_atlas(_read_textures(data)),
+        atlas=build_atlas(textures),
     )
+
+
+def _check(data: dict[str, np.ndarray]) -> None:
+    """Raise ValueError if arrays are not of the stated shapes, or point outside of each other."""
+    for name, width in _WIDTHS.items():
+        array = data[name]
+        if array.dtype.kind not in "iuf" or not array.ndim or array.shape[1:] != width:
+            raise ValueError(f"{name} has shape {array.shape} of {array.dtype}")
+        if not np.isfinite(array).all() or (array.size and float(np.abs(array).max()) > _LARGEST):
+            raise ValueError(f"{name} has a number that is not finite, or far too large")
+    ends = {"v_off": "verts", "f_off": "faces", "mat_off": "mat_kd", "tex_off": "tex_blob"}
+    for name, of in ends.items():
+        offsets = data[name]
+        if not len(offsets) or offsets[0] < 0 or (np.diff(offsets) < 0).any():
+            raise ValueError(f"{name} does not ascend")
+        if offsets.dtype.kind == "f" or offsets[-1] > len(data[of]):
+            raise ValueError(f"{name} points behind {of}")
+    if not len(data["v_off"]) == len(data["f_off"]) == len(data["mat_off"]):
+        raise ValueError("v_off, f_off and mat_off differ in length")
+    same = (("verts", "uvs"), ("faces", "face_mat"), ("mat_kd", "mat_alpha"), ("mat_kd", "mat_tex"))
+    for one, other in same:
+        if len(data[one]) != len(data[other]):
+            raise ValueError(f"{one} and {other} differ in length")
+    textures = data["mat_tex"]
+    if len(textures) and not -1 <= textures.min() <= textures.max() < len(data["tex_off"]) - 1:
+        raise ValueError("mat_tex points at no texture")
 
 
 def _read_mesh(
@@ -113,9 +142,13 @@ def _read_mesh(
     """Read corners, texture coordinates, materials and half extent; None if there are too many."""
     vertices = slice(data["v_off"][index], data["v_off"][index + 1])
     chosen = slice(data["f_off"][index], data["f_off"][index + 1])
-    material = data["face_mat"][chosen].astype(np.int64) + data["mat_off"][index]
+    material = data["face_mat"][chosen].astype(np.int64) + int(data["mat_off"][index])
+    if material.size and not 0 <= material.min() <= material.max() < len(data["mat_kd"]):
+        raise ValueError(f"a face of mesh {index} has no such material")
     solid = data["mat_alpha"][material] >= _MIN_OPACITY
     faces, material = data["faces"][chosen][solid].astype(np.int64), material[solid]
+    if faces.size and not 0 <= faces.min() <= faces.max() < vertices.stop - vertices.start:
+        raise ValueError(f"a face of mesh {index} has no such vertex")
     if not 0 < len(faces) <= MAX_TRIANGLES:
         return None
     points = data["verts"][vertices].astype(np.float32) * np.array([1, -1, -1], np.float32)
@@ -141,10 +174,8 @@ def _morton_order(points: np.ndarray) -> np.ndarray:
 def _read_textures(data: dict[str, np.ndarray]) -> Float[Tensor, "texture 3 height width"]:
     pictures = []
     for start, end in zip(data["tex_off"][:-1], data["tex_off"][1:], strict=True):
-        try:
-            image = Image.open(io.BytesIO(data["tex_blob"][start:end].tobytes())).convert("RGB")
-        except UnidentifiedImageError as error:
-            raise ValueError(f"a texture of the meshes cannot be decoded ({error})") from error
+        encoded = torch.from_numpy(data["tex_blob"][start:end].astype(np.uint8))
+        image = decode(encoded)
         small = np.asarray(image.resize((_TEXTURE_PX, _TEXTURE_PX)), np.float32) / 255
         pictures.append(small.transpose(2, 0, 1))
     return torch.from_numpy(np.stack(pictures or [np.zeros((3, 1, 1), np.float32)]))  # never none
