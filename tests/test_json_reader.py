@@ -66,3 +66,21 @@ def test_only_regular_files_of_bounded_size_are_opened(tmp_path: Path, monkeypat
     (tmp_path / "large.json").write_text("[1, 2, 3, 4]")
     with pytest.raises(ValueError, match="12 bytes; at most 10"):
         read_json(tmp_path / "large.json")
+
+
+@pytest.mark.parametrize(
+    ("content", "value"),
+    [
+        ('[NaN, -Infinity, {"a": Infinity}, 1]', ["NaN", "-Infinity", {"a": "Infinity"}, 1]),
+        ('["NaN", "\\"NaN", "\\\\", NaN]', ["NaN", '"NaN', "\\", "NaN"]),
+    ],
+)
+def test_what_is_no_number_can_be_left_to_who_expects_one(tmp_path, content, value):
+    (tmp_path / "a.json").write_text(content)
+    assert read_json(tmp_path / "a.json", nan_as_text=True) == value
+
+
+def test_quoting_takes_time_in_proportion_to_the_file(tmp_path):
+    (tmp_path / "a.json").write_text('[NaN, "' + r"\"" * 10**6)
+    with pytest.raises(ValueError, match="JSON"):
+        read_json(tmp_path / "a.json", nan_as_text=True)

@@ -115,7 +115,7 @@ def load_pairs(path: Path, report: Report | None = None) -> list[PhotoPair]:
     Raises:
         ValueError: If the file is not such a list; says which entry and what is wrong with it.
     """
-    entries = read_json(path)
+    entries = read_json(path, nan_as_text=True)
     if not isinstance(entries, list) or not entries:
         raise ValueError(f"{path} does not hold a list of pairs")
     pairs: dict[str, PhotoPair] = {}

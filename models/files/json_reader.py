@@ -14,16 +14,23 @@ MAX_BYTES = 64 * 2**20
 MAX_COMMAS = 4_000_000  # a value takes up to 64 bytes of memory
 MAX_DEPTH = 64
 MAX_INTEGER = 2**63 - 1  # what a tensor can hold
+STRING_OR_NAN = re.compile(rb'"(?:[^"\\]|\\.)*"?|-?\b(?:NaN|Infinity)\b', re.DOTALL)
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, *, nan_as_text: bool = False) -> Any:
     """Return the value in a JSON file; see `parse_json`.
+
+    Args:
+        path: The file.
+        nan_as_text: Return NaN and infinity as text, for whoever expects a number there to refuse:
+            one bad number does not spoil the rest.
 
     Raises:
         ValueError: If the file cannot be read, or holds something else.
     """
     try:
-        return parse_json(read_regular(path, MAX_BYTES))
+        content = read_regular(path, MAX_BYTES)
+        return parse_json(_quote_nan(content) if nan_as_text else content)
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror or error})") from error
     except ValueError as error:
@@ -70,6 +77,17 @@ def convert(value: Any, kind: type[T]) -> T:
         ValueError: If a field is missing, or a value is of another type or out of its bounds.
     """
     return msgspec.convert(value, kind)
+
+
+def _quote_nan(content: bytes) -> bytes:
+    """Put NaN and infinity, which are no JSON, into quotes."""
+
+    def quote(found: re.Match[bytes]) -> bytes:
+        return found[0] if found[0].startswith(b'"') else b'"' + found[0] + b'"'
+
+    if b"NaN" not in content and b"Infinity" not in content:
+        return content
+    return STRING_OR_NAN.sub(quote, content)
 
 
 def _children(value: Any) -> Any:

@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from models.data.pairs import load_pairs, spread_over_scenes
+from models.data.report import Report
 from models.geometry.rigid import invert, se3_exponential
 
 WIDTH, HEIGHT = 24, 16
@@ -153,3 +154,13 @@ def test_a_limit_is_spread_evenly_over_scenes(tmp_path):
 def test_a_limit_takes_from_all_of_a_scene_not_only_its_beginning(tmp_path):
     pairs = load_pairs(written(tmp_path, [entry(id=str(index)) for index in range(9)]))
     assert [pair.id for pair in spread_over_scenes(pairs, 3)] == ["1", "4", "7"]
+
+
+def test_a_number_that_is_none_spoils_its_own_entry_alone(tmp_path):
+    nan = [[float("nan"), 0, 13], *K[1:]]
+    path = written(tmp_path, [entry(), entry(id="wall_3", K=[K, nan]), entry(id="NaN", note="NaN")])
+    with pytest.raises(ValueError, match=r"entry 1 \(wall_3\) is wrong: b.png: 'NaN'"):
+        load_pairs(path)
+    report = Report()
+    assert [pair.id for pair in load_pairs(path, report)] == ["desk_0", "NaN"]
+    assert report.skipped.total() == 1
