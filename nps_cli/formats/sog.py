@@ -132,6 +132,8 @@ def _palette(part: dict[str, Any], image: np.ndarray) -> tuple[np.ndarray, int]:
         raise ValueError(f"harmonics of degree {degree}")
     terms = (degree + 1) ** 2 - 1
     whole = len(image) // (PALETTE_COLUMNS * terms) * PALETTE_COLUMNS
+    if not whole:
+        raise ValueError("a palette without entries")
     entries = image[: whole * terms, :3].reshape(whole, terms, 3)
     return values[entries].transpose(0, 2, 1), degree
 

@@ -237,6 +237,19 @@ def test_a_small_file_never_becomes_a_large_scene(tmp_path: Path, name: str, con
     assert time.perf_counter() - began < 1
 
 
+def test_a_sog_with_an_empty_palette_is_damaged(tmp_path: Path):
+    tiny, stream = io.BytesIO(), io.BytesIO()
+    Image.new("RGB", (1, 1)).save(tiny, "WEBP")
+    with (
+        zipfile.ZipFile(io.BytesIO(sog(known_scene(1)))) as old,
+        zipfile.ZipFile(stream, "w") as new,
+    ):
+        for name in old.namelist():
+            new.writestr(name, tiny.getvalue() if "centroids" in name else old.read(name))
+    with pytest.raises(NpsError, match="palette"):
+        load_scene(write(tmp_path, "a.sog", stream.getvalue()))
+
+
 def test_pictures_of_a_sog_are_limited_by_its_size(tmp_path: Path):
     picture = io.BytesIO()
     Image.new("RGBA", (5000, 1000)).save(picture, "WEBP", lossless=True)
