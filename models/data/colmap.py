@@ -100,6 +100,8 @@ def _images_text(text: str) -> Iterator[_Image]:
     for line in lines[::2]:
         if line.strip():
             _, *pose, camera, name = line.split(maxsplit=9)
+            if len(pose) != 7:
+                raise ValueError(f"an image has {len(pose)} numbers for its pose, not 7")
             yield name.strip(), int(camera), tuple(map(float, pose))
 
 

@@ -237,3 +237,11 @@ def test_a_colmap_model_of_more_observations_than_any_file_holds_is_refused(tmp_
     path.write_bytes(content[:counted] + b"\xff" * 8 + content[counted + 8 :])
     with pytest.raises(ValueError, match="no whole COLMAP model"):
         read(folder)
+
+
+def test_a_colmap_image_with_too_few_numbers_is_refused(tmp_path):
+    folder = write_text_model(tmp_path / "desk")
+    path = folder / "sparse" / "0" / "images.txt"
+    path.write_text(path.read_text().replace("\n1 1.0 ", "\n1 "))
+    with pytest.raises(ValueError, match="6 numbers"):
+        read(folder)

@@ -13,25 +13,33 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
-CPU_SECONDS = 5  # of a case, whose file is small
 STALLED_SECONDS = 100  # without using the CPU that much: the process ends
-MEMORY_BYTES = 300 << 20  # beyond what is there before
 MAX_MESSAGE = 4000  # characters on stderr
+
+
+class Limits(NamedTuple):
+    """What a command may use: CPU time, and memory beyond what is there before."""
+
+    cpu_seconds: int
+    memory_bytes: int
+
+
+SMALL_FILE, PICTURES = Limits(5, 300 << 20), Limits(30, 1 << 30)
 
 
 class TooSlow(BaseException):
     """Nobody who catches exceptions catches it."""
 
 
-def check_run(argv: list[str], *, limited: bool = True) -> None:
+def check_run(argv: list[str], limits: Limits | None = SMALL_FILE) -> None:
     """Run a command, and assert that it succeeds, or fails as `nps` promises to."""
     try:
-        with _limits() if limited else nullcontext():
+        with _limited(limits) if limits else nullcontext():
             code, out, err = _run(argv)
     except TooSlow as error:
-        raise AssertionError(f"more than {CPU_SECONDS} s: nps {' '.join(argv)}") from error
+        raise AssertionError(f"too slow: nps {' '.join(argv)}") from error
     shown = f"nps {' '.join(argv)}\nexit code {code}\n{err[:MAX_MESSAGE]}"
     assert code in (0, 1, 3), shown
     assert "Traceback" not in err and len(err) <= MAX_MESSAGE, shown
@@ -68,7 +76,7 @@ def _run(argv: list[str]) -> tuple[int, str, str]:
 
 
 @contextmanager
-def _limits() -> Iterator[None]:
+def _limited(limits: Limits) -> Iterator[None]:
     """Raise TooSlow, MemoryError or AssertionError where the code inside takes too much."""
 
     def stop(signum: int, frame: FrameType | None) -> NoReturn:
@@ -77,10 +85,12 @@ def _limits() -> Iterator[None]:
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     before = _status_bytes("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-    resource.setrlimit(resource.RLIMIT_AS, (_status_bytes("VmSize") + 4 * MEMORY_BYTES, hard))
+    resource.setrlimit(
+        resource.RLIMIT_AS, (_status_bytes("VmSize") + 4 * limits.memory_bytes, hard)
+    )
     former = signal.signal(signal.SIGPROF, stop)
     faulthandler.dump_traceback_later(STALLED_SECONDS, exit=True, file=sys.__stderr__)
-    signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, limits.cpu_seconds)
     try:
         yield
     finally:
@@ -89,7 +99,7 @@ def _limits() -> Iterator[None]:
         signal.signal(signal.SIGPROF, former)
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
     taken = _status_bytes("VmHWM") - before
-    if taken > MEMORY_BYTES:
+    if taken > limits.memory_bytes:
         gc.collect()
         raise AssertionError(f"{taken >> 20} MB of memory")
 
