@@ -10,6 +10,7 @@ from models.weights.files import (
     read_info,
     save_network,
 )
+from models.weights.lpips import extract_lpips, load_lpips
 from models.weights.mast3r import initialize_from_mast3r, load_initial
 from models.weights.published import load_published, rename
 from models.weights.strict import empty_network, load_strictly
@@ -21,9 +22,11 @@ __all__ = [
     "digest_of",
     "embedded_path",
     "empty_network",
+    "extract_lpips",
     "find_checkpoint",
     "initialize_from_mast3r",
     "load_initial",
+    "load_lpips",
     "load_network",
     "load_published",
     "load_stereo",

@@ -123,6 +123,15 @@ def digest_of(path: Path) -> str:
 
 def read_weights(path: Path, weights: bool = True) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read weights (or none of them) and metadata; the latter need a `config` with weights only."""
+    state, about = read_tensors(path, weights)
+    absent = {*REQUIRED, *(["config"] if weights else [])} - about.keys()
+    if absent:
+        raise ValueError(f"{path} does not say its {', '.join(sorted(absent))}; {EXPECTED}")
+    return state, about
+
+
+def read_tensors(path: Path, weights: bool = True) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read tensors (or none of them) and metadata of .safetensors. Raises ValueError."""
     check_regular(path)
     try:
         with safe_open(path, "pt") as file:
@@ -133,9 +142,6 @@ def read_weights(path: Path, weights: bool = True) -> tuple[dict[str, Tensor], d
     except Exception as error:  # files from elsewhere: whatever is wrong, it is named
         reason = cut_short(path) if "not fully covered" in str(error) else error
         raise ValueError(f"{path} is broken or no weights file ({reason}); {EXPECTED}") from error
-    absent = {*REQUIRED, *(["config"] if weights else [])} - about.keys()
-    if absent:
-        raise ValueError(f"{path} does not say its {', '.join(sorted(absent))}; {EXPECTED}")
     return state, about
 
 

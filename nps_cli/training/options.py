@@ -196,8 +196,8 @@ class PaperOptions(NetworkOptions):
     lpips: Annotated[
         Path | None,
         options.existing_file(
-            "vgg16-397923af.pth. Default: torch's cache, where `nps weights fetch lpips-vgg` "
-            "puts it."
+            "Weights of LPIPS, .safetensors. Default: where `nps weights fetch lpips-vgg` puts "
+            "them."
         ),
     ] = None
     workers: Annotated[

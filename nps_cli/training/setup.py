@@ -92,11 +92,11 @@ def _check_choice(value: str | None, known: dict[str, Any], option: str) -> None
         raise typer.BadParameter(f"{value!r} is none of {', '.join(known)}.", param_hint=option)
 
 
-def find_lpips(trunk: Path | None) -> "Lpips | None":
+def find_lpips(path: Path | None) -> "Lpips | None":
     """Return LPIPS; where its weights are not here, warn and return None."""
     from nps_cli.weights import lpips
 
-    found = lpips.find_lpips(trunk)
+    found = lpips.find_lpips(path)
     if found is None:
         console.warning(
             "LPIPS has no weights on this machine: training on MSE and SSIM's structure term "

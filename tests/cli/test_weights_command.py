@@ -32,7 +32,7 @@ def embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_weights_are_listed_with_licence_hash_and_place(nps, embedded: Path):
-    own, *others = json.loads(nps("weights", "list", "--json").out)
+    own, *others, distance = json.loads(nps("weights", "list", "--json").out)
     path = embedded / "network.safetensors"
     assert own["path"] == str(path)
     assert own["sha256"] == read_info(path).sha256
@@ -42,6 +42,7 @@ def test_weights_are_listed_with_licence_hash_and_place(nps, embedded: Path):
         assert (each["present"], each["path"], each["sha256"]) == (False, None, checkpoint.sha256)
         assert checkpoint.sha256 is None or re.fullmatch("[0-9a-f]{64}", checkpoint.sha256)
         assert "MASt3R" in each["license"] and each["metadata"]["code_license"]
+    assert (distance["name"], distance["present"]) == ("lpips-vgg", False)
     table = nps("weights", "list").out
     assert "made of [noise]" in table and own["sha256"][:12] in table
 

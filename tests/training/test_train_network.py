@@ -189,8 +189,8 @@ def test_the_loss_is_mse_and_five_percent_of_lpips_where_that_has_weights(batch:
     run = start(replace(TRAINING, center_weight=0.0), CPU)
     torch.manual_seed(0)
     lpips = Lpips()
-    for head in lpips.heads:
-        head.fill_(1.0)
+    for stage in range(5):
+        lpips.get_parameter(f"lin{stage}.weight").fill_(1.0)
     config, network = run.config, run.network.eval()
     with torch.no_grad():
         loss, details = config.loss(network, batch, lpips)
