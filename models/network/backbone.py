@@ -12,8 +12,17 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from models.geometry.spherical_harmonics import ray_features, ray_width
-from models.network.config import NoPoSplatConfig
-from models.network.layers import PATCH_SIZE, DecoderBlock, EncoderBlock, LayerNorm, rotary_table
+from models.network.config import Dinov2Config, NoPoSplatConfig
+from models.network.dinov2 import Dinov2
+from models.network.layers import (
+    CrossAttention,
+    DecoderBlock,
+    EncoderBlock,
+    LayerNorm,
+    rotary_table,
+)
+
+ALIKE_GAIN = 1.4  # of the first cross-attention to pretrained features that are alike
 
 Part = TypeVar("Part", bound=nn.Module)
 
@@ -52,19 +61,26 @@ class Backbone(nn.Module):
 
     def __init__(self, config: NoPoSplatConfig) -> None:
         super().__init__()
-        self.intrinsics_input, self.ray_degree = config.intrinsics_input, config.ray_degree
-        self.attention_head_width = config.attention_head_width
+        self.config = config
         head_width, rays = config.attention_head_width, ray_width(config.ray_degree)
-        channels = 3 + (rays if config.intrinsics_input == "rays" else 0)
-        self.patch_embed = nn.Conv2d(channels, config.encoder_width, PATCH_SIZE, stride=PATCH_SIZE)
+        self.encoder: Dinov2 | nn.ModuleList
+        if config.encoder == "dinov2":
+            shape = Dinov2Config(width=config.encoder_width, depth=config.encoder_depth)
+            self.encoder = Dinov2(shape)
+        else:
+            channels = 3 + (rays if config.intrinsics_input == "rays" else 0)
+            patch = config.patch_size
+            self.patch_embed = nn.Conv2d(channels, config.encoder_width, patch, stride=patch)
+            self.encoder = nn.ModuleList(
+                EncoderBlock(config.encoder_width, head_width) for _ in range(config.encoder_depth)
+            )
+            self.encoder_norm = LayerNorm(config.encoder_width)
         if config.intrinsics_input in ("token", "add"):
             self.intrinsics_embed = nn.Linear(9, config.encoder_width)
-        self.encoder = nn.ModuleList(
-            EncoderBlock(config.encoder_width, head_width) for _ in range(config.encoder_depth)
-        )
-        self.encoder_norm = LayerNorm(config.encoder_width)
-        ray_channels = rays if config.intrinsics_input == "decoder_rays" else 0
-        self.decoder_embed = nn.Linear(config.encoder_width + ray_channels, config.decoder_width)
+        elif config.intrinsics_input == "decoder":
+            self.intrinsics_embed = nn.Linear(9, config.decoder_width)
+        ray_channels = rays if config.intrinsics_input in ("decoder_rays", "decoder") else 0
+        self.decoder_embed = nn.Linear(config.feature_width + ray_channels, config.decoder_width)
         self.decoder = nn.ModuleList(
             FirstAndOthers(lambda: DecoderBlock(config.decoder_width, head_width))
             for _ in range(config.decoder_depth)
@@ -81,9 +97,15 @@ class Backbone(nn.Module):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
         for layer in self.modules():
+            if isinstance(layer, CrossAttention) and isinstance(self.encoder, Dinov2):
+                # The pretrained features of one thing are alike: it begins by attending to itself.
+                nn.init.orthogonal_(layer.query.weight, ALIKE_GAIN)
+                layer.key.weight.copy_(layer.query.weight)
+        for layer in self.modules():
             if isinstance(layer, FirstAndOthers):
                 layer.others.load_state_dict(layer.first.state_dict())
-        nn.init.xavier_uniform_(self.patch_embed.weight.flatten(1))
+        patches = self.encoder if isinstance(self.encoder, Dinov2) else self
+        nn.init.xavier_uniform_(patches.get_parameter("patch_embed.weight").flatten(1))
 
     def forward(
         self,
@@ -95,20 +117,44 @@ class Backbone(nn.Module):
         Returns:
             The encoder's output, and the decoder's after 1/2, 3/4 and all of its layers.
         """
-        batch = images.shape[0]
-        grid = images.shape[-2] // PATCH_SIZE, images.shape[-1] // PATCH_SIZE
+        size = (images.shape[-2], images.shape[-1])
+        return self.decode(self.encode(images, intrinsics), intrinsics, size)
+
+    def encode(
+        self,
+        images: Float[Tensor, "batch view 3 height width"],
+        intrinsics: Float[Tensor, "batch view 3 3"],
+    ) -> Float[Tensor, "batch view token channel"]:
+        """Return what the encoder says of every patch, and then of the token if there is one."""
+        if isinstance(self.encoder, Dinov2):
+            flat = self.encoder(images.flatten(0, 1) / 2 + 0.5, self.config.encoder_layers)
+            return flat.unflatten(0, images.shape[:2])
         tokens = self.embed(images, intrinsics)
-        positions = token_positions(grid, images)[: tokens.shape[1]]
-        rotary = rotary_table(positions, self.attention_head_width)
+        positions = token_positions(self.grid((images.shape[-2], images.shape[-1])), images)
+        rotary = rotary_table(positions[: tokens.shape[1]], self.config.attention_head_width)
         for block in self.encoder:
             tokens = block(tokens, rotary)
-        encoded = self.encoder_norm(tokens).unflatten(0, (batch, -1))
+        return self.encoder_norm(tokens).unflatten(0, images.shape[:2])
 
+    def decode(
+        self,
+        encoded: Float[Tensor, "batch view token channel"],
+        intrinsics: Float[Tensor, "batch view 3 3"],
+        size: tuple[int, int],
+    ) -> list[Float[Tensor, "batch view _channel grid_height grid_width"]]:
+        """Turn the encoder's output for images of a size into feature maps; see `forward`."""
+        grid = self.grid(size)
         decoder_input = encoded
-        if self.intrinsics_input == "decoder_rays":
-            rays = ray_features(intrinsics, grid, self.ray_degree).flatten(2, 3)
+        if self.config.intrinsics_input in ("decoder_rays", "decoder"):
+            rays = ray_features(intrinsics, grid, self.config.ray_degree).flatten(2, 3)
             decoder_input = torch.cat([encoded, rays], dim=-1)
-        outputs = [encoded, *self.decode(self.decoder_embed(decoder_input), rotary)]
+        tokens = self.decoder_embed(decoder_input)
+        if self.config.intrinsics_input == "decoder":
+            camera = self.intrinsics_embed(intrinsics.flatten(2))[:, :, None]
+            tokens = torch.cat([tokens, camera], dim=2)
+        positions = token_positions(grid, intrinsics)[: tokens.shape[2]]
+        rotary = rotary_table(positions, self.config.attention_head_width)
+        outputs = [encoded, *self.attend(tokens, rotary)]
         outputs[-1] = self.decoder_norm(outputs[-1])
         depth = len(self.decoder)
         return [
@@ -116,25 +162,29 @@ class Backbone(nn.Module):
             for layer in (0, depth // 2, depth * 3 // 4, depth)
         ]
 
+    def grid(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return how many patches an image of this size has, down and across."""
+        return size[0] // self.config.patch_size, size[1] // self.config.patch_size
+
     def embed(
         self,
         images: Float[Tensor, "batch view 3 height width"],
         intrinsics: Float[Tensor, "batch view 3 3"],
     ) -> Float[Tensor, "image token channel"]:
         """Return the encoder's input tokens: patches, and the intrinsics if they enter here."""
-        if self.intrinsics_input == "rays":
+        if self.config.intrinsics_input == "rays":
             size = (images.shape[-2], images.shape[-1])
-            rays = ray_features(intrinsics, size, self.ray_degree).movedim(-1, 2)
+            rays = ray_features(intrinsics, size, self.config.ray_degree).movedim(-1, 2)
             images = torch.cat([images, rays], dim=2)
         patches = self.patch_embed(images.flatten(0, 1)).flatten(2).mT
-        if self.intrinsics_input not in ("token", "add"):
+        if self.config.intrinsics_input not in ("token", "add"):
             return patches
         camera = self.intrinsics_embed(intrinsics.flatten(2)).flatten(0, 1)[:, None]
-        if self.intrinsics_input == "add":
+        if self.config.intrinsics_input == "add":
             return patches + camera
         return torch.cat([patches, camera], dim=1)
 
-    def decode(
+    def attend(
         self,
         tokens: Float[Tensor, "batch view token width"],
         rotary: Float[Tensor, "2 token 2 frequency"],

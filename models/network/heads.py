@@ -8,12 +8,14 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, pixel_shuffle, relu, relu_
 
 from models.network.config import LevelWidths
-from models.network.layers import PATCH_SIZE
 
 
-def upsample(x: Float[Tensor, "batch channel h w"]) -> Float[Tensor, "batch channel 2*h 2*w"]:
-    """Upsample twofold, bilinearly; corners map to corners, as the published weights expect."""
-    return interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
+def upsample(
+    x: Float[Tensor, "batch channel h w"], size: tuple[int, int] | None = None
+) -> Float[Tensor, "batch channel _height _width"]:
+    """Upsample bilinearly, twofold or to a size; corners stay, as the published weights expect."""
+    size = size or (2 * x.shape[-2], 2 * x.shape[-1])
+    return interpolate(x, size, mode="bilinear", align_corners=True)
 
 
 class ResidualConvUnit(nn.Module):
@@ -93,9 +95,14 @@ class CenterHead(nn.Module):
     """Predict the center of each pixel's Gaussian, before `exponential_distance`."""
 
     def __init__(
-        self, in_widths: LevelWidths, level_widths: LevelWidths, fusion_width: int
+        self,
+        in_widths: LevelWidths,
+        level_widths: LevelWidths,
+        fusion_width: int,
+        patch_size: int,
     ) -> None:
         super().__init__()
+        self.patch_size = patch_size
         self.trunk = DPT(in_widths, level_widths, fusion_width)
         self.coarse = nn.Conv2d(fusion_width, fusion_width // 2, 3, padding=1)
         self.fine = nn.Conv2d(fusion_width // 2, fusion_width // 2, 3, padding=1)
@@ -103,10 +110,11 @@ class CenterHead(nn.Module):
 
     def forward(
         self, *features: Float[Tensor, "batch _channel h w"]
-    ) -> Float[Tensor, "batch 3 16*h 16*w"]:
+    ) -> Float[Tensor, "batch 3 _height _width"]:
         """Predict one vector per pixel."""
         coarse = self.trunk(list(features)).to(self.coarse.weight.dtype)
-        x = upsample(self.coarse(coarse))
+        height, width = features[0].shape[-2:]
+        x = upsample(self.coarse(coarse), (height * self.patch_size, width * self.patch_size))
         return self.out(relu_(self.fine(x)))
 
 
@@ -138,7 +146,7 @@ class ParameterHead(nn.Module):
         *features: Float[Tensor, "batch _channel h w"],
     ) -> Float[Tensor, "batch out height width"]:
         """Predict the raw parameters of every pixel; the image is normalized to [-1, 1]."""
-        x = upsample(self.trunk(list(features)))
+        x = upsample(self.trunk(list(features)), (image.shape[-2], image.shape[-1]))
         if self.image_shortcut is not None:
             x = x.add_(relu_(self.image_shortcut(image.to(x.dtype))))
         return self.out(self.dropout(relu_(self.hidden(x))))
@@ -150,14 +158,16 @@ class LinearHead(nn.Module):
     `rectify` is the original's ReLU before its parameter head; its center head has none.
     """
 
-    def __init__(self, in_width: int, out_width: int, rectify: bool = False) -> None:
+    def __init__(
+        self, in_width: int, out_width: int, patch_size: int, rectify: bool = False
+    ) -> None:
         super().__init__()
-        self.rectify = rectify
-        self.out = nn.Conv2d(in_width, out_width * PATCH_SIZE**2, 1)
+        self.rectify, self.patch_size = rectify, patch_size
+        self.out = nn.Conv2d(in_width, out_width * patch_size**2, 1)
 
     def forward(
         self, *image_and_features: Float[Tensor, "batch _channel _h _w"]
     ) -> Float[Tensor, "batch out height width"]:
         """Predict raw values of every pixel from the last feature map alone."""
         tokens = image_and_features[-1]
-        return pixel_shuffle(self.out(relu(tokens) if self.rectify else tokens), PATCH_SIZE)
+        return pixel_shuffle(self.out(relu(tokens) if self.rectify else tokens), self.patch_size)

@@ -7,7 +7,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-PATCH_SIZE = 16
 ROTARY_BASE = 100.0
 LayerNorm = partial(nn.LayerNorm, eps=1e-6)  # not torch's 1e-5: the published weights feel it
 
@@ -58,11 +57,14 @@ class SelfAttention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(
-        self, x: Float[Tensor, "batch token width"], rotary: Float[Tensor, "2 token 2 frequency"]
+        self,
+        x: Float[Tensor, "batch token width"],
+        rotary: Float[Tensor, "2 token 2 frequency"] | None,
     ) -> Float[Tensor, "batch token width"]:
-        """Attend from every token to all of them."""
+        """Attend from every token to all of them; without rotary positions if they are None."""
         q, k, v = (split_heads(part, self.head_width) for part in self.qkv(x).chunk(3, dim=-1))
-        q, k = apply_rotary(q, rotary), apply_rotary(k, rotary)
+        if rotary is not None:
+            q, k = apply_rotary(q, rotary), apply_rotary(k, rotary)
         mixed = scaled_dot_product_attention(q, k, v)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
@@ -101,22 +103,38 @@ class MLP(nn.Sequential):
         super().__init__(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
 
+class LayerScale(nn.Module):
+    """A learned factor per channel (Touvron et al., ICCV 2021)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch width"]:
+        """Scale the channels."""
+        return x * self.gamma
+
+
 class EncoderBlock(nn.Module):
     """Pre-norm transformer block: self-attention and MLP, each added to its input."""
 
-    def __init__(self, width: int, head_width: int) -> None:
+    def __init__(self, width: int, head_width: int, layer_scale: bool = False) -> None:
         super().__init__()
         self.attention_norm = LayerNorm(width)
         self.attention = SelfAttention(width, head_width)
+        self.attention_scale = LayerScale(width) if layer_scale else nn.Identity()
         self.mlp_norm = LayerNorm(width)
         self.mlp = MLP(width)
+        self.mlp_scale = LayerScale(width) if layer_scale else nn.Identity()
 
     def forward(
-        self, x: Float[Tensor, "batch token width"], rotary: Float[Tensor, "2 token 2 frequency"]
+        self,
+        x: Float[Tensor, "batch token width"],
+        rotary: Float[Tensor, "2 token 2 frequency"] | None = None,
     ) -> Float[Tensor, "batch token width"]:
         """Update the tokens of one view."""
-        x = x + self.attention(self.attention_norm(x), rotary)
-        return x + self.mlp(self.mlp_norm(x))
+        x = x + self.attention_scale(self.attention(self.attention_norm(x), rotary))
+        return x + self.mlp_scale(self.mlp(self.mlp_norm(x)))
 
 
 class DecoderBlock(nn.Module):

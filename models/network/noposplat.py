@@ -15,7 +15,6 @@ from models.network import transform_then_fuse
 from models.network.backbone import Backbone, FirstAndOthers
 from models.network.config import NoPoSplatConfig
 from models.network.heads import CenterHead, LinearHead, ParameterHead
-from models.network.layers import PATCH_SIZE
 
 SCALE_UNIT = 1e-3
 MAX_SCALE = 0.3
@@ -47,18 +46,19 @@ class NoPoSplat(nn.Module):
         self.config = config
         self.backbone = Backbone(config)
         decoder_widths = (config.decoder_width,) * 3
-        widths = (config.encoder_width, *decoder_widths), config.trunk_widths, config.fusion_width
+        widths = (config.feature_width, *decoder_widths), config.trunk_widths, config.fusion_width
+        patch = config.patch_size
         out_width = HARMONICS.start + 3 * config.sh_count
         self.center_head: FirstAndOthers[CenterHead | LinearHead]
         self.parameter_head: FirstAndOthers[ParameterHead | LinearHead]
         if config.heads == "dense":
             options = out_width, config.dropout, config.image_shortcut
-            self.center_head = FirstAndOthers(lambda: CenterHead(*widths))
+            self.center_head = FirstAndOthers(lambda: CenterHead(*widths, patch))
             self.parameter_head = FirstAndOthers(lambda: ParameterHead(*widths, *options))
         else:
-            self.center_head = FirstAndOthers(lambda: LinearHead(config.decoder_width, 3))
+            self.center_head = FirstAndOthers(lambda: LinearHead(config.decoder_width, 3, patch))
             self.parameter_head = FirstAndOthers(
-                lambda: LinearHead(config.decoder_width, out_width, rectify=True)
+                lambda: LinearHead(config.decoder_width, out_width, patch, rectify=True)
             )
         if config.anchor_distance is not None:
             self.start_at_anchor(config.anchor_distance)
@@ -91,26 +91,24 @@ class NoPoSplat(nn.Module):
         """Predict one Gaussian per pixel of every view, in the first view's frame.
 
         Args:
-            views: Two or more; height and width are multiples of 16.
+            views: Two or more; height and width are multiples of the patch.
             autocast: Run the backbone in bfloat16; heads and geometry stay in float32, because
                 rounding a center moves it by pixels.
             cam2world: The views' poses, needed only by the ablation whose Gaussians lie in each
                 view's own frame.
         """
         height, width = views.size
-        if height % PATCH_SIZE or width % PATCH_SIZE:
-            raise ValueError(f"images of {height} x {width} are not multiples of {PATCH_SIZE}")
+        patch = self.config.patch_size
+        if height % patch or width % patch:
+            raise ValueError(f"images of {height} x {width} are not multiples of {patch}")
         if views.images.shape[1] < 2:
             raise ValueError(f"at least 2 views are needed, not {views.images.shape[1]}")
         images = views.images * 2 - 1
         with torch.autocast(images.device.type, torch.bfloat16, enabled=autocast):
             features = self.backbone(images, views.intrinsics)
         features = [feature.to(images.dtype) for feature in features]
-        centers = self.center_head(*features).movedim(2, -1)
+        centers = self.raw_centers(features, views.intrinsics, views.size)
         parameters = self.parameter_head(images, *features).movedim(2, -1).to(images.dtype)
-        if self.config.anchor_distance is not None:
-            rays = normalize(camera_rays(views.intrinsics, views.size), dim=-1)
-            centers = centers + rays * math.log1p(self.config.anchor_distance)
         prediction = activate(centers, parameters)
         if self.config.frame == "own":
             if cam2world is None:
@@ -124,6 +122,20 @@ class NoPoSplat(nn.Module):
             harmonics = prediction.harmonics + pad(constant, (0, self.config.sh_count - 1))
             prediction = replace(prediction, harmonics=harmonics)
         return prediction
+
+    def raw_centers(
+        self,
+        features: list[Float[Tensor, "batch view _channel grid_height grid_width"]],
+        intrinsics: Float[Tensor, "batch view 3 3"],
+        size: tuple[int, int],
+        stride: int = 1,
+    ) -> Float[Tensor, "batch view _height _width 3"]:
+        """Predict centers before `exponential_distance`, of every `stride`th row and column."""
+        centers = self.center_head(*features)[..., ::stride, ::stride].movedim(2, -1)
+        if self.config.anchor_distance is None:
+            return centers
+        rays = normalize(camera_rays(intrinsics, size)[:, :, ::stride, ::stride], dim=-1)
+        return centers + rays * math.log1p(self.config.anchor_distance)
 
     def reconstruct(self, views: Views, autocast: bool = False) -> Gaussians:
         """Predict one scene, without gradients; Gaussians are ordered by view, row and column.

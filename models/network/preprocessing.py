@@ -6,7 +6,7 @@ from enum import StrEnum
 import torch
 
 from models.geometry.views import View, Views, center_crop, crop_to_aspect
-from models.network.layers import PATCH_SIZE
+from models.network.config import PATCH_SIZES
 
 
 class Crop(StrEnum):
@@ -22,6 +22,7 @@ class Preprocessing:
 
     crop: Crop = Crop.full
     side: int = 256
+    patch_size: int = PATCH_SIZES["croco"]
 
     def apply(self, views: list[View]) -> Views:
         """Crop and resize photos, one of each camera, to one size.
@@ -30,11 +31,11 @@ class Preprocessing:
         one camera: focal lengths were equal in both directions and in all views.
         """
         if self.crop is Crop.square:
-            size = (self.side, self.side)
+            size = network_size(1.0, self.side, self.patch_size)
             cropped = equal_focal_squares(views)
         else:
             aspects = torch.tensor([view.camera.size[1] / view.camera.size[0] for view in views])
-            size = network_size(float(aspects.log().mean().exp()), self.side)
+            size = network_size(float(aspects.log().mean().exp()), self.side, self.patch_size)
             cropped = [crop_to_aspect(view, size[1] / size[0]) for view in views]
         resized = [view.resized(size) for view in cropped]
         return Views(
@@ -43,11 +44,13 @@ class Preprocessing:
         )
 
 
-def network_size(aspect: float, side: int = Preprocessing.side) -> tuple[int, int]:
+def network_size(
+    aspect: float, side: int = Preprocessing.side, patch_size: int = Preprocessing.patch_size
+) -> tuple[int, int]:
     """Return (height, width) in whole patches, of about `side` pixels squared."""
     height, width = side / aspect**0.5, side * aspect**0.5
-    patches = [max(2, round(length / PATCH_SIZE)) for length in (height, width)]
-    return patches[0] * PATCH_SIZE, patches[1] * PATCH_SIZE
+    patches = [max(2, round(length / patch_size)) for length in (height, width)]
+    return patches[0] * patch_size, patches[1] * patch_size
 
 
 def equal_focal_squares(views: list[View]) -> list[View]:

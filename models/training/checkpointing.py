@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from models.network.dinov2 import Dinov2
 from models.network.heads import CenterHead
 from models.network.noposplat import NoPoSplat
 
@@ -15,8 +16,9 @@ from models.network.noposplat import NoPoSplat
 def recompute_blocks(network: NoPoSplat) -> None:
     """Recompute the activations of every transformer block and head in the backward pass."""
     backbone = network.backbone
+    encoder = backbone.encoder
     for module in (
-        *backbone.encoder,
+        *(encoder.blocks if isinstance(encoder, Dinov2) else encoder),
         *backbone.decoder,
         network.center_head,
         network.parameter_head,

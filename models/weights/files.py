@@ -14,13 +14,14 @@ from torch import Tensor
 from models.files.atomic import atomic_write
 from models.files.json_reader import convert, parse_json
 from models.files.regular import check_regular
-from models.network.config import NoPoSplatConfig
+from models.network.config import Dinov2Config, NoPoSplatConfig
+from models.network.dinov2 import Dinov2
 from models.network.noposplat import NoPoSplat
 from models.stereo.network import StereoConfig, StereoNetwork
 from models.weights.published import read_published
 from models.weights.strict import EXPECTED, cut_short, empty_network, load_strictly, summarize
 
-Config = TypeVar("Config", NoPoSplatConfig, StereoConfig)
+Config = TypeVar("Config", NoPoSplatConfig, StereoConfig, Dinov2Config)
 REQUIRED = ("name", "license", "description")  # metadata of every file of ours
 
 
@@ -100,6 +101,16 @@ def load_stereo(path: Path) -> tuple[StereoNetwork, WeightsInfo]:
         network = StereoNetwork(config)
     load_strictly(network, state)
     return network.eval(), describe(path, about)
+
+
+def load_encoder(path: Path) -> tuple[Dinov2, WeightsInfo]:
+    """Build the pretrained encoder from a file of ours, for inference, as `load_network`."""
+    state, about = read_weights(path)
+    config = parse_config(Dinov2Config, about["config"], path)
+    with torch.device("meta"):
+        encoder = Dinov2(config)
+    load_strictly(encoder, state)
+    return encoder.eval(), describe(path, about)
 
 
 def read_info(path: Path, sha256: str | None = None) -> WeightsInfo:

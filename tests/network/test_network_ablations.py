@@ -135,7 +135,7 @@ def test_without_the_shortcut_no_pixel_reaches_the_colors_but_through_its_patch(
 
 
 def test_a_linear_head_answers_for_one_patch_from_one_token():
-    head = LinearHead(in_width=4, out_width=5)
+    head = LinearHead(in_width=4, out_width=5, patch_size=16)
     tokens = torch.randn(1, 4, 2, 3)
     changed = tokens.clone()
     changed[0, :, 1, 2] += 1
