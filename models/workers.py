@@ -6,12 +6,16 @@ import pickle
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing import get_context
-from typing import Any, Literal, TypeVar
+from multiprocessing import get_context, parent_process
+from threading import Thread
+from typing import Any, Literal, NoReturn, TypeVar
 
 import torch
+
+from models.files.atomic import remove_unfinished
 
 Engine = Literal["processes", "ray"]
 Work = Callable[[bytes], bytes]
@@ -37,6 +41,9 @@ def map_on_workers(
         jobs: How many processes work, each with one thread. None leaves it to Ray.
         engine: What starts them. One job of the engine "processes" is this process.
         gpus: Whether each of them needs a GPU of its own; Ray hands them out.
+
+    Raises:
+        BrokenProcessPool: If one of the processes was killed.
     """
     if engine == "processes" and jobs == 1:
         yield from map(open_work(), items)
@@ -63,7 +70,7 @@ def map_on_processes(
     makes the function, once per process, and must survive pickling.
     """
     pool = ProcessPoolExecutor(
-        jobs, get_context("spawn"), initializer=_start_process, initargs=(open_work,)
+        jobs, get_context("spawn"), initializer=_start_child, initargs=(open_work,)
     )
     try:
         with _interrupts_held_back():
@@ -113,6 +120,8 @@ def map_on_ray(
         actor = ray.remote(num_cpus=1, num_gpus=int(gpus))(_Actor)
         pool: Any = ActorPool([actor.remote(open_work) for _ in range(count)])
         yield from pool.map(lambda actor, item: actor.work.remote(item), items)
+    except ray.exceptions.RayActorError as error:
+        raise BrokenProcessPool("an actor of Ray was killed") from error
     finally:
         if starts_ray:
             ray.shutdown()
@@ -124,6 +133,25 @@ class _Actor:
 
     def work(self, item: bytes) -> bytes:
         return _work(item)
+
+
+def _start_child(open_work: Callable[[], Work]) -> None:
+    """Start a process that ends, and leaves nothing unfinished, when it is told to or orphaned."""
+    signal.signal(signal.SIGTERM, _end)
+    Thread(target=_end_with_parent, daemon=True).start()
+    _start_process(open_work)
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        _end()
+
+
+def _end(*_: object) -> NoReturn:
+    remove_unfinished()
+    os._exit(1)
 
 
 def _start_process(open_work: Callable[[], Work]) -> None:

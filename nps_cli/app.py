@@ -1,8 +1,10 @@
 """Register the commands; turn `NpsError` into a message and an exit code."""
 
 import logging
+import re
 import shlex
 import sys
+from collections import deque
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,7 +28,9 @@ from nps_cli.commands.weights import weights
 from nps_cli.device import is_out_of_memory, keep_freed_memory
 from nps_cli.errors import EXIT_IMPOSSIBLE, NpsError, UsageError
 from nps_cli.formats import is_scene
-from nps_cli.options import repeat_options
+
+ONE_PER_PHOTO = ("--fov", "--focal-35mm")
+NUMBERS = r"\d+(\.\d*)?(,\d+(\.\d*)?)*"
 
 
 class _Commands(TyperGroup):
@@ -113,3 +117,26 @@ def main(argv: list[str] | None = None) -> None:
         )
         console.error("There is not enough memory for this.", hint)
         sys.exit(EXIT_IMPOSSIBLE)
+
+
+def repeat_options(arguments: list[str]) -> list[str]:
+    """Repeat the options of one number per photo: `--fov 60 70` and `--fov 60,70` too.
+
+    A further number that is also the name of a file is left to be a photo.
+    """
+    waiting, repeated = deque(arguments), list[str]()
+    while waiting and waiting[0] != "--":
+        option, equals, value = waiting.popleft().partition("=")
+        if option not in ONE_PER_PHOTO:
+            repeated.append(option + equals + value)
+            continue
+        if equals:
+            waiting.appendleft(value)
+        elif not waiting:
+            repeated.append(option)
+        values = [waiting.popleft()] if waiting else []
+        while waiting and re.fullmatch(NUMBERS, waiting[0]) and not Path(waiting[0]).exists():
+            values.append(waiting.popleft())
+        for number in ",".join(values).split(",") if values else ():
+            repeated += [option, number]
+    return [*repeated, *waiting]

@@ -11,11 +11,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from nps_cli import console
-from nps_cli.batch_list import Scene
+from models.files.json_reader import convert, read_json
+from nps_cli import __version__, console
+from nps_cli.batch_list import SUMMARY, Scene
 from nps_cli.errors import NpsError
 from nps_cli.formats.video_reader import is_video
-from nps_cli.output import whole_file, whole_folder
+from nps_cli.output import check_outputs, whole_file, whole_folder
 from nps_cli.photos.find import find_photos
 from nps_cli.pick import is_source, two_or_three_files
 
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from nps_cli.photos.intrinsics import GivenIntrinsics
     from nps_cli.weights.networks import NetworkChoice
 
-SCENE, POSES, REPORT, SUMMARY = "scene", "pose.json", "report.json", "batch.json"
+SCENE, POSES, REPORT = "scene", "pose.json", "report.json"
+FORMAT, VERSION = "nps-batch", 1
 Status = Literal["done", "untrusted", "failed"]
 
 
@@ -60,7 +62,7 @@ def key_of(scene: Scene, conditions: Conditions) -> str:
     """Digest the conditions, and path, size and time of every file that is read."""
     files: list[tuple[Any, ...]] = []
     given = conditions.given.file
-    for path in (*scene.photos, *([given] if given else [])):
+    for path in (*scene.photos, *([Path(given)] if given else [])):
         try:
             listed = is_source(path) and not is_video(path)
             for photo in find_photos(path) if listed else [path]:
@@ -71,27 +73,47 @@ def key_of(scene: Scene, conditions: Conditions) -> str:
     return sha256(repr((files, conditions)).encode()).hexdigest()
 
 
+def check(scenes: list[Scene], conditions: Conditions, out: Path, *, force: bool) -> None:
+    """Refuse, before any work, outputs that cannot be written, or would destroy something.
+
+    Raises NpsError. Results of an earlier run are none of that.
+    """
+    choice, summary = conditions.choice, out / SUMMARY
+    read = [conditions.given.file, choice.weights]
+    check_outputs(folder=out, force=True)
+    if not out.exists():
+        return
+    ours = force or not summary.exists() or _field(summary, "format") == FORMAT
+    check_outputs(summary, inputs=read, force=ours)
+    for scene in scenes:
+        check_outputs(folder=out / scene.name, inputs=[*scene.photos, *read], force=True)
+
+
 def find_finished(
     scenes: list[Scene], conditions: Conditions, out: Path, *, force: bool
 ) -> dict[str, Outcome]:
-    """Return the outcomes of scenes that are finished already, by name.
+    """Return the outcomes of scenes that are finished already, by name; with `force`, none are.
 
-    Raises NpsError, before any work, where a scene's folder holds something else, unless `force`.
+    Raises NpsError where a scene's folder holds something else.
     """
-    finished: dict[str, Outcome] = {}
-    for scene in scenes:
-        folder = out / scene.name
-        if force or not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-            continue
-        key, outcome = key_of(scene, conditions), _read_report(folder / REPORT)
-        outputs = (folder / f"{SCENE}{conditions.suffix}", folder / POSES)
-        if outcome is None or outcome.key != key or not all(map(Path.is_file, outputs)):
-            raise NpsError(
-                f"{folder} holds what other photos or options gave.",
-                hint="Choose another -o DIR, or make all anew with --force.",
-            )
-        finished[scene.name] = outcome
-    return finished
+    found = {scene.name: None if force else _find(scene, conditions, out) for scene in scenes}
+    return {name: outcome for name, outcome in found.items() if outcome}
+
+
+def _find(scene: Scene, conditions: Conditions, out: Path) -> Outcome | None:
+    """Return the outcome of a scene that is finished already."""
+    folder = out / scene.name
+    if not folder.exists() or not any(folder.iterdir()):
+        return None
+    outputs = (folder / f"{SCENE}{conditions.suffix}", folder / POSES)
+    if _field(folder / REPORT, "key") != key_of(scene, conditions) or not all(
+        map(Path.is_file, outputs)
+    ):
+        raise NpsError(
+            f"{folder} holds what other photos or options gave.",
+            hint="Choose another -o DIR, or make all anew with --force.",
+        )
+    return convert(read_json(folder / REPORT), Outcome)
 
 
 def run(
@@ -111,25 +133,41 @@ def run(
     from models.workers import map_on_workers
 
     opened = partial(_open_work, conditions, out, force)
-    waiting = list(scenes)
+    waiting, alone = list(scenes), False
     while waiting:
         try:
-            for outcome in map_on_workers(opened, list(waiting), jobs, engine, gpus):
+            some = waiting[:1] if alone else list(waiting)
+            for outcome in map_on_workers(opened, some, jobs, engine, gpus):
                 waiting.pop(0)
                 yield outcome
-        except BrokenProcessPool:
-            scene = waiting.pop(0)
-            yield Outcome(
-                name=scene.name,
-                status="failed",
-                key="",
-                error="A process of the batch was killed, perhaps for lack of memory.",
-                hint="The same command tries it again; with fewer --jobs it needs less memory.",
-            )
+            alone = False
+        except BrokenProcessPool:  # by one of those at work: which, one finds out alone
+            if alone:
+                yield Outcome(
+                    name=waiting.pop(0).name,
+                    status="failed",
+                    key="",
+                    error="Its process was killed, perhaps for lack of memory.",
+                    hint="The same command tries it again; with fewer --jobs it needs less memory.",
+                )
+            alone = not alone
+
+
+def summarize(outcomes: list[Outcome], seconds: float) -> dict[str, Any]:
+    """Return the document about all scenes of a batch."""
+    statuses = [outcome.status for outcome in outcomes]
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "generator": f"nps {__version__}",
+        "seconds": round(seconds, 3),
+        "counts": {status: statuses.count(status) for status in ("done", "untrusted", "failed")},
+        "scenes": [asdict(outcome) for outcome in outcomes],
+    }
 
 
 def write_summary(document: dict[str, Any], out: Path) -> Path:
-    """Write the summary of a batch into its folder, in place of an older one."""
+    """Write the document about a batch into its folder, in place of an older one."""
     path = out / SUMMARY
     with whole_file(path, force=True) as file:
         file.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
@@ -148,6 +186,9 @@ def _open_work(conditions: Conditions, out: Path, force: bool) -> Callable[[Scen
         began = time.perf_counter()
         key = key_of(scene, conditions)
         try:
+            finished = None if force else _find(scene, conditions, out)
+            if finished is not None:  # before another scene's process was killed
+                return finished
             with console.silenced():
                 return _reconstruct(scene, key, conditions, load, out / scene.name, force)
         except NpsError as error:
@@ -200,11 +241,10 @@ def _reconstruct(
     return outcome
 
 
-def _read_report(path: Path) -> Outcome | None:
-    """Return the outcome that a report records; None if it records none."""
+def _field(path: Path, name: str) -> Any:
+    """Return a value of a JSON document; None if that cannot be read."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        sequences = {name: tuple(document[name]) for name in ("photos", "problems")}
-        return Outcome(**{**document, **sequences})
-    except (OSError, ValueError, TypeError, KeyError):
+        document = read_json(path)
+    except ValueError:
         return None
+    return document.get(name) if isinstance(document, dict) else None

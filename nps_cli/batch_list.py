@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from models.files.regular import read_regular
 from nps_cli.errors import NpsError
 from nps_cli.formats.video_reader import is_video
 from nps_cli.photos.find import PHOTO_SUFFIXES, is_pattern, natural_order
 
+SUMMARY = "batch.json"  # beside the scenes' folders
 LIST_SUFFIXES = (".csv", ".tsv", ".txt")
 NAME, COMMENT = "name", "#"
 MAX_LIST_BYTES = 2**24
@@ -82,9 +84,7 @@ def _read_list(path: Path) -> list[Scene]:
     the column `name` are the scenes' names.
     """
     try:
-        if path.stat().st_size > MAX_LIST_BYTES:
-            raise ValueError(f"is larger than {MAX_LIST_BYTES >> 20} MiB")
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_regular(path, MAX_LIST_BYTES).decode("utf-8-sig")
         lines = [line for line in text.splitlines() if line.strip() and line[0] != COMMENT]
         separator = max(",;\t", key="".join(lines[:1]).count)
         read = csv.reader(lines, delimiter=separator, strict=True)
@@ -123,7 +123,7 @@ def _stem(path: Path) -> str:
 
 def _with_distinct_names(scenes: list[Scene]) -> Iterator[Scene]:
     """Yield the scenes; of equal names, the later ones are numbered."""
-    taken: set[str] = set()
+    taken = {SUMMARY}
     for scene in scenes:
         plain = re.sub(r"[^\w.-]", "_", scene.name)[:100].strip(".") or "scene"
         name, number = plain, 1

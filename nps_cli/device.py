@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, TypeVar
 
 from nps_cli import console
@@ -12,6 +13,8 @@ from nps_cli.errors import NpsError
 
 if TYPE_CHECKING:
     import torch
+
+    from models.workers import Engine
 
 Choice = TypeVar("Choice")
 T = TypeVar("T")
@@ -55,6 +58,20 @@ def with_cpu_to_fall_back_on(choice: Choice, work: Callable[[Choice | str], T]) 
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Return True for what PyTorch raises where memory cannot be allocated."""
     return "out of memory" in str(error) or "allocate memory" in str(error)
+
+
+def count_workers(
+    jobs: int | None, engine: "Engine", device: "torch.device", items: int
+) -> int | None:
+    """Return how many processes work: one a core, or GPU, by default; None leaves it to Ray.
+
+    Raises NpsError if Ray is asked for and not installed.
+    """
+    if engine == "ray" and find_spec("ray") is None:
+        raise NpsError("Ray is not installed.", hint="pip install ray, or leave out --engine.")
+    if jobs is not None or engine == "ray":
+        return jobs
+    return 1 if device.type == "cuda" else max(1, min(os.cpu_count() or 1, items))
 
 
 def cpu_multiplies_bfloat16() -> bool:

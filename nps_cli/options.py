@@ -3,7 +3,6 @@
 import os
 import re
 import shlex
-from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
     from nps_cli.photos.intrinsics import GivenIntrinsics
 
 
-ONE_PER_PHOTO = ("--fov", "--focal-35mm")
-NUMBERS = r"\d+(\.\d*)?(,\d+(\.\d*)?)*"
 DEVICES = "auto|cpu|cuda[:N]"
 
 
@@ -60,29 +57,6 @@ def _degrees(values: list[float] | None) -> list[float] | None:
         if not 1 <= value <= 170:
             raise typer.BadParameter(f"{value:g} is not between 1 and 170 degrees.")
     return values
-
-
-def repeat_options(arguments: list[str]) -> list[str]:
-    """Repeat the options of one number per photo: `--fov 60 70` and `--fov 60,70` too.
-
-    A further number that is also the name of a file is left to be a photo.
-    """
-    waiting, repeated = deque(arguments), list[str]()
-    while waiting and waiting[0] != "--":
-        option, equals, value = waiting.popleft().partition("=")
-        if option not in ONE_PER_PHOTO:
-            repeated.append(option + equals + value)
-            continue
-        if equals:
-            waiting.appendleft(value)
-        elif not waiting:
-            repeated.append(option)
-        values = [waiting.popleft()] if waiting else []
-        while waiting and re.fullmatch(NUMBERS, waiting[0]) and not Path(waiting[0]).exists():
-            values.append(waiting.popleft())
-        for number in ",".join(values).split(",") if values else ():
-            repeated += [option, number]
-    return [*repeated, *waiting]
 
 
 def two_or_three(context: typer.Context, photos: list[Path]) -> list[Path]:
@@ -202,6 +176,13 @@ Resolution = Annotated[
 Seed = Annotated[
     int, typer.Option(metavar="N", min=0, help="Of all random choices: the same gives the same.")
 ]
+Jobs = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Processes. Default: one a core, or GPU.")
+]
+Engine = Annotated[
+    Literal["processes", "ray"],
+    typer.Option(help="What starts them; ray uses the cluster that RAY_ADDRESS names."),
+]
 Textures = Annotated[
     Path | None, existing_folder("Images to cut textures of worlds from. Default: noise.")
 ]
@@ -267,7 +248,19 @@ def unused(name: str) -> Path:
     return path
 
 
-def quoted(*paths: Path) -> str:
+def repeated(given: dict[str, Any]) -> str:
+    """Return options that were given, for the commands that are suggested next."""
+    words = []
+    for option, values in given.items():
+        for value in values if isinstance(values, list) else [values]:
+            if value is True:
+                words.append(option)
+            elif value:
+                words += [option, quoted(value)]
+    return "".join(f" {word}" for word in words)
+
+
+def quoted(*paths: Path | str) -> str:
     """Quote paths as a shell takes them, for the commands that are suggested next."""
     return " ".join(map(_quoted, map(str, paths)))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from shlex import quote
 
 from models.files.atomic import atomic_write, temporary_beside
+from nps_cli import console
 from nps_cli.errors import NpsError, UsageError
 
 
@@ -68,22 +69,24 @@ def check_outputs(
             if read is not None:
                 _refuse_input(path, Path(read))
         check_target(path, force=force)
-        if path is not folder:
-            _refuse_folder(path)
+        (_refuse_file if path is folder else _refuse_folder)(path)
         if places.count(place) > 1:
             raise NpsError(f"{path} is named for two outputs.", hint="Choose another name for one.")
 
 
 @contextmanager
 def naming_finished(finished: Sequence[object]) -> Iterator[None]:
-    """Add what was written already to the NpsError of an output that could not be."""
+    """Name what was written already where an output could not be, in its NpsError or beside."""
     try:
         yield
-    except NpsError as error:
+    except BaseException as error:
         if not finished:
             raise
-        there = ", ".join(map(str, finished))
-        raise NpsError(f"{error} Written before, and whole: {there}.", hint=error.hint) from error
+        there = f"Written before, and whole: {', '.join(map(str, finished))}."
+        if isinstance(error, NpsError):
+            raise NpsError(f"{error} {there}", hint=error.hint) from error
+        console.warning(there)  # of a signal, of too little memory
+        raise
 
 
 @contextmanager
@@ -117,8 +120,7 @@ def whole_folder(path: Path, *, force: bool) -> Iterator[Path]:
     Without, a folder that is not empty at the end is an NpsError.
     """
     check_target(path, force=force)
-    if path.exists() and not path.is_dir():
-        raise NpsError(f"{path} is not a folder.", hint="Choose another name.")
+    _refuse_file(path)
     target = Path(os.path.realpath(path))
     try:
         with temporary_beside(target) as temporary:
@@ -163,6 +165,11 @@ def _refuse_input(path: Path, read: Path) -> None:
 def _refuse_folder(path: Path) -> None:
     if path.is_dir():
         raise NpsError(f"{path} is a folder.", hint="Give the name of a file, perhaps inside it.")
+
+
+def _refuse_file(path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise NpsError(f"{path} is not a folder.", hint="Choose another name.")
 
 
 def _refuse_loop(path: Path) -> None:

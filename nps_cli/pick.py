@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from models.files.atomic import temporary_beside
 from nps_cli import console
 from nps_cli.console import count_of
 from nps_cli.errors import NpsError
@@ -108,8 +109,9 @@ def two_or_three_files(paths: list[Path]) -> Iterator[list[Path]]:
     if not choice.times_s:
         yield [choice.files[view] for view in choice.selection.views]
         return
-    with tempfile.TemporaryDirectory() as folder:
-        yield choice.write(Path(folder))
+    with temporary_beside(Path(tempfile.gettempdir(), "frames")) as folder:
+        folder.mkdir(0o700)
+        yield choice.write(folder)
 
 
 def _choose_photos(paths: list[Path]) -> Choice:

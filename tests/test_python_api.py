@@ -20,5 +20,5 @@ def test_the_lines_in_the_readme_make_a_scene(tmp_path: Path, monkeypatch, capsy
     names: dict = {}
     exec(snippet, names)
     assert names["image"].shape == (3, *SIZE)
-    assert len(load_scene(Path("scene.ply"))[0]) == len(names["result"].gaussians)
+    assert len(load_scene("scene.ply")[0]) == len(names["result"].gaussians)
     assert "tensor" in capsys.readouterr().out

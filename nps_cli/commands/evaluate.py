@@ -4,7 +4,7 @@ import re
 import shutil
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -123,13 +123,8 @@ def evaluate_data(
             metavar="I/N", callback=_shard, help="Only the I-th of N shares of the pairs."
         ),
     ] = "1/1",
-    jobs: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Processes. Default: one a core, or GPU.")
-    ] = None,
-    engine: Annotated[
-        Literal["processes", "ray"],
-        typer.Option(help="What starts them; ray uses the cluster that RAY_ADDRESS names."),
-    ] = "processes",
+    jobs: options.Jobs = None,
+    engine: options.Engine = "processes",
     save: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Also pictures: photo, rendering, aligned.")
     ] = None,
@@ -202,11 +197,11 @@ def evaluate_data(
         force=force,
     )
     evaluation = run(request)
+    if save is not None:
+        console.info(f"wrote {save}")
     report(evaluation, outs, pose=pose, views=views, json=json, force=force)
     if progress is not None:
         shutil.rmtree(progress, ignore_errors=True)
-    if save is not None:
-        console.info(f"wrote {save}")
     if all(score.failure is not None for score in evaluation.scores):
         raise typer.Exit(EXIT_UNTRUSTED)
 

@@ -44,6 +44,7 @@ def pick(
     if out is not None:
         with whole_folder(out, force=force) as folder:
             choice.write(folder)
+        console.info(f"wrote {out} ({console.both(*choice.chosen)})")
     if json:
         console.print_json(_report(choice))
     else:
@@ -51,7 +52,6 @@ def pick(
     if choice.problem:
         console.warning(choice.problem)
     if out is not None:
-        console.info(f"wrote {out} ({console.both(*choice.chosen)})")
         chosen = [out / name for name in choice.chosen]
     elif choice.times_s:
         chosen = photos

@@ -106,9 +106,18 @@ def pose(
             hint="Leave out --format, or save its halves as files and give those.",
         )
     _write(result, files, out, format, plot, report, json, force)
-    how = " --stereo" if stereo else ""
+    again = options.repeated(
+        {
+            "--weights": weights,
+            "--crop": crop,
+            "--focal-35mm": focal_35mm,
+            "--fov": fov,
+            "--intrinsics": intrinsics,
+            "--stereo": stereo,
+        }
+    )
     console.info(
-        f"next: nps reconstruct {options.quoted(*photos)}{how} -o {options.unused('scene.ply')}"
+        f"next: nps reconstruct {options.quoted(*photos)}{again} -o {options.unused('scene.ply')}"
     )
     if result.reconstruction.problems:
         raise typer.Exit(EXIT_UNTRUSTED)

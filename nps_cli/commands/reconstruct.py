@@ -79,9 +79,9 @@ def reconstruct(
     wanted = {"poses": poses, "depth": depth, "video": video, "report": report}
     more = {kind: path for kind, path in wanted.items() if path is not None}
     _write(result, out, more, force)
+    _say_what_next(result, scenes, more)
     if json:
         console.print_json(_report(result, out, more))
-    _say_what_next(result, scenes, more)
     if result.reconstruction.problems:
         raise typer.Exit(EXIT_UNTRUSTED)
 

@@ -1,13 +1,12 @@
 """Run an evaluation: keep what is finished, and name what cannot be used."""
 
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +56,7 @@ def run(request: Request) -> "Evaluation":
     """
     from models.evaluation.evaluate import Unusable, evaluate_pairs
     from models.evaluation.scores import PairScores
-    from nps_cli.device import pick_device
+    from nps_cli.device import count_workers, pick_device
     from nps_cli.evaluation.inputs import open_lpips
     from nps_cli.evaluation.resume import Progress
     from nps_cli.formats.evaluation import Evaluation, Subject
@@ -65,10 +64,9 @@ def run(request: Request) -> "Evaluation":
     from nps_cli.weights.lpips import FETCH, default_path
     from nps_cli.weights.networks import open_network, preprocessing_for
 
-    if request.engine == "ray" and find_spec("ray") is None:
-        raise NpsError("Ray is not installed.", hint="pip install ray, or leave out --engine.")
     data, pairs, network = request.data, request.data.pairs, request.network
     device = pick_device(network.device)
+    jobs = count_workers(request.jobs, request.engine, device, len(pairs))
     _, weights = open_network(network.weights, device, request.views)
     has_lpips = request.config.views and default_path().is_file()
     if request.config.views and not has_lpips:
@@ -79,9 +77,6 @@ def run(request: Request) -> "Evaluation":
         "crop": preprocessing_for(weights, network.crop).crop,
         "lpips": has_lpips,
     }
-    jobs = request.jobs
-    if jobs is None and request.engine == "processes":
-        jobs = 1 if device.type == "cuda" else min(os.cpu_count() or 1, len(pairs))
     evaluate = partial(
         evaluate_pairs,
         config=request.config,
@@ -164,4 +159,9 @@ def _evaluate(
                     "the same command goes on from there"
                 )
             raise
+        except BrokenProcessPool as error:
+            raise NpsError(
+                "A process of the evaluation was killed, perhaps for lack of memory.",
+                hint="Try fewer --jobs; with -o, the same command goes on where it stopped.",
+            ) from error
     return [results[pair.id] for pair in pairs]

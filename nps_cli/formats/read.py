@@ -36,14 +36,14 @@ def is_scene(path: Path) -> bool:
     return kinds.scene_kind(head, path.suffix) is not None
 
 
-def load_scene(path: Path) -> "tuple[Gaussians, list[str]]":
+def load_scene(path: str | Path) -> "tuple[Gaussians, list[str]]":
     """Return a scene and its comments, for `read_cameras`; a .ply and a .glb may have some.
 
     Raises NpsError if the file cannot be read.
     """
     from nps_cli.formats.scene_file import collect
 
-    with open_scene(path) as (scene, name):
+    with open_scene(Path(path)) as (scene, name):
         return collect(scene, name), scene.comments
 
 

@@ -29,7 +29,7 @@ class GivenIntrinsics:
 
     focal_35mm: tuple[float, ...] = ()
     fov_deg: tuple[float, ...] = ()
-    file: Path | None = None
+    file: str | Path | None = None
 
     def __post_init__(self) -> None:
         if bool(self.focal_35mm) + bool(self.fov_deg) + (self.file is not None) > 1:
@@ -47,7 +47,7 @@ class GivenIntrinsics:
         """
         count = len(sizes)
         if self.file is not None:
-            cameras = _one_each(_read_cameras(self.file, names), count, str(self.file))
+            cameras = _one_each(_read_cameras(Path(self.file), names), count, str(self.file))
             pairs = zip(cameras, sizes, strict=True)
             return [_normalize(camera, size, self.file) for camera, size in pairs]
         if self.focal_35mm:
@@ -107,7 +107,7 @@ _FORMAT = (
 )
 
 
-def _normalize(camera: "Camera", size: tuple[int, int], file: Path) -> Matrix:
+def _normalize(camera: "Camera", size: tuple[int, int], file: str | Path) -> Matrix:
     """Return the intrinsics for a photo of this (height, width), the camera's up to a scale."""
     (height, width), (given_height, given_width) = size, camera.size
     scale = width / given_width

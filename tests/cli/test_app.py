@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from nps_cli import options
+from nps_cli.app import repeat_options
 from nps_cli.errors import NpsError
-from nps_cli.options import repeat_options
 
 COMMANDS = [
     *("reconstruct", "pose", "pick", "batch", "render", "view", "inspect"),

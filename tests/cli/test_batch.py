@@ -146,20 +146,92 @@ def test_results_not_to_be_trusted_end_with_3(batch, fake_pipeline, tmp_path: Pa
     assert (tmp_path / "out" / "high" / "scene.ply").is_file()
 
 
-def test_a_process_that_is_killed_fails_one_scene(batch, monkeypatch):
+def test_the_scene_that_kills_its_process_fails_and_no_other_one(batch, monkeypatch):
     from models.workers import map_on_workers
 
-    def dies_once(opened, scenes, *arguments):
-        if scenes[0].name == "high":
+    def dies_at_low(opened, scenes, *arguments):
+        if "low" in [scene.name for scene in scenes]:  # while high is still at work
             raise BrokenProcessPool("killed")
         yield from map_on_workers(opened, scenes, *arguments)
 
-    monkeypatch.setattr("models.workers.map_on_workers", dies_once)
+    monkeypatch.setattr("models.workers.map_on_workers", dies_at_low)
     ran = batch("--json")
     assert ran.code == 1
     high, low = json.loads(ran.out)["scenes"]
-    assert (high["status"], low["status"]) == ("failed", "done")
-    assert "memory" in high["error"]
+    assert (high["status"], low["status"]) == ("done", "failed")
+    assert "memory" in low["error"]
+
+
+def test_what_was_finished_when_a_process_was_killed_is_kept(batch, fake_pipeline, monkeypatch):
+    from models.workers import map_on_workers
+
+    runs = []
+
+    def dies_once(*arguments):
+        runs.append(list(map_on_workers(*arguments)))
+        if len(runs) == 1:
+            raise BrokenProcessPool("killed")
+        yield from runs[-1]
+
+    monkeypatch.setattr("models.workers.map_on_workers", dies_once)
+    ran = batch()
+    assert ran.code == 0, ran.err
+    assert len(fake_pipeline.calls) == 2
+
+
+def test_an_interrupted_run_says_that_it_goes_on(batch, fake_pipeline, monkeypatch, tmp_path):
+    from models import reconstruct
+
+    usual = reconstruct.reconstruct
+
+    def interrupted(*arguments):
+        if fake_pipeline.calls:
+            raise SystemExit(143)
+        return usual(*arguments)
+
+    monkeypatch.setattr(reconstruct, "reconstruct", interrupted)
+    ran = batch()
+    assert ran.code == 143
+    assert "interrupted after 1 of 2: the same command goes on from there" in ran.err
+    assert contents(tmp_path / "out") == [
+        f"high/{n}" for n in ("pose.json", "report.json", "scene.ply")
+    ]
+
+
+@pytest.mark.parametrize("hindrance", ["photos", "summary", "file"])
+def test_what_would_be_lost_is_refused_before_any_work(
+    nps, batch, fake_pipeline, photo_pair, tmp_path: Path, hindrance: str
+):
+    out = tmp_path / "out"
+    out.mkdir()
+    if hindrance == "photos":
+        (tmp_path / "high").mkdir()
+        for photo in photo_pair:
+            photo.rename(tmp_path / "high" / photo.name)
+        ran = nps("batch", tmp_path / "high", "-o", tmp_path, "--force")
+    elif hindrance == "summary":
+        (out / "batch.json").write_text('{"precious": 1}')
+        ran = batch()
+        assert json.loads((out / "batch.json").read_text()) == {"precious": 1}
+    else:
+        (out / "high").touch()
+        ran = batch("--force")
+    assert ran.code == 1 and "hint:" in ran.err
+    assert fake_pipeline.calls == []
+
+
+def test_a_scene_of_which_a_later_output_fails_leaves_nothing(batch, monkeypatch, tmp_path: Path):
+    from nps_cli.formats import save_scene
+
+    def fails_once(*arguments):
+        monkeypatch.setattr("nps_cli.formats.save_scene", save_scene)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("nps_cli.formats.save_scene", fails_once)
+    ran = batch("--json")
+    assert ran.code == 1
+    assert "No space left" in json.loads(ran.out)["scenes"][0]["error"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["batch.json", "low"]
 
 
 def test_other_formats_of_scenes_may_be_chosen(batch, tmp_path: Path):

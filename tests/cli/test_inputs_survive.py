@@ -165,6 +165,53 @@ def test_a_run_that_fails_on_a_later_output_names_those_that_exist(
     assert Path("pose.json").exists() and Path("new.ply").exists()
 
 
+def _run_out_of_memory(*arguments: object, **options: object) -> None:
+    raise MemoryError
+
+
+LATER = "nps_cli.formats.report.encode_report", "nps_cli.formats.plot.encode_plot"
+
+
+@pytest.mark.parametrize(
+    ("command", "later", "finished"),
+    [
+        (["pose", *PHOTOS, "-o", "p2.json", "--plot", "p.png", "--report", "p.html"], 0, 2),
+        (["pose", *PHOTOS, "-o", "p2.json", "--plot", "p.png"], 1, 1),
+        (["reconstruct", *PHOTOS, "-o", "n.ply", "--poses", "p2.json", "--report", "p.html"], 0, 1),
+    ],
+)
+def test_what_exists_is_named_where_memory_ends(
+    nps, place: Path, fake_pipeline, monkeypatch, command: list[str], later: int, finished: int
+):
+    before = contents(place).keys()
+    monkeypatch.setattr(LATER[later], _run_out_of_memory)
+    ran = nps(*command)
+    assert ran.code == 1 and "not enough memory" in ran.err
+    written = ["p2.json", "p.png"][:finished]
+    assert f"Written before, and whole: {', '.join(written)}." in ran.err
+    assert {Path(path).name for path in contents(place).keys() - before} == set(written)
+
+
+@pytest.mark.parametrize(
+    ("command", "last"),
+    [
+        (
+            ["render", "s.ply", "--frames", "2", "--size", "32x32", "-o", "v"],
+            "nps_cli.video.write_pngs",
+        ),
+        (["convert", "s.ply", "v.spz"], "nps_cli.formats._encode"),
+    ],
+)
+def test_an_only_output_that_fails_leaves_nothing(
+    nps, place: Path, monkeypatch, command, last: str
+):
+    before = sorted(os.listdir())
+    monkeypatch.setattr(last, _run_out_of_memory)
+    ran = nps(*command)
+    assert ran.code == 1 and "not enough memory" in ran.err
+    assert sorted(os.listdir()) == before
+
+
 def test_an_error_before_any_output_names_none():
     with pytest.raises(NpsError, match=r"^no$"), naming_finished([]):
         raise NpsError("no", hint="none")

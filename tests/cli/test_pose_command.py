@@ -39,6 +39,12 @@ def test_the_document_is_all_that_stdout_gets(pose):
     assert "next: nps reconstruct" in ran.err
 
 
+def test_the_next_command_keeps_what_was_said_about_cameras(pose, photo_pair):
+    ran = pose("--fov", 60, "--fov", 70.5)
+    photos = " ".join(map(str, photo_pair))
+    assert f"next: nps reconstruct {photos} --fov 60.0 --fov 70.5 -o scene.ply" in ran.err
+
+
 @pytest.mark.parametrize("command", ["pose", "reconstruct"])
 def test_people_are_told_how_sure_the_poses_are(
     nps, fake_pipeline, photo_pair, tmp_path: Path, command
