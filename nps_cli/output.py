@@ -14,7 +14,7 @@ from nps_cli.errors import NpsError, UsageError
 def check_suffix(path: Path, suffixes: Sequence[str]) -> None:
     """Raise UsageError unless a name ends in one of the suffixes, of which one may be empty."""
     if path.suffix.lower() not in suffixes:
-        kinds = " or ".join(suffix or "a name without a suffix" for suffix in suffixes)
+        kinds = console.either(*filter(None, suffixes))
         raise UsageError(f"{path} does not end in {kinds}.", hint="Give a name that does.")
 
 

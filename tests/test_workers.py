@@ -42,7 +42,7 @@ def test_a_process_whose_parent_is_killed_ends_and_leaves_nothing(tmp_path: Path
     run = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE)
     worker = int(run.stdout.readline())
     run.send_signal(signal.SIGKILL)
-    run.communicate()
+    run.wait()
     deadline = time.monotonic() + 30
     while is_running(worker) and time.monotonic() < deadline:
         time.sleep(0.05)
