@@ -36,14 +36,6 @@ PRESETS = {
 NETWORKS = {  # the published architecture in several sizes, and the embedded variant of it
     "published": NoPoSplatConfig(),
     "embedded": SMALL,
-    "small": NoPoSplatConfig(
-        encoder_width=384,
-        encoder_depth=6,
-        decoder_width=256,
-        decoder_depth=6,
-        trunk_widths=(32, 64, 96, 128),
-        fusion_width=64,
-    ),
     "tiny": NoPoSplatConfig(
         encoder_width=96,
         encoder_depth=3,
