@@ -102,8 +102,9 @@ def error(message: str, hint: str) -> None:
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Write a result to stdout as a table: boxed on a terminal, aligned columns in a pipe."""
+    columns = [printable(column) for column in columns]
     cells = [[printable(str(cell)) for cell in row] for row in rows]
-    if sys.stdout.isatty():
+    if sys.stdout is not None and sys.stdout.isatty():
         from rich.console import Console
         from rich.table import Table
         from rich.text import Text
@@ -116,7 +117,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
     if title:
         print_result(title)
-    for row in [list(columns), *cells]:
+    for row in [columns, *cells]:
         print_result(
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         )

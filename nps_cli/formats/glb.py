@@ -6,7 +6,8 @@ stays in ours, and its node turns it by half a circle about x.
 
 import json
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import accumulate
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from models.geometry.gaussians import SH_DEGREE_0, Gaussians
+from nps_cli.formats.scene_file import PIECE
 
 EXTENSION = "KHR_gaussian_splatting"
 HEADER = struct.Struct("<4sII")  # magic, version, length
@@ -29,10 +31,13 @@ HALF_TURN_ABOUT_X_XYZW = [1.0, 0.0, 0.0, 0.0]
 
 def encode_glb(gaussians: Gaussians, comments: Iterable[str] = ()) -> Iterator[bytes]:
     """Yield a file in pieces: float32, point colors as bytes, comments as the asset's extras."""
-    accessors, sizes = {}, []
-    for index, (name, values) in enumerate(_attributes(gaussians)):
-        accessors[name] = _accessor(index, name, values)
-        sizes.append(values.numel() * values.element_size())
+    attributes, accessors, sizes = _attributes(gaussians.sh_degree), {}, []
+    for index, (name, encode) in enumerate(attributes.items()):
+        example = encode(gaussians.at(slice(1)))
+        accessors[name] = _accessor(index, len(gaussians), example)
+        sizes.append(len(gaussians) * example.nbytes)
+    bounds = gaussians.means.aminmax(dim=0)  # which glTF requires
+    accessors["POSITION"] |= {"min": bounds.min.tolist(), "max": bounds.max.tolist()}
     starts = [0, *accumulate(sizes)]
     primitive = {
         "mode": MODE_POINTS,
@@ -58,34 +63,47 @@ def encode_glb(gaussians: Gaussians, comments: Iterable[str] = ()) -> Iterator[b
     length = HEADER.size + 2 * CHUNK_HEADER.size + len(text) + starts[-1]
     yield HEADER.pack(MAGIC, 2, length) + CHUNK_HEADER.pack(len(text), JSON_CHUNK) + text
     yield CHUNK_HEADER.pack(starts[-1], BINARY_CHUNK)
-    for _, values in _attributes(gaussians):
-        yield values.detach().cpu().contiguous().numpy().tobytes()
+    for encode in attributes.values():
+        for piece in gaussians.chunks(PIECE):
+            yield encode(piece).detach().cpu().contiguous().numpy().tobytes()
 
 
-def _attributes(gaussians: Gaussians) -> Iterator[tuple[str, Tensor]]:
-    """Yield the extension's attributes by name: linear scales and opacities, quaternions xyzw."""
+def _attributes(sh_degree: int) -> dict[str, Callable[[Gaussians], Tensor]]:
+    """Return the extension's attributes by name: linear scales and opacities, quaternions xyzw."""
+    attributes: dict[str, Callable[[Gaussians], Tensor]] = {
+        "POSITION": lambda gaussians: gaussians.means,
+        "COLOR_0": _point_colors,
+        f"{EXTENSION}:ROTATION": _quaternions_xyzw,
+        f"{EXTENSION}:SCALE": lambda gaussians: gaussians.scales,
+        f"{EXTENSION}:OPACITY": lambda gaussians: gaussians.opacities,
+    }
+    for degree in range(min(sh_degree, MAX_SH_DEGREE) + 1):
+        for index in range(2 * degree + 1):
+            name = f"{EXTENSION}:SH_DEGREE_{degree}_COEF_{index}"
+            attributes[name] = partial(_coefficients, degree**2 + index)
+    return attributes
+
+
+def _point_colors(gaussians: Gaussians) -> Tensor:
+    """Return what viewers without the extension show."""
     color = 0.5 + SH_DEGREE_0 * gaussians.harmonics[:, :, 0]
     rgba = torch.cat([color.clamp(0, 1), gaussians.opacities[:, None]], dim=1)
-    wxyz = torch.nn.functional.normalize(gaussians.rotations, dim=-1)
-    yield "POSITION", gaussians.means
-    yield "COLOR_0", (rgba * 255).round().byte()  # shown by viewers without the extension
-    yield f"{EXTENSION}:ROTATION", wxyz[:, [1, 2, 3, 0]]
-    yield f"{EXTENSION}:SCALE", gaussians.scales
-    yield f"{EXTENSION}:OPACITY", gaussians.opacities
-    for degree in range(min(gaussians.sh_degree, MAX_SH_DEGREE) + 1):
-        for index in range(2 * degree + 1):
-            coefficient = gaussians.harmonics[:, :, degree**2 + index]
-            yield f"{EXTENSION}:SH_DEGREE_{degree}_COEF_{index}", coefficient
+    return (rgba * 255).round().byte()
 
 
-def _accessor(index: int, name: str, values: Tensor) -> dict[str, Any]:
-    accessor: dict[str, Any] = {
+def _quaternions_xyzw(gaussians: Gaussians) -> Tensor:
+    return torch.nn.functional.normalize(gaussians.rotations, dim=-1)[:, [1, 2, 3, 0]]
+
+
+def _coefficients(term: int, gaussians: Gaussians) -> Tensor:
+    return gaussians.harmonics[:, :, term]
+
+
+def _accessor(index: int, count: int, example: Tensor) -> dict[str, Any]:
+    return {
         "bufferView": index,
-        "componentType": COMPONENT_TYPES[values.dtype],
-        "normalized": values.dtype == torch.uint8,
-        "count": len(values),
-        "type": ACCESSOR_TYPES[values[0].numel()],
+        "componentType": COMPONENT_TYPES[example.dtype],
+        "normalized": example.dtype == torch.uint8,
+        "count": count,
+        "type": ACCESSOR_TYPES[example[0].numel()],
     }
-    if name == "POSITION":  # whose bounds glTF requires
-        accessor["min"], accessor["max"] = values.amin(0).tolist(), values.amax(0).tolist()
-    return accessor

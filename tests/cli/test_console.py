@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from nps_cli import console
+from nps_cli.errors import NpsError
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +76,7 @@ def test_what_could_steer_a_terminal_is_made_visible(capsys):
 
 def test_a_name_with_an_end_of_line_cannot_forge_a_message(capsys):
     console.error("no\nnext: x.jpg does not exist.", "a\nb")
-    console.print_table("", ("file", "size"), [("a\nb.jpg", 1)])
+    console.print_table("", ("scene", "c\nd.ply"), [("a\nb.jpg", 1)])
     out, err = capsys.readouterr()
     assert err == "error: no\ufffdnext: x.jpg does not exist.\n hint: a\ufffdb\n"
     assert len(out.splitlines()) == 2
@@ -93,3 +94,10 @@ def test_an_error_that_quotes_a_long_file_is_cut(capsys):
     message, hint = capsys.readouterr().err.splitlines()
     assert message.startswith("error: it holds aaa") and message.endswith("a...")
     assert len(message) < 2000 and hint == " hint: Give another."
+
+
+@pytest.mark.parametrize("write", ["print_table", "print_result", "print_json"])
+def test_a_result_for_a_closed_stdout_is_refused(monkeypatch, write: str):
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(NpsError, match="stdout is closed"):
+        getattr(console, write)(*(("", ("a",), [("b",)]) if write == "print_table" else ("b",)))

@@ -5,6 +5,7 @@ import json
 import math
 import struct
 from dataclasses import fields, replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -236,6 +237,14 @@ def test_a_picture_of_the_scene_is_the_same_from_every_file(
         pictures.append(np.asarray(Image.open(picture)).astype(float))
     assert pictures[0].std() > 20
     assert np.abs(pictures[0] - pictures[1]).mean() < 2
+
+
+@pytest.mark.parametrize("format", ["ply", "splat", "glb"])
+def test_large_scenes_are_encoded_in_pieces(monkeypatch, format: str):
+    module = import_module(f"nps_cli.formats.{format}")
+    monkeypatch.setattr(module, "PIECE", 10)
+    _, *pieces = getattr(module, f"encode_{format}")(random_scene(sh_degree=0))
+    assert max(map(len, pieces)) <= 10 * 17 * 4  # the 17 floats of a .ply without harmonics
 
 
 def test_inspect_knows_every_scene_that_can_be_read(nps, tmp_path: Path):
