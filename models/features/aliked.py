@@ -132,7 +132,8 @@ class Aliked:
         x, y = torch.broadcast_tensors(
             corner_x[:, None, None] + taps, corner_y[:, None, None] + taps[:, None]
         )
-        patches = features.at(x.flatten(), y.flatten()).view(len(keypoints), _KERNEL**2, -1).mT
+        count = len(keypoints)  # may be 0
+        patches = features.at(x.flatten(), y.flatten()).unflatten(0, (count, _KERNEL**2)).mT
         weight, bias = self._layer("desc_head.offset_conv.0")
         hidden = functional.selu(patches.flatten(1) @ weight.flatten(1).T + bias)
         weight, bias = self._layer("desc_head.offset_conv.2")
@@ -143,7 +144,7 @@ class Aliked:
         sampled = features.sample_bilinear(positions.flatten(0, 1))
         weight = self._weights["desc_head.sf_conv.weight"].flatten(1)
         sampled = functional.selu(sampled @ weight.T)
-        descriptors = sampled.view(len(keypoints), -1) @ self._aggregation
+        descriptors = sampled.unflatten(0, offset.shape[:2]).flatten(1) @ self._aggregation
         return functional.normalize(descriptors, dim=1)
 
 

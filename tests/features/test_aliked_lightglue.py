@@ -169,3 +169,14 @@ def test_weights_that_lack_a_layer_are_refused(monkeypatch, tmp_path, states):
     monkeypatch.setattr("models.features.aliked_lightglue.weights_files", lambda: files)
     with pytest.raises(ValueError, match=r"lack 'block1\.bn1\.weight'"):
         LearnedMatcher(CPU).detect(torch.rand(3, 64, 64))
+
+
+@pytest.mark.parametrize("size", [(33, 33), (1, 40), (3, 3)])
+def test_an_image_that_shows_nothing_has_no_keypoints_and_no_matches(learned, photo, size):
+    empty, other = learned.detect(torch.ones(3, *size)), learned.detect(photo[:, :96, :96])
+    assert empty.descriptors.shape == (len(empty), 128)
+    assert len(learned.detect(torch.ones(3, 33, 33))) == 0
+    for first, second in ((empty, other), (other, empty), (empty, empty)):
+        assert learned.match(first, second).shape[1] == 2
+        tentative = learned.match_softly(first, second)
+        assert tentative.matches.shape == (len(tentative.probabilities), 2)
