@@ -103,7 +103,7 @@ def check_pieces(scene: SceneFile, name: str) -> Iterator[Gaussians]:
     if scene.count == 0:
         raise NpsError(f"{name} is empty: 0 Gaussians.", hint="Make the scene again.")
     broken = 0
-    for piece in scene.pieces:
+    for piece in _decoded(scene, name):
         valid = find_valid(piece)
         lost = len(piece) - int(valid.sum())
         broken += lost
@@ -119,6 +119,14 @@ def check_pieces(scene: SceneFile, name: str) -> Iterator[Gaussians]:
             f"{name}: {broken:,} of {scene.count:,} Gaussians are not finite, or impossible; they "
             "are left out"
         )
+
+
+def _decoded(scene: SceneFile, name: str) -> Iterator[Gaussians]:
+    """Yield the pieces of a scene; raise NpsError where its numbers contradict each other."""
+    try:
+        yield from scene.pieces
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
+        raise damaged(name, f"{type(error).__name__}: {error}") from error
 
 
 def collect(scene: SceneFile, name: str) -> Gaussians:

@@ -237,6 +237,24 @@ def test_a_small_file_never_becomes_a_large_scene(tmp_path: Path, name: str, con
     assert time.perf_counter() - began < 1
 
 
+def without_a_bound() -> bytes:
+    return FILES["compressed.ply"](known_scene()).replace(b"property float min_g\n", b"")
+
+
+def with_buckets_of(count: int) -> bytes:
+    content = bytearray(FILES["half.ksplat"](known_scene()))
+    struct.pack_into("<H", content, 4096 + 20, count)
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("a.ply", without_a_bound()), ("a.ksplat", with_buckets_of(13))]
+)
+def test_numbers_that_contradict_each_other_are_damage(tmp_path: Path, name: str, content: bytes):
+    with pytest.raises(NpsError, match=r"damaged|cut short"):
+        load_scene(write(tmp_path, name, content))
+
+
 def test_a_sog_with_an_empty_palette_is_damaged(tmp_path: Path):
     tiny, stream = io.BytesIO(), io.BytesIO()
     Image.new("RGB", (1, 1)).save(tiny, "WEBP")
