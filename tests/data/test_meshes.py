@@ -26,6 +26,7 @@ def test_a_file_without_meshes_is_an_error(tmp_path: Path, change: dict):
         {"face_mat": np.full(24, 2)},
         {"v_off": np.array([0, 16, 8])},
         {"v_off": np.array([0, 8, 1 << 40])},
+        {"v_off": np.array([0, -(2**63), 16])},
         {"f_off": np.array([0, 24])},
         {"mat_tex": np.array([-1, 1])},
         {"mat_alpha": np.zeros(1)},

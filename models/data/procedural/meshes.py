@@ -116,7 +116,8 @@ def _check(data: dict[str, np.ndarray]) -> None:
         array = data[name]
         if array.dtype.kind not in "iuf" or not array.ndim or array.shape[1:] != width:
             raise ValueError(f"{name} has shape {array.shape} of {array.dtype}")
-        if not np.isfinite(array).all() or (array.size and float(np.abs(array).max()) > _LARGEST):
+        low, high = float(array.min(initial=0)), float(array.max(initial=0))
+        if not -_LARGEST <= low <= high <= _LARGEST:  # nor NaN
             raise ValueError(f"{name} has a number that is not finite, or far too large")
     ends = {"v_off": "verts", "f_off": "faces", "mat_off": "mat_kd", "tex_off": "tex_blob"}
     for name, of in ends.items():
