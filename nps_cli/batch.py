@@ -176,7 +176,7 @@ def write_summary(document: dict[str, Any], out: Path) -> Path:
 
 def _open_work(conditions: Conditions, out: Path, force: bool) -> Callable[[Scene], Outcome]:
     """Return the function that reconstructs a scene; its networks are loaded at the first call."""
-    from nps_cli.device import keep_freed_memory
+    from nps_cli.device import keep_freed_memory, return_freed_memory
     from nps_cli.reconstruction import load_for
 
     keep_freed_memory()
@@ -196,6 +196,8 @@ def _open_work(conditions: Conditions, out: Path, force: bool) -> Callable[[Scen
         except Exception as error:  # the others go on; the report keeps what is to be looked into
             reason = f"{type(error).__name__}: {error}"
             hint = "".join(traceback.format_exception(error)[-2:]).strip()
+        finally:
+            return_freed_memory()
         seconds = round(time.perf_counter() - began, 3)
         return Outcome(
             name=scene.name, status="failed", key=key, seconds=seconds, error=reason, hint=hint

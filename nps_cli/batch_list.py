@@ -15,7 +15,7 @@ from nps_cli.photos.find import PHOTO_SUFFIXES, is_pattern, natural_order
 SUMMARY = "batch.json"  # beside the scenes' folders
 LIST_SUFFIXES = (".csv", ".tsv", ".txt")
 NAME, COMMENT = "name", "#"
-MAX_LIST_BYTES = 2**24
+MAX_LIST_BYTES, MAX_NAME_BYTES = 2**24, 200
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,8 @@ def _with_distinct_names(scenes: list[Scene]) -> Iterator[Scene]:
     """Yield the scenes; of equal names, the later ones are numbered."""
     taken = {SUMMARY}
     for scene in scenes:
-        plain = re.sub(r"[^\w.-]", "_", scene.name)[:100].strip(".") or "scene"
+        letters = re.sub(r"[^\w.-]", "_", scene.name).encode()[:MAX_NAME_BYTES]
+        plain = letters.decode(errors="ignore").strip(".") or "scene"
         name, number = plain, 1
         while name.lower() in taken:
             number += 1

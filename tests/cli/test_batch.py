@@ -262,6 +262,12 @@ def test_folders_videos_and_folders_of_folders_are_scenes(tmp_path: Path):
     assert [scene.name for scene in read_scenes([tmp_path / "*" / "red"])] == ["red", "red_2"]
 
 
+def test_long_names_and_that_of_the_summary_are_no_trouble(tmp_path: Path):
+    path = tmp_path / "pairs.csv"
+    path.write_text(f"name,a,b\nbatch.json,a.jpg,b.jpg\n{'写' * 99},a.jpg,b.jpg\n", "utf-8")
+    assert [scene.name for scene in read_scenes([path])] == ["batch.json_2", "写" * 66]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
