@@ -1,8 +1,9 @@
-"""Change the code and count the changes that a module's own tests notice.
+"""Change the code and count the changes that tests notice.
 
-`python tests/benchmarks/mutants.py [FILE...] [--count 12] [--seed 0]` draws changes of each file:
+`python tests/benchmarks/mutants.py [PART...] [--count 60] [--seed 0]` draws changes of a part:
 comparisons and conditions turned around, operators and signs swapped, constants moved, statements
-dropped. Prints every change that the tests of the file's folder survive.
+dropped. Prints every change that the part's tests survive, with the reason that `survivors.txt`
+gives for it.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import resource
 import select
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,19 +24,31 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FILES = (
-    *sorted(path.relative_to(ROOT) for path in (ROOT / "models/geometry").glob("[a-z]*.py")),
-    *sorted(path.relative_to(ROOT) for path in (ROOT / "models/pose").glob("[a-z]*.py")),
-    Path("models/sfm/hypotheses.py"),
-    *(
-        Path(f"nps_cli/formats/{name}.py")
-        for name in (
-            *("colmap", "glb", "nerfstudio", "ply", "poses", "provenance", "splat", "spz"),
-            "__init__",
-        )
+PARTS = {  # modules, and tests that are run before those of a module's own name
+    "geometry": (("models/geometry/[a-z]*.py",), ("geometry",)),
+    "pose": (("models/pose/[a-z]*.py", "models/confidence.py"), ()),
+    "likelihood": (
+        tuple(f"models/sfm/{name}.py" for name in ("hypotheses", "affine_matches", "two_view")),
+        tuple(f"sfm/test_{name}.py" for name in ("likelihood", "epipolar_errors")),
     ),
-)
-SLOW = "a_picture_of_the_scene or test_plot or test_video"  # they test renderers and drawings
+    "formats": (
+        tuple(
+            f"nps_cli/formats/{name}.py"
+            for name in (
+                *("__init__", "colmap", "compressed_ply", "glb", "glb_reader", "kinds", "ksplat"),
+                *("nerfstudio", "ply", "ply_header", "poses", "provenance", "read", "scene_file"),
+                *("sog", "splat", "spz", "spz_bits"),
+            )
+        ),
+        tuple(
+            f"formats/test_{name}.py"
+            for name in ("format_facts", "scene_files", "foreign_scenes", "pose_document")
+        ),
+    ),
+}
+SURVIVORS = Path(__file__).with_name("survivors.txt")
+SLOW = "a_picture_of_the_scene"  # it tests a renderer
+LEAST_SECONDS = 30  # of CPU time, for tests of a change; or three times what they take without
 MEMORY_BYTES = 12 << 30
 OPPOSITES = {
     ast.Lt: ast.GtE,
@@ -73,35 +87,62 @@ class Mutant:
     after: str
     source: bytes
 
+    @property
+    def name(self) -> str:
+        """The file and the change."""
+        return f"{self.file.stem}: {self.before}  ->  {self.after}"
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("files", nargs="*", type=Path, default=FILES)
-    parser.add_argument("--count", type=int, default=12, help="changes drawn of each file")
+    parser.add_argument("parts", nargs="*", choices=PARTS, default=[*PARTS], metavar="PART")
+    parser.add_argument("--count", type=int, default=60, help="changes drawn of each part")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--timeout", type=int, default=300, help="of the tests, in CPU seconds")
+    parser.add_argument("--only", default="", help="changes whose file or text holds this")
     options = parser.parse_args()
     os.chdir(ROOT)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     sys.path.insert(0, str(ROOT))
     _import_ahead()
-    noticed = total = 0
-    for file in options.files:
-        mutants = list(mutants_of(file))
-        drawn = random.Random(f"{options.seed} {file}").sample(
-            mutants, min(options.count, len(mutants))
-        )
-        if not drawn:
-            continue
-        original = Mutant(file, 0, "", "", (ROOT / file).read_bytes())
-        if not survives(original, options.timeout):
-            sys.exit(f"{file}: its tests fail without any change")
-        survivors = [mutant for mutant in drawn if survives(mutant, options.timeout)]
-        noticed, total = noticed + len(drawn) - len(survivors), total + len(drawn)
-        print(f"{file}: {len(drawn) - len(survivors)} of {len(drawn)} noticed", flush=True)
-        for mutant in sorted(survivors, key=lambda each: each.line):
-            print(f"  {file}:{mutant.line}: {mutant.before}  ->  {mutant.after}", flush=True)
-    print(f"{noticed} of {total} noticed ({100 * noticed / max(total, 1):.0f} %)")
+    for part in options.parts:
+        drawn = [
+            each for each in draw(part, options.count, options.seed) if options.only in each.name
+        ]
+        survivors = list(find_survivors(drawn, part))
+        noticed = len(drawn) - len(survivors)
+        print(f"{part}: {noticed} of {len(drawn)} noticed ({100 * noticed / len(drawn):.0f} %)")
+
+
+def draw(part: str, count: int, seed: int) -> list["Mutant"]:
+    """Draw changes of the modules of a part, sorted by module."""
+    files = sorted(file for pattern in PARTS[part][0] for file in ROOT.glob(pattern))
+    mutants = [each for file in files for each in mutants_of(file.relative_to(ROOT))]
+    drawn = random.Random(f"{seed} {part}").sample(mutants, min(count, len(mutants)))
+    return sorted(drawn, key=lambda each: (each.file, each.line))
+
+
+def find_survivors(mutants: list["Mutant"], part: str) -> Iterator["Mutant"]:
+    """Yield, and print, the changes that the tests do not notice."""
+    reasons = dict(line.split("  # ") for line in SURVIVORS.read_text().splitlines() if line)
+    file, seconds = None, 0.0
+    for mutant in mutants:
+        tests = _tests(mutant.file, part)
+        if mutant.file != file:
+            file, start = mutant.file, time.monotonic()
+            if not survives(Mutant(file, 0, "", "", (ROOT / file).read_bytes()), tests, 600):
+                sys.exit(f"{file}: its tests fail without any change")
+            seconds = 3 * (time.monotonic() - start)
+        if survives(mutant, tests, max(LEAST_SECONDS, int(seconds))):
+            reason = reasons.get(mutant.name, "unexplained")
+            print(f"  {mutant.file}:{mutant.line}: {mutant.name}  # {reason}", flush=True)
+            yield mutant
+
+
+def _tests(file: Path, part: str) -> list[str]:
+    """Return a part's tests, then those of a module's own name."""
+    folder = file.parts[1] if len(file.parts) > 2 else ""
+    own = sorted((ROOT / "tests" / folder).glob(f"test_{file.stem}*.py"), reverse=True)
+    return [str(each) for each in (*(ROOT / "tests" / other for other in PARTS[part][1]), *own)]
 
 
 def mutants_of(file: Path) -> Iterator[Mutant]:
@@ -180,8 +221,8 @@ def _can_be_dropped(node: ast.AST) -> bool:
     return False
 
 
-def survives(mutant: Mutant, timeout: int) -> bool:
-    """Run the tests of a file's folder on a change of it in a process of their own."""
+def survives(mutant: Mutant, tests: list[str], timeout: int) -> bool:
+    """Run tests on a change in a process of their own."""
     process = os.fork()
     if not process:
         os.setpgid(0, 0)
@@ -190,7 +231,7 @@ def survives(mutant: Mutant, timeout: int) -> bool:
         silence = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
             os.dup2(silence, stream)
-        os._exit(_test(mutant))
+        os._exit(_test(mutant, tests))
     watched = os.pidfd_open(process)
     ended, _, _ = select.select([watched], [], [], 10 * timeout)
     if not ended:
@@ -200,7 +241,7 @@ def survives(mutant: Mutant, timeout: int) -> bool:
     return os.waitstatus_to_exitcode(status) == 0
 
 
-def _test(mutant: Mutant) -> int:
+def _test(mutant: Mutant, tests: list[str]) -> int:
     """Return pytest's exit code where a file reads as its change does."""
     path, loader = str(ROOT / mutant.file), importlib.machinery.SourceFileLoader
     get_data, path_stats = loader.get_data, loader.path_stats
@@ -212,16 +253,7 @@ def _test(mutant: Mutant) -> int:
     loader.get_data = lambda self, asked: mutant.source if asked == path else get_data(self, asked)
     loader.path_stats = changed_stats
     sys.dont_write_bytecode = True
-    folder, name = mutant.file.parts[-2], mutant.file.stem
-    own = ROOT / "tests" / folder / f"test_{name}.py"
-    tests = [str(own)] if own.exists() else []
-    arguments = ["-x", "-q", "-p", "no:cacheprovider", "-k", f"not ({SLOW})"]
-    code = pytest.main(
-        [*arguments, *tests, str(ROOT / "tests" / folder)]
-        if folder != "sfm"
-        else [*arguments, *tests]
-    )
-    return int(code)
+    return int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-k", f"not ({SLOW})", *tests]))
 
 
 def _import_ahead() -> None:
