@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from models.confidence import (
-    TRUSTED_CONFIDENCE,
     PairQuality,
     combine,
     least_confidence,
@@ -189,8 +188,8 @@ def test_problems_name_the_photos_of_a_degenerate_pair_only_where_there_are_thre
 
 
 def test_a_view_is_doubted_if_its_best_pair_is():
-    least = TRUSTED_CONFIDENCE
-    assert registration_problems(registration(3), qualities(least, 0.1, least)) == ()
+    assert registration_problems(registration(3), qualities(0.3, 0.1, 0.3)) == ()
+    assert len(registration_problems(registration(), qualities(0.29))) == 1
     assert registration_problems(registration(3), qualities(0.9, 0.2, 0.1)) == (
         "Photo 3 is placed by only 20 matches: its pose may be wrong.",
     )

@@ -1,8 +1,10 @@
 """What formats say about numbers at the edges: nodes, tags, bits, pieces."""
 
 import gzip
+import io
 import json
 import struct
+import sys
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
@@ -19,6 +21,7 @@ from nps_cli.errors import NpsError
 from nps_cli.formats import load_scene, sog, spz_bits
 from nps_cli.formats.ply import encode_ply
 from nps_cli.formats.poses import write_poses
+from nps_cli.formats.scene_file import Source
 from nps_cli.formats.spz import encode_spz
 
 MODULES = ("scene_file", "ply", "sog", "ksplat", "splat", "spz", "glb_reader", "compressed_ply")
@@ -181,9 +184,13 @@ def test_rotations_of_sog_are_three_components_and_which_one_is_left_out():
     expected = torch.eye(4)[[0, 1, 2, 3, 0]]
     torch.testing.assert_close(found, expected, atol=0.005, rtol=0)
     assert found[4].tolist() == [1, 0, 0, 0]  # 251 is no tag
-    packed[0] = 255, 128, 128, 253  # w is 1 / sqrt(2)
-    half = sog._unpack_rotations(packed)[0]
-    torch.testing.assert_close(half, torch.tensor([0.707, 0.707, 0, 0]), atol=0.005, rtol=0)
+    for left_out in range(4):  # the others are in their order
+        packed[0] = 40, 120, 190, 252 + left_out
+        wxyz = sog._unpack_rotations(packed)[0].tolist()
+        largest = wxyz.pop(left_out)
+        expected = (torch.tensor([40, 120, 190]) / 127.5 - 1) / 2**0.5
+        torch.testing.assert_close(torch.tensor(wxyz), expected)
+        assert largest == pytest.approx(float(1 - expected.square().sum()) ** 0.5)
 
 
 def far(distance: float) -> Gaussians:
@@ -273,5 +280,24 @@ def test_a_ksplat_of_another_level_is_named(tmp_path: Path):
 
 
 def test_stdin_stays_open_behind_a_scene(nps):
-    assert nps("inspect", "-", stdin=FILES["v3.spz"](known_scene())).code == 0
-    assert nps("inspect", "-", stdin=FILES["3dgs.ply"](known_scene())).code == 0
+    for name in ("v3.spz", "3dgs.ply"):
+        assert nps("inspect", "-", stdin=FILES[name](known_scene())).code == 0
+        assert not sys.stdin.buffer.closed
+
+
+class Trickle(io.RawIOBase):
+    """A pipe that gives seven bytes at a time."""
+
+    def __init__(self, content: bytes) -> None:
+        self.rest = content
+
+    def read(self, size: int = -1) -> bytes:
+        taken, self.rest = self.rest[: min(size, 7)], self.rest[min(size, 7) :]
+        return taken
+
+
+def test_a_stream_that_gives_little_at_a_time_is_read_no_further_than_asked():
+    source = Source(Trickle(bytes(range(100))), "the pipe", None)
+    assert source.read(30) == bytes(range(30)) and source.read(5) == bytes(range(30, 35))
+    with pytest.raises(NpsError, match="cut short"):
+        source.read(66)

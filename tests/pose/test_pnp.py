@@ -6,6 +6,7 @@ import torch
 from models.geometry.camera import Camera
 from models.geometry.rigid import se3_exponential
 from models.metrics.errors import pose_error
+from models.pose import pnp
 from models.pose.pnp import pose_from_centers
 
 WORLD2CAM = se3_exponential(torch.tensor([0.4, -0.2, 0.3, 0.1, -0.3, 0.2]))
@@ -105,3 +106,50 @@ def test_centers_that_agree_on_nothing_give_none_or_few_inliers():
 def test_a_scene_too_faint_to_see_has_no_pose():
     centers = centers_of(LANDSCAPE, INTRINSICS)
     assert pose_from_centers(centers, torch.full(LANDSCAPE, 0.2), INTRINSICS) is None
+
+
+@pytest.mark.parametrize(("share", "is_inlier"), [(0.93, True), (1.07, False)])
+@pytest.mark.parametrize("size", [LANDSCAPE, PORTRAIT])
+def test_an_inlier_is_off_by_five_of_256_parts_of_the_longer_side(size, share, is_inlier: bool):
+    intrinsics = intrinsics_for(size)
+    centers = centers_of(size, intrinsics)
+    camera = Camera(intrinsics, WORLD2CAM, size)
+    depth = camera.project(centers.flatten(0, 1))[1].view(size)
+    off = share * 5 / 256 * depth / 1.1 * (max(size) / size[1])  # in widths of the image
+    right = WORLD2CAM[0, :3]  # the camera's x axis in the world
+    moved = torch.zeros(size)
+    moved[10:40:10, 10:40:10] = 1
+    moved[10:40:20] *= -1
+    pose = pose_from_centers(
+        centers + (moved * off)[..., None] * right, torch.ones(size), intrinsics
+    )
+    assert size[0] * size[1] - pose.inliers == (0 if is_inlier else 9)
+
+
+def test_a_flat_wall_determines_a_pose():
+    camera = Camera(INTRINSICS, WORLD2CAM, LANDSCAPE)
+    wall = camera.unproject(torch.full(LANDSCAPE, 3.0))
+    pose = pose_from_centers(wall, torch.ones(LANDSCAPE), INTRINSICS)
+    torch.testing.assert_close(pose.world2cam, WORLD2CAM, atol=1e-4, rtol=0)
+
+
+def test_points_behind_the_camera_are_no_inliers():
+    ray = torch.tensor([0.1, 0.2, 1.0], dtype=torch.float64)
+    points = torch.stack([2 * ray, -0.5 * ray, -2 * ray])
+    intrinsics_px = torch.diag(torch.tensor([50.0, 50.0, 1.0], dtype=torch.float64))
+    pixels = torch.tensor([[5.0, 10.0]], dtype=torch.float64).expand(3, 2)
+    found = pnp._inliers(points, pixels, torch.eye(4, dtype=torch.float64), intrinsics_px, 1.0)
+    assert found.tolist() == [True, False, False]
+
+
+def test_five_centers_are_too_few():
+    opacities = torch.zeros(LANDSCAPE)
+    opacities[::10, ::20] = 1
+    opacities[20:, :] = 0
+    centers = centers_of(LANDSCAPE, INTRINSICS)
+    assert (opacities > 0).sum() == 8
+    assert pose_from_centers(centers, opacities, INTRINSICS) is not None
+    opacities[0] = 0
+    opacities[10, 20:] = 1
+    opacities[10, 22:] = 0
+    assert pose_from_centers(centers, opacities, INTRINSICS) is None

@@ -126,6 +126,18 @@ def test_the_pose_of_two_different_cameras_is_found_in_spite_of_outliers():
     assert len(found) >= 100 and len(found.alternatives) == 2
 
 
+def test_where_few_matches_agree_half_and_twice_the_threshold_are_tried_too(monkeypatch):
+    tried, honest = [], TwoView.ransac
+
+    def ransac(pair, seed, max_error_px=1.0, **options):
+        tried.append(max_error_px)
+        return honest(pair, seed, max_error_px, **options)
+
+    monkeypatch.setattr(TwoView, "ransac", ransac)
+    estimate_relative_pose(noisy(60, 10))
+    assert tried == [1.0, 0.5, 2.0]
+
+
 def test_a_pose_with_enough_inliers_needs_no_alternative():
     found = estimate_relative_pose(noisy(260, 0))
     assert len(found) > 200 and found.alternatives == ()
