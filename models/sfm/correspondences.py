@@ -12,6 +12,7 @@ from models.features.matcher import NO_TENTATIVE_MATCHES, Matcher, TentativeMatc
 from models.features.relative_roll import upright_rotations
 from models.geometry.camera import Camera
 from models.geometry.views import View
+from models.sfm.overlays import find_overlay, stands_still
 from models.sfm.two_view import ENOUGH_INLIERS, RelativePose, TwoView, estimate_relative_pose
 
 
@@ -43,7 +44,8 @@ def find_correspondences(
 
     A later matcher is applied only to pairs whose pose has fewer than `ENOUGH_INLIERS`, to images
     rotated upright according to earlier ones, the fastest first; a pose is estimated from the
-    matches of all. The views' poses are ignored; the seed is RANSAC's.
+    matches of all, but for those on an overlay (see `find_overlay`). The views' poses are ignored;
+    the seed is RANSAC's.
     """
     numbers = range(len(views))
     pairs = list(combinations(numbers, 2))
@@ -73,7 +75,24 @@ def find_correspondences(
         if len(matches) == len(pairs):
             rotations = upright_rotations(features, matches)
         for pair in unsure:
+            found = _without_overlay(found, pair, seed)
             pose = estimate_relative_pose(found.two_view(pair), seed)
             if pose is not None:
                 found.poses[pair] = pose
     return found
+
+
+def _without_overlay(found: Correspondences, pair: tuple[int, int], seed: int) -> Correspondences:
+    """Leave out a pair's matches and tentative matches on an overlay."""
+    both = found.two_view(pair)
+    overlay = find_overlay(both, seed)
+    if overlay is None:
+        return found
+    tentative = found.tentative[pair]
+    kept = ~stands_still(both.with_matches(tentative.matches))
+    rest = TentativeMatches(tentative.matches[kept], tentative.probabilities[kept])
+    return replace(
+        found,
+        matches=found.matches | {pair: found.matches[pair][~overlay]},
+        tentative=found.tentative | {pair: rest},
+    )
