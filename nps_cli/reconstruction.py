@@ -153,7 +153,10 @@ def _certainty(reconstruction: "Reconstruction") -> str:
 def _provenance(photo: "Photo") -> str:
     """Return a line about the photo's size, and its focal length and the source of it."""
     height, width = photo.camera.size
-    line = f"{photo.name}: {width} x {height}, focal length {photo.intrinsics_note}"
+    line = f"{photo.name}: {width} x {height}"
+    if photo.window is not None:
+        line += f" inside a frame, from pixel {photo.window.left}, {photo.window.top} on"
+    line += f", focal length {photo.intrinsics_note}"
     if photo.intrinsics_source == "guessed":
         line += "; if you know better, use --focal-35mm or --fov"
     return line

@@ -13,11 +13,8 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from nps_cli.errors import NpsError
 from nps_cli.photos.exif import (
-    FILM_DIAGONAL_MM,
-    GUESSED_35MM,
     ORIENTATION,
     CameraFacts,
-    Source,
     focal_in_pixels,
     read_camera_facts,
 )
@@ -30,16 +27,13 @@ from nps_cli.photos.opening import (
     too_large,
 )
 from nps_cli.photos.panorama import check_no_panorama, check_no_sphere
+from nps_cli.photos.photo import Photo, shared_window
 from nps_cli.photos.pixels import to_8_bit, to_srgb, without_native_stderr, without_warnings
 from nps_cli.photos.stereo import stereo_frames
 from nps_cli.photos.tags import orientation_of, read_file_tags, read_tags
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
-    from torch import Tensor
-
-    from models.geometry.camera import Camera
-    from models.geometry.views import View
+    pass
 
 WORKING_SIDE_PX = 1024
 MAX_THREADS = 2  # one per photo of a pair; each may hold a whole decoded photo
@@ -54,61 +48,6 @@ TO_UPRIGHT = {  # what undoes each EXIF orientation
 }
 
 
-@dataclass(frozen=True)
-class Photo:
-    """A photo as people see it: upright, in sRGB, on white where it is transparent.
-
-    Attributes:
-        name: Of the file.
-        image: RGB in [0, 1], possibly reduced.
-        camera: Of the full upright photo. Its pose is not known: the identity.
-        intrinsics_source: What the focal length rests on.
-        orientation: The EXIF tag that was found and applied, 1 to 8, or None.
-        facts: What EXIF says about the camera.
-    """
-
-    name: str
-    image: "Float[Tensor, '3 _height _width']"
-    camera: "Camera"
-    intrinsics_source: Source
-    orientation: int | None
-    facts: CameraFacts
-
-    @property
-    def view(self) -> "View":
-        """The image with its camera, as `models.reconstruct` takes it."""
-        from models.geometry.views import View
-
-        return View(self.image, self.camera.resized((self.image.shape[1], self.image.shape[2])))
-
-    @property
-    def hfov_deg(self) -> float:
-        """Horizontal field of view, as if the principal point were central."""
-        return math.degrees(2 * math.atan(0.5 / float(self.camera.intrinsics[0, 0])))
-
-    @property
-    def focal_35mm(self) -> float:
-        """The 35 mm equivalent of the focal length, whatever its source, by the diagonal."""
-        height, width = self.camera.size
-        focal_px = float(self.camera.intrinsics[0, 0]) * width
-        return focal_px * FILM_DIAGONAL_MM / math.hypot(width, height)
-
-    @property
-    def intrinsics_note(self) -> str:
-        """The source of the focal length, in words that may follow it."""
-        match self.intrinsics_source:
-            case "exif-35mm":
-                return f"{self.facts.focal_35mm:g} mm equivalent from EXIF"
-            case "exif-sensor":
-                return f"{self.facts.focal_mm:g} mm from EXIF and the sensor's size"
-            case "given":
-                return "as given"
-            case "guessed":
-                return f"guessed, {GUESSED_35MM:g} mm equivalent"
-            case "estimated":
-                return f"estimated from matches, {self.focal_35mm:.0f} mm equivalent"
-
-
 def load_photos(
     paths: Sequence[str | Path],
     given: GivenIntrinsics | None = None,
@@ -119,7 +58,8 @@ def load_photos(
     """Load photos, each with its own size and camera; what a person said about those wins.
 
     A stereo photo (.mpo, spatial .heic) is two. Photos with a guessed focal length share a focal
-    group if one camera may have taken them: same make, model and size, in either orientation.
+    group if one camera may have taken them: same make, model and size, in either orientation. A
+    frame that all share is left out: the bars of screenshots, letterboxes.
 
     Args:
         paths: Of their files, decoded at the same time in threads.
@@ -128,9 +68,20 @@ def load_photos(
         side_by_side: The left half of every file is one photo, and the right half another.
     """
     wanted = _Wanted(max_side, bool(given) and given != GivenIntrinsics(), side_by_side)
-    with without_warnings(), ThreadPoolExecutor(max_workers=MAX_THREADS) as pool:
-        loaded = pool.map(lambda path: _load_file(Path(path), wanted), paths)
-        photos = [photo for photos in loaded for photo in photos]
+    photos = _load_files(paths, wanted)
+    window = shared_window(photos)
+    if window is None:
+        return _with_cameras(photos, given)
+    larger = max(photos[0].camera.size) / max(window.size)
+    photos = _load_files(paths, replace(wanted, max_side=math.ceil(max_side * larger)))
+    window = shared_window(photos) or window
+    if given is not None and given.file is not None:  # for the whole files
+        return [photo.inside(window) for photo in _with_cameras(photos, given)]
+    return _with_cameras([photo.inside(window) for photo in photos], given)
+
+
+def _with_cameras(photos: list[Photo], given: GivenIntrinsics | None) -> list[Photo]:
+    """Return photos with the given intrinsics, or with the groups of those that are guessed."""
     sizes, names = [photo.camera.size for photo in photos], [photo.name for photo in photos]
     matrices = given and given.for_photos(sizes, names)
     if not matrices:
@@ -181,6 +132,12 @@ class _Wanted:
     max_side: int
     is_given: bool = False  # someone gave intrinsics
     side_by_side: bool = False
+
+
+def _load_files(paths: Sequence[str | Path], wanted: _Wanted) -> list[Photo]:
+    with without_warnings(), ThreadPoolExecutor(max_workers=MAX_THREADS) as pool:
+        loaded = pool.map(lambda path: _load_file(Path(path), wanted), paths)
+        return [photo for photos in loaded for photo in photos]
 
 
 def _load_file(path: Path, wanted: _Wanted) -> list[Photo]:
