@@ -51,7 +51,13 @@ from models.geometry.depth_map import DepthMap
 from models.geometry.gaussians import join
 from models.geometry.views import View
 from models.options import POSES, SCENE, Options, PoseMethod
-from models.reconstruction import Networks, Reconstruction, align_prediction, predict
+from models.reconstruction import (
+    Networks,
+    Reconstruction,
+    align_prediction,
+    predict,
+    without_masked,
+)
 from models.scene.disocclusion import extrapolate
 from models.scene.exposure import compensate_exposure
 from models.scene.fusion import fuse
@@ -89,13 +95,16 @@ def reconstruct(
     views = [view.to(networks.device) for view in views]
     prediction, registration = _predict_and_register(views, networks, options, on_stage)
     if registration is None or networks.stereo is None:
-        return prediction
+        return without_masked(prediction, views, networks)
     on_stage("measuring depth")
     points, observations = registration.points, registration.observations
     near_far = [depth_bounds(points, camera) for camera in registration.cameras]
     posed = _posed(views, registration, options.resolution)
     depth_maps = estimate_depths(posed, near_far, points, observations, networks.stereo)
     surfaces = compensate_exposure(regularize(depth_maps, near_far, networks.stereo.config.steps))
+    surfaces = [
+        replace(surface, mask=view.mask) for surface, view in zip(surfaces, posed, strict=True)
+    ]
     return replace(
         _registered(prediction, registration, depth_maps),
         gaussians=join([fuse(surfaces), extrapolate(surfaces)]),

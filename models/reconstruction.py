@@ -129,6 +129,21 @@ def align_prediction(
     return replace(found, focal=prediction.focal)
 
 
+def without_masked(
+    prediction: Reconstruction, views: list[View], networks: Networks
+) -> Reconstruction:
+    """Leave out the Gaussians of pixels that the views' masks exclude."""
+    if all(view.mask is None for view in views):
+        return prediction
+    masks = [
+        torch.ones_like(view.image) if view.mask is None else view.mask.float().expand(3, -1, -1)
+        for view in views
+    ]
+    as_images = [replace(view, image=mask) for view, mask in zip(views, masks, strict=True)]
+    kept = networks.preprocessing.apply(as_images).images[0, :, 0].flatten() > 0.5
+    return replace(prediction, gaussians=prediction.gaussians.select(kept))
+
+
 def _prediction(
     views: list[View], inputs: Views, gaussians: Gaussians, poses: list[PnpPose], method: PoseMethod
 ) -> Reconstruction:

@@ -304,3 +304,14 @@ def test_a_focal_length_that_is_not_known_lowers_the_confidence():
     known, estimated, guessed = (match_confidence(300, 0.8, spread) for spread in (0.0, 0.1, 0.3))
     assert known > estimated > guessed
     assert 0.2 < guessed < 0.8
+
+
+@pytest.mark.parametrize("options", [ALONE, FAST])
+def test_a_cut_out_leaves_its_ground_empty(views, networks, options):
+    mask = torch.zeros(SIZE, dtype=torch.bool)
+    mask[:, : SIZE[1] // 2] = True
+    scene = reconstruct([replace(view, mask=mask) for view in views[:2]], networks, options)
+    coordinates, _ = scene.cameras[0].project(scene.gaussians.means)
+    other, _ = scene.cameras[1].project(scene.gaussians.means)
+    assert len(scene.gaussians) > 100
+    assert torch.minimum(coordinates[:, 0], other[:, 0]).max() < 0.51

@@ -1,10 +1,10 @@
 """The interface of a matcher, and the types of what it finds."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -21,6 +21,15 @@ class Features:
     def __len__(self) -> int:
         """Return the number of keypoints."""
         return len(self.coordinates)
+
+    def select(self, kept: Bool[Tensor, " keypoint"]) -> "Features":
+        """Return some of the keypoints, in the same order."""
+        return replace(
+            self,
+            coordinates=self.coordinates[kept],
+            descriptors=self.descriptors[kept.to(self.descriptors.device)],
+            orientations=None if self.orientations is None else self.orientations[kept],
+        )
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,16 @@ DEPTH_TOLERANCE = 0.03  # relative difference up to which two views see the same
 
 @dataclass(frozen=True)
 class DepthMap:
-    """The depth (z) of an image's pixels and its confidence in [0, 1], with image and camera."""
+    """The depth (z) of an image's pixels and its confidence in [0, 1], with image and camera.
+
+    The mask is true where the image shows the scene; None is everywhere.
+    """
 
     image: Float[Tensor, "3 height width"]
     depth: Float[Tensor, "height width"]
     confidence: Float[Tensor, "height width"]
     camera: Camera
+    mask: Bool[Tensor, "height width"] | None = None
 
 
 def look_up(
@@ -44,7 +48,10 @@ def contradicted(
 
     Only where the other view is more confident by `margin`.
     """
-    z, inside, there = look_up(view, other, torch.stack([other.depth, other.confidence]))
+    confidence = other.confidence
+    if other.mask is not None:
+        confidence = confidence.where(other.mask, 0)
+    z, inside, there = look_up(view, other, torch.stack([other.depth, confidence]))
     in_front = z < there[0] * (1 - DEPTH_TOLERANCE)
     weaker = view.confidence.flatten() + margin < there[1]
     return (inside & in_front & weaker).unflatten(0, view.depth.shape)
@@ -52,7 +59,8 @@ def contradicted(
 
 def covered(view: DepthMap, other: DepthMap) -> Bool[Tensor, "height width"]:
     """Find points on a surface that another view sees, or in front of it."""
-    z, inside, there = look_up(view, other, other.depth[None])
+    depth = other.depth if other.mask is None else other.depth.where(other.mask, 0)
+    z, inside, there = look_up(view, other, depth[None])
     return (inside & (z < there[0] * (1 + DEPTH_TOLERANCE))).unflatten(0, view.depth.shape)
 
 

@@ -3,29 +3,37 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from models.geometry.camera import Camera
+
+MIN_SHOWN = 0.95  # of a resized pixel: others mix in the colors of what is masked
 
 
 @dataclass(frozen=True)
 class View:
     """An image, RGB in [0, 1], and its camera, whose size is the image's.
 
-    Before poses are estimated the camera's `world2cam` is the identity and means nothing.
+    Before poses are estimated the camera's `world2cam` is the identity and means nothing. The mask
+    is true where the image shows the scene; None is everywhere.
     """
 
     image: Float[Tensor, "3 height width"]
     camera: Camera
+    mask: Bool[Tensor, "height width"] | None = None
 
     def to(self, device: torch.device) -> "View":
         """Copy to a device; the original is untouched."""
-        return View(self.image.to(device), self.camera.to(device))
+        mask = None if self.mask is None else self.mask.to(device)
+        return View(self.image.to(device), self.camera.to(device), mask)
 
     def resized(self, size: tuple[int, int]) -> "View":
         """Return the view resized to (height, width) by area-weighted averaging."""
-        return View(resize(self.image, size), self.camera.resized(size))
+        mask = None
+        if self.mask is not None:
+            mask = resize(self.mask.float().expand(3, -1, -1), size)[0] > MIN_SHOWN
+        return View(resize(self.image, size), self.camera.resized(size), mask)
 
 
 @dataclass(frozen=True)
@@ -71,5 +79,6 @@ def center_crop(view: View, size: tuple[int, int]) -> View:
     """Cut the central (height, width) pixels out of an image."""
     (height, width), (new_height, new_width) = view.camera.size, size
     top, left = (height - new_height) // 2, (width - new_width) // 2
-    image = view.image[:, top : top + new_height, left : left + new_width]
-    return View(image, view.camera.cropped(top, left, size))
+    rows, columns = slice(top, top + new_height), slice(left, left + new_width)
+    mask = None if view.mask is None else view.mask[rows, columns]
+    return View(view.image[:, rows, columns], view.camera.cropped(top, left, size), mask)

@@ -23,9 +23,15 @@ BLUR_RADIUS_CELLS = 4  # over which colors around the frame are averaged
 
 
 def extrapolate(depth_maps: list[DepthMap]) -> Gaussians:
-    """Return the Gaussians of all that is extrapolated from the views of a scene."""
+    """Return the Gaussians of all that is extrapolated from the views of a scene.
+
+    Nothing is from those with a mask: what is cut out has nothing behind or around it.
+    """
     parts = []
     for view in depth_maps:
+        if view.mask is not None:
+            parts.append(splat(view, torch.zeros_like(view.mask)))
+            continue
         others = [other for other in depth_maps if other is not view]
         parts += [inpaint_disocclusions(view, others, cell, radius) for cell, radius in LEVELS]
         parts.append(outpaint_border(view, others))

@@ -21,15 +21,16 @@ def fuse(depth_maps: list[DepthMap]) -> Gaussians:
 
     Earlier views go first. A later one adds what they do not see: two copies of a surface that
     differ by a fraction of a pixel only blur each other. A point of an earlier view is left out
-    where a later one is more confident, by `MIN_MARGIN`, to look through it.
+    where a later one is more confident, by `MIN_MARGIN`, to look through it. Pixels that do not
+    show the scene make none.
     """
     parts = []
     for index, view in enumerate(depth_maps):
-        drop = torch.zeros_like(view.depth, dtype=torch.bool)
+        drop = torch.zeros_like(view.depth, dtype=torch.bool) if view.mask is None else ~view.mask
         for earlier in depth_maps[:index]:
-            drop |= covered(view, earlier)
+            drop = drop | covered(view, earlier)
         for later in depth_maps[index + 1 :]:
-            drop |= contradicted(view, later, MIN_MARGIN)
+            drop = drop | contradicted(view, later, MIN_MARGIN)
         parts.append(splat(view, ~drop))
     return join(parts)
 

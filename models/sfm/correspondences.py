@@ -7,13 +7,17 @@ from itertools import combinations
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import functional
 
-from models.features.matcher import NO_TENTATIVE_MATCHES, Matcher, TentativeMatches
+from models.features.matcher import NO_TENTATIVE_MATCHES, Features, Matcher, TentativeMatches
 from models.features.relative_roll import upright_rotations
 from models.geometry.camera import Camera
+from models.geometry.sampling import sample_nearest
 from models.geometry.views import View
 from models.sfm.overlays import find_overlay, stands_still
 from models.sfm.two_view import ENOUGH_INLIERS, RelativePose, TwoView, estimate_relative_pose
+
+MASK_MARGIN_PX = 2  # from the edge of a cut-out, which is none of the scene's
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ def find_correspondences(
     for matcher in matchers:
         unsure = [pair for pair in pairs if len(found.poses.get(pair, ())) < ENOUGH_INLIERS]
         features = {
-            view: matcher.detect(views[view].image, rotations[view])
+            view: _within_mask(matcher.detect(views[view].image, rotations[view]), views[view])
             for view in sorted({view for pair in unsure for view in pair})
         }
         matches = {}
@@ -80,6 +84,15 @@ def find_correspondences(
             if pose is not None:
                 found.poses[pair] = pose
     return found
+
+
+def _within_mask(features: Features, view: View) -> Features:
+    """Leave out keypoints on or beside pixels that do not show the scene."""
+    if view.mask is None:
+        return features
+    size = 2 * MASK_MARGIN_PX + 1
+    outside = functional.max_pool2d((~view.mask).float()[None], size, 1, MASK_MARGIN_PX)
+    return features.select(sample_nearest(outside.cpu(), features.coordinates)[0] == 0)
 
 
 def _without_overlay(found: Correspondences, pair: tuple[int, int], seed: int) -> Correspondences:

@@ -29,7 +29,8 @@ def mirror(view: View) -> View:
     intrinsics = view.camera.intrinsics.clone()
     intrinsics[0, 1] *= -1
     intrinsics[0, 2] = 1 - intrinsics[0, 2]
-    return View(view.image.flip(-1), replace(view.camera, intrinsics=intrinsics))
+    mask = None if view.mask is None else view.mask.flip(-1)
+    return View(view.image.flip(-1), replace(view.camera, intrinsics=intrinsics), mask)
 
 
 def _inliers(first: View, second: View) -> int:

@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
@@ -28,14 +27,18 @@ from nps_cli.photos.opening import (
 )
 from nps_cli.photos.panorama import check_no_panorama, check_no_sphere
 from nps_cli.photos.photo import Photo, shared_window
-from nps_cli.photos.pixels import to_8_bit, to_srgb, without_native_stderr, without_warnings
+from nps_cli.photos.pixels import (
+    opaque_part,
+    to_8_bit,
+    to_srgb,
+    without_native_stderr,
+    without_warnings,
+)
 from nps_cli.photos.stereo import stereo_frames
 from nps_cli.photos.tags import orientation_of, read_file_tags, read_tags
 
-if TYPE_CHECKING:
-    pass
-
 WORKING_SIDE_PX = 1024
+MIN_OPAQUE = 0.01  # share of a photo that is not transparent
 MAX_THREADS = 2  # one per photo of a pair; each may hold a whole decoded photo
 TO_UPRIGHT = {  # what undoes each EXIF orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -202,11 +205,16 @@ def _decode(
     for half in range(count):
         width = pixels.width // count
         part = pixels.crop((half * width, 0, (half + 1) * width, pixels.height))
-        part = pixels if count == 1 else part
-        image = to_srgb(part.resize(working, Image.Resampling.HAMMING), profile)
+        part = (pixels if count == 1 else part).resize(working, Image.Resampling.HAMMING)
+        image, opaque = to_srgb(part, profile), opaque_part(part)
+        if opaque is not None and np.asarray(opaque).mean() < MIN_OPAQUE:
+            raise NpsError(
+                f"{path} is transparent everywhere, or almost.",
+                hint="Save the cut-out anew, with its object filling the picture, or as JPEG.",
+            )
         if not wanted.is_given:
             check_no_sphere(path, size, image, facts)
-        photo = _photo(path.name, image, size, facts, orientation)
+        photo = _photo(path.name, image, opaque, size, facts, orientation)
         photos.append(replace(photo, orientation=found))
     return photos
 
@@ -214,6 +222,7 @@ def _decode(
 def _photo(
     name: str,
     image: Image.Image,
+    opaque: Image.Image | None,
     size: tuple[int, int],
     facts: CameraFacts,
     orientation: int | None,
@@ -222,6 +231,7 @@ def _photo(
     width, height = size
     if orientation in TO_UPRIGHT:
         image = image.transpose(TO_UPRIGHT[orientation])
+        opaque = opaque and opaque.transpose(TO_UPRIGHT[orientation])
         width, height = (width, height) if orientation < 5 else (height, width)
     focal_px, source = focal_in_pixels(facts, (height, width))
     import torch  # takes a second: what is no photo has been refused by now
@@ -240,6 +250,7 @@ def _photo(
         intrinsics_source=source,
         orientation=orientation,
         facts=facts,
+        mask=None if opaque is None else torch.from_numpy(np.array(opaque)),
     )
 
 

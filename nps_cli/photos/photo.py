@@ -14,7 +14,7 @@ from nps_cli.photos.exif import (
 from nps_cli.photos.intrinsics import pinhole
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Bool, Float
     from torch import Tensor
 
     from models.geometry.camera import Camera
@@ -33,6 +33,7 @@ class Photo:
         intrinsics_source: What the focal length rests on.
         orientation: The EXIF tag that was found and applied, 1 to 8, or None.
         facts: What EXIF says about the camera.
+        mask: True where the image is not transparent; None where all of it is opaque.
         window: The part of the file's upright picture that this is, where the rest is a frame.
     """
 
@@ -42,6 +43,7 @@ class Photo:
     intrinsics_source: Source
     orientation: int | None
     facts: CameraFacts
+    mask: "Bool[Tensor, '_height _width'] | None" = None
     window: "Window | None" = None
 
     @property
@@ -49,7 +51,8 @@ class Photo:
         """The image with its camera, as `models.reconstruct` takes it."""
         from models.geometry.views import View
 
-        return View(self.image, self.camera.resized((self.image.shape[1], self.image.shape[2])))
+        size = self.image.shape[1], self.image.shape[2]
+        return View(self.image, self.camera.resized(size), self.mask)
 
     @property
     def hfov_deg(self) -> float:
@@ -93,7 +96,8 @@ def shared_window(photos: list[Photo]) -> "Window | None":
     """Return what is inside a frame that all photos share, as those of screenshots do."""
     from models.sfm.shared_frame import find_inside_frame
 
-    if len(photos) < 2 or len({photo.camera.size for photo in photos}) > 1:
+    is_cut_out = any(photo.mask is not None for photo in photos)
+    if len(photos) < 2 or is_cut_out or len({photo.camera.size for photo in photos}) > 1:
         return None
     window = find_inside_frame([photo.image for photo in photos])
     return window and window.scaled(photos[0].camera.size[1] / photos[0].image.shape[2])

@@ -11,6 +11,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image, ImageCms
 
+MIN_OPACITY = 0.9  # of the most opaque pixel: below a pixel is transparent
 STDERR = threading.Lock()
 
 
@@ -39,6 +40,18 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
         white = Image.new("RGB", image.size, "white")
         color = Image.composite(color, white, image.getchannel("A"))
     return color
+
+
+def opaque_part(image: Image.Image) -> Image.Image | None:
+    """Return which pixels are not transparent, in 1-bit pixels; None where all of them are not.
+
+    Soft edges, whose colors are mixed with what is behind, count as transparent.
+    """
+    if image.mode != "RGBA":
+        return None
+    alpha = np.array(image.getchannel("A"))
+    opaque = alpha >= max(1.0, MIN_OPACITY * alpha.max())
+    return None if opaque.all() else Image.fromarray(opaque)
 
 
 @contextmanager

@@ -105,3 +105,15 @@ def test_no_guess_is_made_where_another_photo_looks():
     outside = ((coordinates[:, :2] / coordinates[:, 2:] - 0.5).abs() > 0.499).any(1)
     assert outside.all()
     assert 0 < len(together) < len(alone)
+
+
+def test_what_is_masked_makes_no_gaussians_and_hides_none():
+    first, second = depth_map_at(torch.eye(4)), depth_map_at(SECOND)
+    mask = torch.zeros(SIZE, dtype=torch.bool)
+    mask[:, : SIZE[1] // 2] = True
+    masked = replace(first, mask=mask)
+
+    assert len(fuse([masked])) == int(mask.sum())
+    assert len(extrapolate([masked])) == 0
+    nothing = replace(first, mask=torch.zeros_like(mask))
+    assert len(fuse([nothing, second])) == len(fuse([second]))

@@ -1,12 +1,14 @@
 """Matches of several matchers become one set of correspondences."""
 
+from dataclasses import replace
+
 import torch
 from scripted_matcher import ScriptedMatcher, in_order
 from two_planes_scene import FIRST_CAMERA, SECOND_CAMERA, SIZE
 
 from models.features.matcher import TentativeMatches
 from models.geometry.views import View
-from models.sfm.correspondences import find_correspondences
+from models.sfm.correspondences import MASK_MARGIN_PX, find_correspondences
 from models.sfm.two_view import ENOUGH_INLIERS
 
 VIEWS = [View(torch.zeros(3, *SIZE), FIRST_CAMERA)] * 2
@@ -42,3 +44,16 @@ def test_a_pair_that_is_certain_is_not_matched_again():
     unused = ScriptedMatcher([], {})
     find_correspondences(VIEWS, [sure, unused])
     assert (sure.detections, unused.detections) == (2, 0)
+
+
+def test_keypoints_on_what_is_masked_or_beside_it_do_not_count():
+    first, second = true_observations(60)
+    matcher = ScriptedMatcher([first, second], {(0, 1): in_order(0)})
+    mask = torch.zeros(SIZE, dtype=torch.bool)
+    mask[:, : SIZE[1] // 2] = True
+    found = find_correspondences([replace(VIEWS[0], mask=mask), VIEWS[1]], [matcher])
+
+    inside = first[:, 0] * SIZE[1] < SIZE[1] // 2 - MASK_MARGIN_PX
+    assert 0 < int(inside.sum()) < 60
+    torch.testing.assert_close(found.keypoints[0], first[inside])
+    torch.testing.assert_close(found.keypoints[1], second)
