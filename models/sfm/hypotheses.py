@@ -178,6 +178,7 @@ def search_hypotheses(
 
     def with_refined(poses: list[Float[Tensor, "4 4"]]) -> list[Hypothesis]:
         poses = [*poses, *(pair.refine_pose(pose) for pose in poses)]
+        poses = [pose for pose in poses if pose.isfinite().all()]
         return list(map(Hypothesis, poses, score(torch.stack(poses)).tolist()))
 
     hypotheses = with_refined(initial)
@@ -202,7 +203,8 @@ def _runner_up(hypotheses: list[Hypothesis], first2second: Float[Tensor, "4 4"])
     angles = [pose_angle(first2second, each.first2second) for each in hypotheses]
     ranked = sorted(zip(hypotheses, angles, strict=True), key=lambda pair: -pair[0].score)
     near = next(each for each, angle in ranked if angle <= RUNNER_UP_RAD)
-    far, angle = next(pair for pair in ranked if pair[1] > RUNNER_UP_RAD)
+    beyond = (each for each in ranked if each[1] > RUNNER_UP_RAD)
+    far, angle = next(beyond, (near, math.pi))  # matches that tell nothing: all on one line, say
     return RunnerUp(near.score - far.score, angle)
 
 

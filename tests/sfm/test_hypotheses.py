@@ -13,7 +13,14 @@ from models.features.matcher import NO_TENTATIVE_MATCHES, TentativeMatches
 from models.geometry.camera import Camera, project
 from models.geometry.rigid import se3_exponential
 from models.sfm.degeneracy import second_planar_pose
-from models.sfm.hypotheses import RunnerUp, log_likelihood, propose_poses, select_pose
+from models.sfm.hypotheses import (
+    RUNNER_UP_RAD,
+    RunnerUp,
+    find_runner_up,
+    log_likelihood,
+    propose_poses,
+    select_pose,
+)
 from models.sfm.two_view import RelativePose, TwoView, pose_angle
 
 SIZE = (480, 640)
@@ -124,3 +131,23 @@ def test_a_probable_match_says_more_than_an_improbable_one(scene):
         return log_likelihood(replace(pair, tentative=tentative), right.first2second)
 
     assert 0 < likelihood(0.01) < likelihood(0.1) < likelihood(0.9)
+
+
+def on_a_line() -> Tensor:
+    return torch.stack([torch.rand(30), torch.full((30,), 0.5)], dim=1)
+
+
+@pytest.mark.parametrize(
+    "points",
+    [(on_a_line(), on_a_line()), (torch.full((30, 2), 0.5),) * 2],
+    ids=["line through the center", "center"],
+)
+def test_matches_that_tell_nothing_are_no_error(points: tuple[Tensor, Tensor]):
+    matches = in_order(30)
+    tentative = TentativeMatches(matches, torch.full((30,), 0.5))
+    central = Camera(torch.tensor([[1, 0, 0.5], [0, 1.3, 0.5], [0, 0, 1]]), torch.eye(4), SIZE)
+    pair = TwoView((central, central), points, matches, tentative)
+    anything = RelativePose(pair.ransac(0)[0], matches, torch.ones(30), torch.ones(30), 1.0)
+    _, runner_up = select(pair, anything)
+    assert runner_up.angle_rad > RUNNER_UP_RAD
+    assert find_runner_up(pair, anything).angle_rad > RUNNER_UP_RAD
