@@ -5,12 +5,16 @@ from pathlib import Path
 import pytest
 import torch
 from chunk_factory import make_root
+from huggingface_hub import constants
 from PIL import Image
+from safetensors.torch import save_file
 
 from models.geometry.rigid import se3_exponential
+from models.metrics.lpips import Lpips
 from models.reconstruction import Reconstruction
 from models.weights import WeightsInfo
 from nps_cli.commands import evaluate as command
+from nps_cli.weights.lpips import default_path
 
 SIZE = (24, 32)
 TWISTS = [[0.0] * 6, [-0.2, 0, 0, 0, 0.05, 0], [0.1, -0.2, 0, 0, 0, 0]]
@@ -96,6 +100,22 @@ def test_pictures_are_saved_under_tame_names(nps, data, tmp_path):
     ]
     with Image.open(tmp_path / "look" / "desk_1.png") as picture:
         assert picture.size == (2 * 256, 2 * 256)
+
+
+def test_lpips_is_in_the_table_where_its_weights_are_and_is_said_to_be_left_out_elsewhere(
+    nps, data, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(constants, "HF_ASSETS_CACHE", str(tmp_path / "assets"))
+    asked = "evaluate", data, "--views", "--no-align", "--jobs", 1, "--limit", 1, "--size", 32
+    without = nps(*asked)
+    path = default_path()
+    path.parent.mkdir(parents=True)
+    save_file({name: value.contiguous() for name, value in Lpips().state_dict().items()}, path)
+    there = nps(*asked)
+
+    assert f"LPIPS is left out (-): there is no {path}" in without.err
+    assert "weights fetch lpips-vgg" in without.err and " / - " in without.out
+    assert "LPIPS" not in there.err and " / 0.000 " in there.out  # its heads are zero
 
 
 def test_a_limit_takes_so_many_pairs(nps, data):
