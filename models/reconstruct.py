@@ -22,7 +22,7 @@ Begin with `reconstruct`, or with `estimate_poses` where the scene does not matt
       v
     depth        list[DepthMap]
       |
-      | total generalized variation, exposure compensation
+      | total generalized variation, exposure compensation, visibility
       v
     surfaces     list[DepthMap]
       |
@@ -61,6 +61,7 @@ from models.reconstruction import (
 from models.scene.disocclusion import extrapolate
 from models.scene.exposure import compensate_exposure
 from models.scene.fusion import fuse
+from models.scene.visibility import push_back_contradicted
 from models.sfm.registration import MIN_PARALLAX_RAD, Registration, register
 from models.sfm.tracks import depth_bounds, spread_depth
 from models.stereo.depth import estimate_depths
@@ -105,6 +106,7 @@ def reconstruct(
     surfaces = [
         replace(surface, mask=view.mask) for surface, view in zip(surfaces, posed, strict=True)
     ]
+    surfaces = push_back_contradicted(surfaces)
     return replace(
         _registered(prediction, registration, depth_maps),
         gaussians=join([fuse(surfaces), extrapolate(surfaces)]),

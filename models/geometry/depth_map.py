@@ -44,17 +44,22 @@ def look_up(
 def contradicted(
     view: DepthMap, other: DepthMap, margin: float = 0.0
 ) -> Bool[Tensor, "height width"]:
-    """Find a view's points that would hide what another sees behind them.
+    """Find a view's points that would hide what another, by `margin` more confident, sees."""
+    points = view.camera.unproject(view.depth).flatten(0, 1)
+    hidden = hides(points, view.confidence.flatten() + margin, other)
+    return hidden.unflatten(0, view.depth.shape)
 
-    Only where the other view is more confident by `margin`.
-    """
-    confidence = other.confidence
-    if other.mask is not None:
-        confidence = confidence.where(other.mask, 0)
-    z, inside, there = look_up(view, other, torch.stack([other.depth, confidence]))
+
+def hides(
+    points: Float[Tensor, "point 3"], confidence: Float[Tensor, " point"], view: DepthMap
+) -> Bool[Tensor, " point"]:
+    """Find points that would hide what a more confident view sees behind them."""
+    coordinates, z = view.camera.project(points)
+    inside = (z > 0) & (coordinates > 0).all(-1) & (coordinates < 1).all(-1)
+    surest = view.confidence if view.mask is None else view.confidence.where(view.mask, 0)
+    there = sample_nearest(torch.stack([view.depth, surest]), coordinates)
     in_front = z < there[0] * (1 - DEPTH_TOLERANCE)
-    weaker = view.confidence.flatten() + margin < there[1]
-    return (inside & in_front & weaker).unflatten(0, view.depth.shape)
+    return inside & in_front & (confidence < there[1])
 
 
 def covered(view: DepthMap, other: DepthMap) -> Bool[Tensor, "height width"]:
