@@ -1,6 +1,6 @@
 """The networks, the result type, and the network's own reconstruction, with poses by PnP."""
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float
@@ -10,7 +10,7 @@ from models.confidence import TRUSTED_CONFIDENCE, PairQuality, pnp_quality
 from models.features.matcher import Matcher
 from models.geometry.camera import Camera
 from models.geometry.depth_map import DepthMap
-from models.geometry.gaussians import Gaussians
+from models.geometry.gaussians import PARAMETERS, Gaussians
 from models.geometry.rigid import transform_points
 from models.geometry.views import View, Views
 from models.metrics.lpips import Lpips
@@ -84,7 +84,7 @@ class Reconstruction:
 
 def check_finite(what: str, gaussians: Gaussians, cameras: tuple[Camera, ...] = ()) -> None:
     """Raise FloatingPointError if a scene, or a camera, has numbers that are not finite."""
-    tensors = [getattr(gaussians, each.name) for each in fields(gaussians)]
+    tensors = [getattr(gaussians, name) for name in PARAMETERS]
     tensors += [matrix for camera in cameras for matrix in (camera.intrinsics, camera.world2cam)]
     if not all(bool(tensor.isfinite().all()) for tensor in tensors):
         raise FloatingPointError(f"{what} has numbers that are not finite.")

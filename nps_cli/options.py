@@ -200,6 +200,9 @@ Report = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Also a page about the run, to look at and send: .html."),
 ]
+NoGuesses = Annotated[
+    bool, typer.Option("--no-guesses", help="Leave out what no photo shows and nps continued.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")]

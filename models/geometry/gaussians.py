@@ -1,7 +1,7 @@
 """The `Gaussians` container: scenes as networks predict and renderers show them."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -12,6 +12,7 @@ from models.geometry.spherical_harmonics import turning_matrix
 
 SH_DEGREE_0 = 0.28209479177387814  # the constant spherical harmonic: color = 0.5 + SH_DEGREE_0 * c
 MAX_VALUE = 1e15  # of coordinates, scales and harmonics: float32 holds the product of two
+PARAMETERS = ("means", "scales", "rotations", "harmonics", "opacities")  # of every Gaussian
 SAMPLE = 1_000_000  # Gaussians that are enough for a median
 
 
@@ -23,6 +24,7 @@ class Gaussians:
     lengths (standard deviations), not logarithms; opacities are probabilities, not logits;
     rotations are unit quaternions, wxyz, that take the Gaussian's axes to the world's. Harmonics
     follow 3DGS: color = max(0, 0.5 + sum of basis * coefficient), basis functions in its order.
+    `guessed` marks what no photo shows; None is nothing.
     """
 
     means: Float[Tensor, "gaussian 3"]
@@ -30,6 +32,7 @@ class Gaussians:
     rotations: Float[Tensor, "gaussian 4"]
     harmonics: Float[Tensor, "gaussian 3 sh"]
     opacities: Float[Tensor, " gaussian"]
+    guessed: Bool[Tensor, " gaussian"] | None = None
 
     def __len__(self) -> int:
         """Return the number of Gaussians."""
@@ -64,14 +67,26 @@ class Gaussians:
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Gaussians":
         """Apply a function to every tensor."""
-        return Gaussians(*(change(getattr(self, field.name)) for field in fields(self)))
+        changed = Gaussians(*(change(getattr(self, name)) for name in PARAMETERS))
+        return changed if self.guessed is None else replace(changed, guessed=change(self.guessed))
+
+    def without_guesses(self) -> "Gaussians":
+        """Return the Gaussians that photos show."""
+        if self.guessed is None:
+            return self
+        return replace(self.select(~self.guessed), guessed=None)
 
 
 def join(parts: list[Gaussians]) -> Gaussians:
     """Concatenate scenes that share a world and an SH degree."""
-    return Gaussians(
-        *(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Gaussians))
-    )
+    joined = Gaussians(*(torch.cat([getattr(part, name) for part in parts]) for name in PARAMETERS))
+    if all(part.guessed is None for part in parts):
+        return joined
+    marks = [
+        torch.zeros_like(part.opacities, dtype=torch.bool) if part.guessed is None else part.guessed
+        for part in parts
+    ]
+    return replace(joined, guessed=torch.cat(marks))
 
 
 def rescale(gaussians: Gaussians, factor: float) -> Gaussians:

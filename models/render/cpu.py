@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from models.geometry.camera import Camera
-from models.geometry.gaussians import Gaussians
+from models.geometry.gaussians import PARAMETERS, Gaussians
 from models.render import Rendering
 from models.render.kernels.layout import SPLAT_COLUMNS, TILE
 from models.render.kernels.projection import project, project_backward
@@ -40,14 +40,11 @@ def render_cpu(
     """
     check_shapes(gaussians, camera.size)
     if len(gaussians) > MAX_AT_ONCE and not torch.is_grad_enabled():
-        scene = gaussians.map(lambda tensor: tensor.to("cpu", torch.float32))
+        scene = replace(gaussians, guessed=None).map(lambda tensor: tensor.to("cpu", torch.float32))
         return render_in_slabs(scene, camera, background, render_cpu)
     device = gaussians.means.device
     image = Rasterize.apply(
-        *(
-            getattr(gaussians, field.name).to("cpu", torch.float32).contiguous()
-            for field in fields(gaussians)
-        ),
+        *(getattr(gaussians, name).to("cpu", torch.float32).contiguous() for name in PARAMETERS),
         camera.world2cam.to("cpu", torch.float64).contiguous(),
         camera.intrinsics_px.to("cpu", torch.float64),
         camera.size,
@@ -59,10 +56,10 @@ def render_cpu(
 def check_shapes(gaussians: Gaussians, size: tuple[int, int]) -> None:
     """Refuse shapes with which the kernels, which check nothing, would leave their arrays."""
     count, terms = len(gaussians), max(gaussians.sh_degree + 1, 1) ** 2
-    for field, shape in zip(fields(gaussians), ((3,), (3,), (4,), (3, terms), ()), strict=True):
-        found = tuple(getattr(gaussians, field.name).shape)
+    for name, shape in zip(PARAMETERS, ((3,), (3,), (4,), (3, terms), ()), strict=True):
+        found = tuple(getattr(gaussians, name).shape)
         if found != (count, *shape):
-            raise ValueError(f"{field.name} of {count} Gaussians have shape {found}")
+            raise ValueError(f"{name} of {count} Gaussians have shape {found}")
     if min(size) < 1:
         raise ValueError(f"an image of {size[0]} x {size[1]} pixels has none")
 

@@ -4,6 +4,8 @@ A camera that leaves the photos' own positions looks past foreground objects and
 Continuing the background there, coarsely, is closer to the truth than a black hole.
 """
 
+from dataclasses import replace
+
 import torch
 from torch.nn import functional
 
@@ -35,7 +37,8 @@ def extrapolate(depth_maps: list[DepthMap]) -> Gaussians:
         others = [other for other in depth_maps if other is not view]
         parts += [inpaint_disocclusions(view, others, cell, radius) for cell, radius in LEVELS]
         parts.append(outpaint_border(view, others))
-    return join(parts)
+    guesses = join(parts)
+    return replace(guesses, guessed=torch.ones_like(guesses.opacities, dtype=torch.bool))
 
 
 def inpaint_disocclusions(

@@ -70,6 +70,7 @@ def convert(
         Literal["x", "y", "z", "-x", "-y", "-z"] | None,
         typer.Option(help="Turn the scene's up, which is -y, to another axis: z for Blender."),
     ] = None,
+    no_guesses: options.NoGuesses = False,
     force: options.Force = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -87,7 +88,7 @@ def convert(
     check_format(out)
     if out != STDOUT:
         check_outputs(out, inputs=[scene], force=force)
-    gaussians, comments = load_scene(scene)
+    gaussians, comments = load_scene(scene, guesses=not no_guesses)
     before = len(gaussians)
     gaussians, cameras = _edit(gaussians, read_cameras(comments), edits)
     if not len(gaussians):

@@ -71,9 +71,10 @@ def _describe_scene(file: Path) -> dict[str, Any]:
 
     with open_scene(file) as (scene, name):
         photos = [photo.name for photo in read_cameras(scene.comments)]
-        count, low, high = 0, torch.full((3,), torch.inf), torch.full((3,), -torch.inf)
+        count, guesses, low, high = 0, 0, torch.full((3,), torch.inf), torch.full((3,), -torch.inf)
         for piece in check_pieces(scene, name):
             count += len(piece)
+            guesses += 0 if piece.guessed is None else int(piece.guessed.sum())
             if len(piece):
                 low = torch.minimum(low, piece.means.amin(dim=0))
                 high = torch.maximum(high, piece.means.amax(dim=0))
@@ -81,6 +82,7 @@ def _describe_scene(file: Path) -> dict[str, Any]:
         "kind": "scene",
         "format": scene.kind,
         "gaussians": count,
+        "guesses": guesses,
         "sh_degree": scene.sh_degree,
         "bounds": {"min": low.tolist(), "max": high.tolist()},
         "photos": photos,
@@ -114,6 +116,7 @@ def _show_scenes(scenes: list[dict[str, Any]]) -> None:
         rows = [
             ("format", entry["format"]),
             ("Gaussians", entry["gaussians"]),
+            *([("of these, guesses", entry["guesses"])] if entry["guesses"] else []),
             ("SH degree", entry["sh_degree"]),
             *((axis, f"{least:.4g} to {most:.4g}") for axis, least, most in bounds),
             *(("photo", photo) for photo in entry["photos"]),

@@ -50,6 +50,7 @@ def render(
         float, typer.Option(metavar="F", min=1, max=240, help="Frames per second.")
     ] = DEFAULT_FPS,
     depth: Annotated[bool, typer.Option("--depth", help="Show depth instead of color.")] = False,
+    no_guesses: options.NoGuesses = False,
     device: options.Device = "auto",
     force: options.Force = False,
     quiet: options.Quiet = False,
@@ -82,7 +83,7 @@ def render(
     check_video(out, count, wanted_size or (2, 2))
     with console.stages() as stage:
         stage("loading the scene")
-        gaussians, comments = load_scene(scene)
+        gaussians, comments = load_scene(scene, guesses=not no_guesses)
         cameras = given or _cameras(gaussians, comments)
         height, width = wanted_size or video_size(cameras[0].size)
         planned = plan_cameras(gaussians, cameras, motion, (height, width), count)

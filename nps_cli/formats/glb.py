@@ -22,6 +22,7 @@ HEADER = struct.Struct("<4sII")  # magic, version, length
 CHUNK_HEADER = struct.Struct("<I4s")  # chunkLength, chunkType
 MAGIC, JSON_CHUNK, BINARY_CHUNK = b"glTF", b"JSON", b"BIN\0"
 MODE_POINTS = 0
+GUESS = "_GUESS"  # glTF leaves names with an underscore to applications
 ARRAY_BUFFER = {"buffer": 0, "target": 34962}
 COMPONENT_TYPES = {torch.float32: 5126, torch.uint8: 5121}
 ACCESSOR_TYPES = {1: "SCALAR", 3: "VEC3", 4: "VEC4"}
@@ -31,7 +32,7 @@ HALF_TURN_ABOUT_X_XYZW = [1.0, 0.0, 0.0, 0.0]
 
 def encode_glb(gaussians: Gaussians, comments: Iterable[str] = ()) -> Iterator[bytes]:
     """Yield a file in pieces: float32, point colors as bytes, comments as the asset's extras."""
-    attributes, accessors, sizes = _attributes(gaussians.sh_degree), {}, []
+    attributes, accessors, sizes = _attributes(gaussians), {}, []
     for index, (name, encode) in enumerate(attributes.items()):
         example = encode(gaussians.at(slice(1)))
         accessors[name] = _accessor(index, len(gaussians), example)
@@ -68,7 +69,7 @@ def encode_glb(gaussians: Gaussians, comments: Iterable[str] = ()) -> Iterator[b
             yield encode(piece).detach().cpu().contiguous().numpy().tobytes()
 
 
-def _attributes(sh_degree: int) -> dict[str, Callable[[Gaussians], Tensor]]:
+def _attributes(scene: Gaussians) -> dict[str, Callable[[Gaussians], Tensor]]:
     """Return the extension's attributes by name: linear scales and opacities, quaternions xyzw."""
     attributes: dict[str, Callable[[Gaussians], Tensor]] = {
         "POSITION": lambda gaussians: gaussians.means,
@@ -77,10 +78,12 @@ def _attributes(sh_degree: int) -> dict[str, Callable[[Gaussians], Tensor]]:
         f"{EXTENSION}:SCALE": lambda gaussians: gaussians.scales,
         f"{EXTENSION}:OPACITY": lambda gaussians: gaussians.opacities,
     }
-    for degree in range(min(sh_degree, MAX_SH_DEGREE) + 1):
+    for degree in range(min(scene.sh_degree, MAX_SH_DEGREE) + 1):
         for index in range(2 * degree + 1):
             name = f"{EXTENSION}:SH_DEGREE_{degree}_COEF_{index}"
             attributes[name] = partial(_coefficients, degree**2 + index)
+    if scene.guessed is not None:
+        attributes[GUESS] = lambda gaussians: torch.as_tensor(gaussians.guessed).float()
     return attributes
 
 

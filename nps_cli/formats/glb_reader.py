@@ -17,7 +17,15 @@ from models.files.json_reader import parse_json
 from models.geometry.gaussians import Gaussians, transform
 from models.geometry.rigid import from_wxyz, nearest_rotation, rigid_motion
 from nps_cli.errors import NpsError
-from nps_cli.formats.glb import BINARY_CHUNK, CHUNK_HEADER, EXTENSION, HEADER, JSON_CHUNK, MAGIC
+from nps_cli.formats.glb import (
+    BINARY_CHUNK,
+    CHUNK_HEADER,
+    EXTENSION,
+    GUESS,
+    HEADER,
+    JSON_CHUNK,
+    MAGIC,
+)
 from nps_cli.formats.scene_file import PIECE, SceneFile, Source, damaged
 
 MAX_JSON_BYTES = 1 << 26
@@ -131,10 +139,10 @@ def _read_attributes(
     values = {
         key.removeprefix(EXTENSION + ":"): _read_accessor(document, content, index)
         for key, index in primitive["attributes"].items()
-        if key == "POSITION" or key.startswith(EXTENSION + ":")
+        if key in ("POSITION", GUESS) or key.startswith(EXTENSION + ":")
     }
     required = {"POSITION": 3, "ROTATION": 4, "SCALE": 3, "OPACITY": 1, "SH_DEGREE_0_COEF_0": 3}
-    for key, width in required.items():
+    for key, width in (required | ({GUESS: 1} if GUESS in values else {})).items():
         if values[key].shape != (len(values["POSITION"]), width):
             raise ValueError(f"{key} of shape {values[key].shape}")
     return values
@@ -203,6 +211,7 @@ def _decode(
             rotations=torch.nn.functional.normalize(part["ROTATION"][:, [3, 0, 1, 2]], dim=-1),
             harmonics=torch.nn.functional.pad(harmonics, (0, missing)),
             opacities=part["OPACITY"][:, 0],
+            guessed=part[GUESS][:, 0] > 0.5 if GUESS in part else None,
         )
         yield piece if identity else transform(piece, rigid, factor)
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -21,6 +22,7 @@ MIN_SCALE = 1e-12  # whose logarithm is finite
 MAX_UNUSUAL_BYTES = 1 << 30  # of a file that is not read in pieces
 BASE_COLOR = "f_dc_0", "f_dc_1", "f_dc_2"
 RGB = "red", "green", "blue"
+GUESS = "guess"  # 1 for what no photo shows; there only if the scene has such Gaussians
 RGB_MAX = {"u1": 255.0, "u2": 65535.0, "f4": 1.0, "f8": 1.0}
 REQUIRED_PROPERTIES = (
     *("x", "y", "z"),
@@ -47,7 +49,9 @@ def encode_ply(
     if sh_degree is None:
         sh_degree = max(map(_lossless_sh_degree, gaussians.chunks(PIECE)), default=0)
     terms = (min(sh_degree, MAX_SH_DEGREE, gaussians.sh_degree) + 1) ** 2
-    yield _header(len(gaussians), 3 * (terms - 1), comments)
+    if gaussians.guessed is not None and not gaussians.guessed.any():
+        gaussians = replace(gaussians, guessed=None)
+    yield _header(gaussians, terms, comments)
     for piece in gaussians.chunks(PIECE):
         yield _encode_piece(piece, terms)
 
@@ -62,6 +66,7 @@ def _encode_piece(gaussians: Gaussians, terms: int) -> bytes:
             gaussians.opacities.clamp(MIN_OPACITY, MAX_OPACITY).logit()[:, None],
             gaussians.scales.clamp(min=MIN_SCALE).log(),
             torch.nn.functional.normalize(gaussians.rotations, dim=-1),
+            *([] if gaussians.guessed is None else [gaussians.guessed[:, None]]),
         ],
         dim=1,
     )
@@ -72,13 +77,14 @@ def _encode_piece(gaussians: Gaussians, terms: int) -> bytes:
     return values.tobytes()
 
 
-def _header(count: int, rest: int, comments: Iterable[str]) -> bytes:
+def _header(gaussians: Gaussians, terms: int, comments: Iterable[str]) -> bytes:
     names = [*("x", "y", "z", "nx", "ny", "nz", *BASE_COLOR)]
-    names += [f"f_rest_{index}" for index in range(rest)]
+    names += [f"f_rest_{index}" for index in range(3 * (terms - 1))]
     names += ["opacity", *REQUIRED_PROPERTIES[7:]]
+    names += [] if gaussians.guessed is None else [GUESS]
     lines = ["ply", "format binary_little_endian 1.0"]
     lines += [f"comment {comment}" for comment in comments]
-    lines += [f"element vertex {count}", *(f"property float {name}" for name in names)]
+    lines += [f"element vertex {len(gaussians)}", *(f"property float {name}" for name in names)]
     if any("\n" in line or "\r" in line for line in lines):
         raise ValueError("a comment of a PLY file is one line")
     return ("\n".join(lines) + "\nend_header\n").encode("ascii")
@@ -218,6 +224,7 @@ def _to_gaussians(rows: np.ndarray, vertex: Element, degree: int) -> Gaussians:
         rotations=torch.nn.functional.normalize(rotations, dim=-1),
         harmonics=harmonics,
         opacities=stack("opacity")[:, 0].sigmoid(),
+        guessed=stack(GUESS)[:, 0] > 0.5 if vertex.properties.get(GUESS) else None,
     )
 
 

@@ -36,15 +36,22 @@ def is_scene(path: Path) -> bool:
     return kinds.scene_kind(head, path.suffix) is not None
 
 
-def load_scene(path: str | Path) -> "tuple[Gaussians, list[str]]":
+def load_scene(path: str | Path, *, guesses: bool = True) -> "tuple[Gaussians, list[str]]":
     """Return a scene and its comments, for `read_cameras`; a .ply and a .glb may have some.
 
-    Raises NpsError if the file cannot be read.
+    Without `guesses`, only what photos show. Raises NpsError if the file cannot be read, or does
+    not say what is a guess.
     """
     from nps_cli.formats.scene_file import collect
 
     with open_scene(Path(path)) as (scene, name):
-        return collect(scene, name), scene.comments
+        gaussians = collect(scene, name)
+    if not guesses and gaussians.guessed is None:
+        raise NpsError(
+            f"{name} does not say which of its Gaussians are guesses.",
+            hint="Scenes of nps reconstruct do, as .ply or .glb; leave out --no-guesses.",
+        )
+    return gaussians if guesses else gaussians.without_guesses(), scene.comments
 
 
 @contextmanager

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 import torch
 
-from models.geometry.gaussians import Gaussians, find_valid
+from models.geometry.gaussians import PARAMETERS, Gaussians, find_valid
 from nps_cli import console
 from nps_cli.errors import NpsError
 
@@ -134,10 +134,13 @@ def collect(scene: SceneFile, name: str) -> Gaussians:
     count, terms = scene.count, (scene.sh_degree + 1) ** 2
     shapes = (count, 3), (count, 3), (count, 4), (count, 3, terms), (count,)
     whole = Gaussians(*(torch.empty(shape) for shape in shapes))
+    guessed = torch.zeros(count, dtype=torch.bool)
     filled = 0
     for piece in check_pieces(scene, name):
-        for field in fields(Gaussians):
-            target = getattr(whole, field.name)
-            target[filled : filled + len(piece)] = getattr(piece, field.name)
+        for key in PARAMETERS:
+            getattr(whole, key)[filled : filled + len(piece)] = getattr(piece, key)
+        if piece.guessed is not None:
+            guessed[filled : filled + len(piece)] = piece.guessed
         filled += len(piece)
+    whole = replace(whole, guessed=guessed) if guessed.any() else whole
     return whole.map(lambda tensor: tensor[:filled]) if filled < count else whole

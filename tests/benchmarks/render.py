@@ -6,12 +6,12 @@ All that is compared takes turns, so that a busy machine slows down all alike.
 import argparse
 import time
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import torch
 
 from models.geometry.camera import Camera, camera_rays
-from models.geometry.gaussians import SH_DEGREE_0, Gaussians
+from models.geometry.gaussians import PARAMETERS, SH_DEGREE_0, Gaussians
 from models.geometry.rigid import look_at
 from models.render import render
 
@@ -54,9 +54,7 @@ def measure(scene: Gaussians, size: tuple[int, int], rounds: int) -> list[tuple[
     pose = torch.linalg.inv(look_at(position, target, torch.tensor([0.0, 1.0, 0.0])))
     camera = Camera(INTRINSICS, pose, size)
     moving = replace(camera, world2cam=pose.clone().requires_grad_())
-    leaves = Gaussians(
-        *(getattr(scene, field.name).clone().requires_grad_() for field in fields(scene))
-    )
+    leaves = Gaussians(*(getattr(scene, name).clone().requires_grad_() for name in PARAMETERS))
     weights = torch.rand(3, *size)
 
     def loss(gaussians: Gaussians) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """`nps render`: which pictures come out, and what is refused before any work."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -175,3 +176,18 @@ def test_a_run_that_breaks_leaves_nothing_behind(nps, scene, tmp_path: Path, mon
     ran = nps("render", scene, "-o", tmp_path / "a.mp4", *SMALL)
     assert ran.code == 130
     assert [path.name for path in tmp_path.iterdir()] == ["scene.ply"]
+
+
+def test_guesses_are_left_out_on_demand(nps, tmp_path: Path, tiny_scene):
+    marked, seen, out = tmp_path / "marked.ply", tmp_path / "seen.ply", tmp_path / "view.png"
+    guessed = torch.ones(len(tiny_scene), dtype=torch.bool)
+    guessed[0] = False
+    save_scene(replace(tiny_scene, guessed=guessed), marked)
+    assert json.loads(nps("inspect", "--json", marked).out)[0]["guesses"] == guessed.sum()
+    assert nps("convert", marked, seen, "--no-guesses").code == 0
+    ran = nps("render", marked, "--no-guesses", "-o", out, *SMALL)
+    assert ran.code == 0, ran.err
+    again = nps("render", seen, "-o", tmp_path / "again.png", *SMALL)
+    assert again.code == 0 and (picture(out) == picture(tmp_path / "again.png")).all()
+    refused = nps("render", seen, "--no-guesses", "-o", tmp_path / "no.png", *SMALL)
+    assert refused.code == 1 and "does not say which" in refused.err

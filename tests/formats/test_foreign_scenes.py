@@ -6,7 +6,7 @@ import os
 import struct
 import time
 import zipfile
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ import torch
 from foreign_files import FILES, glb_elsewhere, known_scene, sog, spz_4, spz_content
 from PIL import Image
 
-from models.geometry.gaussians import SH_DEGREE_0, Gaussians, transform
+from models.geometry.gaussians import PARAMETERS, SH_DEGREE_0, Gaussians, transform
 from models.geometry.rigid import from_wxyz, rigid_motion
 from nps_cli.errors import NpsError
 from nps_cli.formats import is_scene, load_scene
@@ -69,7 +69,7 @@ def test_damage_never_gets_past_the_one_error(tmp_path: Path, name: str):
         except NpsError as error:
             assert "\n" not in str(error)
         else:
-            assert all(getattr(found, each.name).isfinite().all() for each in fields(found))
+            assert all(getattr(found, name).isfinite().all() for name in PARAMETERS)
 
 
 def test_the_name_of_a_file_does_not_matter(nps, tmp_path: Path):

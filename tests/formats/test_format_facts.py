@@ -6,7 +6,7 @@ import json
 import struct
 import sys
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pytest
 import torch
 from foreign_files import FILES, known_scene, spz_content
 
-from models.geometry.gaussians import Gaussians, transform
+from models.geometry.gaussians import PARAMETERS, Gaussians, transform
 from models.geometry.rigid import from_wxyz, rigid_motion, rotation_angle
 from nps_cli.errors import NpsError
 from nps_cli.formats import load_scene, sog, spz_bits
@@ -34,8 +34,8 @@ def read(folder: Path, name: str, content: bytes) -> Gaussians:
 
 
 def assert_same(found: Gaussians, expected: Gaussians, tolerance: float = 1e-6) -> None:
-    for each in fields(found):
-        one, other = getattr(found, each.name), getattr(expected, each.name)
+    for name in PARAMETERS:
+        one, other = getattr(found, name), getattr(expected, name)
         torch.testing.assert_close(one, other, atol=tolerance, rtol=0)
 
 

@@ -1,6 +1,6 @@
 import io
 import math
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ import torch
 from plyfile import PlyData, PlyElement
 
 from models.geometry.camera import Camera
-from models.geometry.gaussians import Gaussians
+from models.geometry.gaussians import PARAMETERS, Gaussians
 from models.weights import WeightsInfo
 from nps_cli.errors import NpsError
 from nps_cli.formats import SceneCamera, load_scene, ply, read_cameras, save_scene, scene_file
@@ -39,8 +39,8 @@ def read(content: bytes) -> Gaussians:
 
 
 def assert_same(first: Gaussians, second: Gaussians) -> None:
-    for field in fields(Gaussians):
-        torch.testing.assert_close(getattr(first, field.name), getattr(second, field.name))
+    for name in PARAMETERS:
+        torch.testing.assert_close(getattr(first, name), getattr(second, name))
 
 
 @pytest.mark.parametrize("sh_degree", [0, 1, 2, 3])

@@ -4,7 +4,7 @@ import gzip
 import json
 import math
 import struct
-from dataclasses import fields, replace
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -54,6 +54,25 @@ def test_an_spz_is_read_back_as_it_was_but_for_its_few_bits(tmp_path: Path, sh_d
     assert constant < 0.5 / 255 / 0.15 + 1e-4
     inside = scene.harmonics[:, :, 1:].clamp(-1, 0.99)
     torch.testing.assert_close(back.harmonics[:, :, 1:], inside, atol=0.066, rtol=0)
+
+
+@pytest.mark.parametrize("suffix", [".ply", ".glb"])
+def test_guesses_stay_marked_and_can_be_left_out(tmp_path: Path, suffix: str):
+    path, guessed = tmp_path / f"scene{suffix}", torch.arange(60) % 3 == 0
+    scene = replace(random_scene(), guessed=guessed)
+    save_scene(scene, path)
+    assert torch.equal(load_scene(path)[0].guessed, guessed)
+    seen, _ = load_scene(path, guesses=False)
+    assert seen.guessed is None
+    torch.testing.assert_close(seen.means, scene.means[~guessed])
+
+
+def test_a_file_that_marks_no_guesses_is_not_taken_for_one_without(tmp_path: Path):
+    path = tmp_path / "scene.ply"
+    save_scene(replace(random_scene(), guessed=torch.zeros(60, dtype=torch.bool)), path)
+    assert b"guess" not in path.read_bytes()
+    with pytest.raises(NpsError, match="does not say which"):
+        load_scene(path, guesses=False)
 
 
 def streams(path: Path, widths: tuple[int, ...]) -> list[np.ndarray]:
@@ -133,7 +152,7 @@ def test_a_splat_is_read_back_the_largest_gaussian_first(tmp_path: Path):
     back, _ = load_scene(tmp_path / "scene.splat")
     size = scene.scales.prod(dim=1) * scene.opacities
     order = size.argsort(descending=True)
-    sorted_scene = Gaussians(*(getattr(scene, field.name)[order] for field in fields(scene)))
+    sorted_scene = scene.at(order)
     torch.testing.assert_close(back.means, sorted_scene.means)
     torch.testing.assert_close(back.scales, sorted_scene.scales)
     torch.testing.assert_close(back.opacities, sorted_scene.opacities, atol=0.002, rtol=0)

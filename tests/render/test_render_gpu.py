@@ -8,7 +8,7 @@ from random_gaussians import random_gaussians
 from torch import Tensor
 
 from models.geometry.camera import Camera
-from models.geometry.gaussians import Gaussians
+from models.geometry.gaussians import PARAMETERS, Gaussians
 from models.geometry.rigid import se3_exponential
 from models.render import Rendering, render
 
@@ -25,7 +25,7 @@ def rendering_and_gradients(
     scene: Gaussians, device: str
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """All fields of a rendering on a device, and the gradients of a weighted sum of it."""
-    leaves = {field.name: getattr(scene, field.name).to(device) for field in fields(scene)}
+    leaves = {name: getattr(scene, name).to(device) for name in PARAMETERS}
     leaves["twist"] = torch.tensor([0.1, -0.1, 0.2, 0.1, -0.1, 0.2], device=device)
     for leaf in leaves.values():
         leaf.requires_grad_()

@@ -8,7 +8,7 @@ from random_gaussians import random_gaussians
 from torch import Tensor
 
 from models.geometry.camera import Camera
-from models.geometry.gaussians import Gaussians
+from models.geometry.gaussians import PARAMETERS, Gaussians
 from models.geometry.rigid import from_wxyz, se3_exponential
 from models.geometry.spherical_harmonics import real_harmonics
 from models.render import Rendering, render
@@ -98,7 +98,7 @@ def test_renderings_follow_the_definition(sh_degree: int):
 
 def gradients(renderer, scene: Gaussians, weights: Rendering) -> dict[str, Tensor]:
     """Gradients of a weighted sum of a rendering, by every input."""
-    leaves = {field.name: getattr(scene, field.name).clone() for field in fields(scene)}
+    leaves = {name: getattr(scene, name).clone() for name in PARAMETERS}
     leaves["twist"] = torch.zeros(6, dtype=scene.means.dtype)
     leaves["intrinsics"] = INTRINSICS.to(scene.means.dtype, copy=True)
     for leaf in leaves.values():

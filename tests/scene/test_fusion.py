@@ -32,9 +32,11 @@ def test_a_photo_is_rendered_again_from_where_it_was_taken():
 def test_two_photos_show_what_lies_between_them():
     views = [depth_map_at(torch.eye(4)), depth_map_at(SECOND)]
     truth, _ = raytrace(BETWEEN)
-    rendered = render(join([fuse(views), extrapolate(views)]), Camera(INTRINSICS, BETWEEN, SIZE))
+    scene = join([fuse(views), extrapolate(views)])
+    rendered = render(scene, Camera(INTRINSICS, BETWEEN, SIZE))
     assert psnr(rendered.color, truth) > 24
     assert rendered.alpha.min() > 0.5
+    assert len(scene.without_guesses()) == len(fuse(views))
 
 
 def test_one_gaussian_per_pixel_at_its_point_in_its_color():
