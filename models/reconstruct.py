@@ -32,8 +32,9 @@ Begin with `reconstruct`, or with `estimate_poses` where the scene does not matt
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import combinations
 
@@ -67,6 +68,7 @@ from models.sfm.tracks import depth_bounds, spread_depth
 from models.stereo.depth import estimate_depths
 from models.stereo.tgv import regularize
 
+MIN_PARAMETERS_FOR_ALL_THREADS = 100_000_000  # of a network that predicts before, not meanwhile
 MIN_CONFIDENCE_TO_ALIGN = 0.05  # in the network's poses: others are too far off to be aligned
 NOTHING_IN_COMMON = (
     "The photos have too little in common to find where they were taken: "
@@ -155,10 +157,7 @@ def _predict_and_register(
             prediction = align_prediction(prediction, views, networks)
         return prediction, None
     on_stage("matching the photos")
-    with ThreadPoolExecutor(1) as pool:  # matching leaves half of a small machine idle
-        early = pool.submit(predict, views, networks)
-        registration = register(views, networks.matchers, options.seed)
-        prediction = early.result()
+    prediction, registration = _predict_while_matching(views, networks, options.seed)
     confidence = 0.0
     if registration is not None:
         confidence = least_confidence(registration)
@@ -178,6 +177,35 @@ def _predict_and_register(
     if registration is None:
         return replace(prediction, problems=(NOTHING_IN_COMMON,)), None
     return prediction, registration
+
+
+def _predict_while_matching(
+    views: list[View], networks: Networks, seed: int
+) -> tuple[Reconstruction, Registration | None]:
+    """Return the prediction and the registration, the same on every number of threads.
+
+    Two networks compute at once, one thread each: a sum that several threads share is rounded
+    otherwise, ALIKED then finds other keypoints, and few matches may so end in another pose. A
+    large network goes first, with all threads: rounding hardly moves what it predicts.
+    """
+    parameters = sum(parameter.numel() for parameter in networks.noposplat.parameters())
+    large = parameters > MIN_PARAMETERS_FOR_ALL_THREADS
+    prediction = predict(views, networks) if large else None
+    with _one_thread(), ThreadPoolExecutor(1) as pool:
+        early = pool.submit(lambda: prediction or predict(views, networks))
+        registration = register(views, networks.matchers, seed)
+        return early.result(), registration
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let PyTorch compute on one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _at_scale_of(prediction: Reconstruction, registration: Registration) -> Registration:

@@ -16,6 +16,7 @@ from models.confidence import (
     match_confidence,
     pnp_quality,
 )
+from models.features.aliked_lightglue import LearnedMatcher
 from models.features.sift import SiftMatcher
 from models.geometry.camera import Camera
 from models.geometry.depth_map import DepthMap
@@ -315,3 +316,18 @@ def test_a_cut_out_leaves_its_ground_empty(views, networks, options):
     other, _ = scene.cameras[1].project(scene.gaussians.means)
     assert len(scene.gaussians) > 100
     assert torch.minimum(coordinates[:, 0], other[:, 0]).max() < 0.51
+
+
+def test_poses_and_confidence_are_the_same_on_every_number_of_threads(views, networks):
+    networks = replace(networks, matchers=(LearnedMatcher(torch.device("cpu")),))
+    threads, found = torch.get_num_threads(), []
+    try:
+        for number in (1, 2):
+            torch.set_num_threads(number)
+            result = estimate_poses(views[:2], networks, FAST)
+            assert torch.get_num_threads() == number
+            found.append((result.world2cam.tolist(), result.pairs, result.points.tolist()))
+    finally:
+        torch.set_num_threads(threads)
+    assert found[0] == found[1]
+    assert found[0][1][0].inliers > 20
