@@ -4,7 +4,10 @@ import os
 import signal
 import sys
 from types import FrameType
-from typing import Any, NoReturn
+
+TYPE_CHECKING = False  # typing's takes longer to import than a hurried person takes for Ctrl-C
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")  # of those that the system has
 SHOW_CURSOR = "\r\x1b[2K\x1b[?25h"  # a spinner hides it
@@ -71,7 +74,7 @@ def _is_importing(frame: FrameType | None) -> bool:
     return False
 
 
-def _report_unraisable(problem: Any) -> None:
+def _report_unraisable(problem: "Any") -> None:
     """End the process if a signal's exception got lost; print any other as usual."""
     end_if_stopped()
     sys.__unraisablehook__(problem)
@@ -85,7 +88,7 @@ def _end_workers() -> None:
             worker.terminate()
 
 
-def _end(number: int) -> NoReturn:
+def _end(number: int) -> "NoReturn":
     for name in SIGNALS:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
