@@ -13,6 +13,10 @@ from models.sfm.hypotheses import RunnerUp
 from models.sfm.registration import Registration
 
 TRUSTED_CONFIDENCE = 0.3  # below it a result is not to be trusted
+TRUSTED_CALIBRATION = 0.5  # probability of guessed cameras below which they are the reason
+UNKNOWN_CAMERAS = (
+    "may be misplaced: focal lengths are not known, and a photo may be cut out of a larger one."
+)
 SAME_POSE_DEG = 10.0  # two ways to a pose that differ by less confirm each other
 CONFIDENCE_WORDS = ((0.85, "sure"), (0.6, "fairly sure"), (0.0, "unsure"))
 CLEAR_MARGIN = 0.1  # share of its inliers by which a pose is clearly ahead of any other
@@ -82,7 +86,8 @@ def pair_confidence(first: int, second: int, registration: Registration) -> floa
     most = 1.0 if degeneracy is None else degeneracy.max_confidence
     margin = None if registration.runner_up is None else registration.runner_up.margin
     spread = registration.focal_spread
-    return min(most, match_confidence(len(pose), pose.inlier_ratio, spread, margin))
+    confidence = match_confidence(len(pose), pose.inlier_ratio, spread, margin)
+    return min(most, confidence * registration.calibration_probability)
 
 
 def least_confidence(registration: Registration) -> float:
@@ -165,5 +170,7 @@ def registration_problems(registration: Registration, pairs: list[PairQuality]) 
         best = max(of_view, key=lambda pair: pair.confidence)
         if best.confidence < TRUSTED_CONFIDENCE:
             message = low_confidence_message(best.inliers, registration.runner_up)
+            if registration.calibration_probability < TRUSTED_CALIBRATION:
+                message = UNKNOWN_CAMERAS
             problems.append(f"Photo {view + 1} {message}")
     return tuple(problems)

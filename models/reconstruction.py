@@ -19,7 +19,7 @@ from models.network.preprocessing import Preprocessing
 from models.options import PoseMethod
 from models.pose.photometric import align_pose
 from models.pose.pnp import PnpPose, pose_from_centers
-from models.sfm.focal_length import SharedFocal
+from models.sfm.focal_length import FocalEstimate
 from models.stereo.network import StereoNetwork
 
 
@@ -59,7 +59,7 @@ class Reconstruction:
         observations: Coordinates at which each photo shows the points, NaN where it does not.
         pairs: How well the photos support the relative poses.
         problems: Sentences; any means that the result should not be trusted.
-        focal: The focal length that was estimated, if any was.
+        focal: The focal lengths that were estimated, if any were.
     """
 
     gaussians: Gaussians
@@ -69,7 +69,7 @@ class Reconstruction:
     observations: Float[Tensor, "view point 2"]
     pairs: tuple[PairQuality, ...]
     problems: tuple[str, ...]
-    focal: SharedFocal | None = None
+    focal: FocalEstimate | None = None
 
     @property
     def world2cam(self) -> Float[Tensor, "view 4 4"]:

@@ -131,7 +131,7 @@ def _with_estimated_focal(photos: "list[Photo]", reconstruction: "Reconstruction
     if focal is None:
         return photos
     known = list(photos)
-    for view in focal.views:
+    for view in sorted(focal.factors):
         intrinsics = reconstruction.cameras[view].intrinsics.cpu()
         camera = replace(photos[view].camera, intrinsics=intrinsics, focal_group=None)
         known[view] = replace(photos[view], camera=camera, intrinsics_source="estimated")

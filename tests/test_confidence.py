@@ -197,3 +197,11 @@ def test_a_view_is_doubted_if_its_best_pair_is():
     assert [problem[:7] for problem in both] == ["Photo 2", "Photo 3"]
     close = registration(runner_up=RunnerUp(0.5, 0.5))
     assert "29 degrees" in registration_problems(close, qualities(0.2))[0]
+
+
+def test_doubts_about_cameras_that_were_guessed_lower_confidence_and_say_so():
+    known, doubtful = registration(), registration(calibration_probability=0.25)
+    assert pair_confidence(0, 1, doubtful) == pytest.approx(0.25 * pair_confidence(0, 1, known))
+    pair = replace(network_quality(*walls(0.0, 0.0)), confidence=0.2)
+    assert "focal lengths" in registration_problems(doubtful, [pair])[0]
+    assert "focal lengths" not in registration_problems(known, [pair])[0]

@@ -18,7 +18,13 @@ from models.geometry.views import View
 from models.sfm.bundle_adjustment import bundle_adjust
 from models.sfm.correspondences import Correspondences, find_correspondences
 from models.sfm.degeneracy import Degeneracy, detect_degeneracy, resolve_planar_ambiguity
-from models.sfm.focal_length import GUESS_LOG_STD, SharedFocal, estimate_shared_focal
+from models.sfm.focal_length import (
+    GUESS_LOG_STD,
+    UNEQUAL_LOG_STD,
+    FocalEstimate,
+    calibration_trust,
+    estimate_focal_lengths,
+)
 from models.sfm.hypotheses import RunnerUp, find_runner_up, select_pose
 from models.sfm.tracks import build_tracks, is_inlier, observations_of, triangulate_tracks
 from models.sfm.two_view import ENOUGH_INLIERS, MIN_MATCHES, RelativePose, estimate_absolute_pose
@@ -41,8 +47,9 @@ class Registration:
     seed_pair: tuple[int, int]  # the pair on which the rest stands
     degeneracies: dict[tuple[int, int], Degeneracy]  # reasons to doubt the pose of a pair
     runner_up: RunnerUp | None  # the next best pose of two photos; None where there are three
-    focal: SharedFocal | None  # None where no focal length was estimated
+    focal: FocalEstimate | None  # None where no focal length was estimated
     focal_spread: float  # standard deviation of the focal lengths' logarithm; 0 where known
+    calibration_probability: float = 1.0  # that guessed and estimated cameras are those of photos
 
     @property
     def world2cam(self) -> Float[Tensor, "view 4 4"]:
@@ -57,12 +64,12 @@ def register(views: list[View], matchers: Sequence[Matcher], seed: int = 0) -> R
     count half); a third view is added by PnP on the seed's points or by pairs of its own, whichever
     has more inliers, and bundle adjustment follows. Only the matchers run on the views' device.
 
-    The views' poses are ignored. Where all guessed focal lengths are of one `focal_group`, they are
-    estimated too. `matchers` are in the order of `find_correspondences`; the seed is RANSAC's.
+    The views' poses are ignored. Where guessed focal lengths are of one `focal_group` or two, they
+    are estimated too. `matchers` are in the order of `find_correspondences`; the seed is RANSAC's.
     Returns None where the matches do not determine all poses.
     """
     found = find_correspondences(views, matchers, seed)
-    found, focal = estimate_shared_focal(found, seed)
+    found, focal = estimate_focal_lengths(found, seed)
     if not found.poses:
         return None
     found, runners_up = _select_unsure_poses(found, views)
@@ -74,6 +81,9 @@ def register(views: list[View], matchers: Sequence[Matcher], seed: int = 0) -> R
     pose, degeneracy = resolved[seed_pair]
     found = replace(found, poses=found.poses | {seed_pair: pose})
     degeneracies, runner_up = {seed_pair: degeneracy}, runners_up.get(seed_pair)
+    calibration_probability = 1.0 if focal is None else focal.probability
+    if any(camera.focal_group is not None for camera in found.cameras):
+        calibration_probability *= calibration_trust(found.two_view(seed_pair), pose, seed)
     cameras, points, observations = _reconstruct_seed(found, seed_pair)
     if len(views) == 2:
         runner_up = runner_up or find_runner_up(found.two_view(seed_pair), pose)
@@ -85,7 +95,6 @@ def register(views: list[View], matchers: Sequence[Matcher], seed: int = 0) -> R
         runner_up = None
         for pair in sorted(found.poses.keys() - {seed_pair}):
             degeneracies[pair] = detect_degeneracy(found.two_view(pair), found.poses[pair], seed)
-    is_guessed = any(camera.focal_group is not None for camera in cameras)
     device = views[0].camera.intrinsics.device
     first = cameras[0].world2cam
     world2cam = torch.stack([camera.world2cam for camera in cameras]) @ invert(first)
@@ -99,8 +108,15 @@ def register(views: list[View], matchers: Sequence[Matcher], seed: int = 0) -> R
         degeneracies=degeneracies,
         runner_up=runner_up,
         focal=focal,
-        focal_spread=focal.spread if focal else GUESS_LOG_STD if is_guessed else 0.0,
+        focal_spread=focal.spread if focal else _guess_spread(cameras),
+        calibration_probability=calibration_probability,
     )
+
+
+def _guess_spread(cameras: tuple[Camera, ...]) -> float:
+    """Return the standard deviation of the logarithm of focal lengths that stay guesses."""
+    groups = {camera.focal_group for camera in cameras} - {None}
+    return (0.0, GUESS_LOG_STD, UNEQUAL_LOG_STD)[min(len(groups), 2)]
 
 
 def _select_unsure_poses(

@@ -88,8 +88,10 @@ class TwoView:
         Infinite where a pose tells nothing about a match: it has no baseline, or both points lie
         on their epipoles.
         """
+        return self._sampson_of(fundamental_matrix(poses.double(), *self.intrinsics_px))
+
+    def _sampson_of(self, fundamental: Float[Tensor, "*pose 3 3"]) -> Float[Tensor, "*pose match"]:
         first, second = (functional.pad(points, (0, 1), value=1.0) for points in self.points_px)
-        fundamental = fundamental_matrix(poses.double(), *self.intrinsics_px)
         lines = second @ fundamental, first @ fundamental.mT
         gradient = torch.cat([line[..., :2] for line in lines], dim=-1)
         length = gradient.square().sum(-1).sqrt()
@@ -145,6 +147,13 @@ class TwoView:
             {},
         )
         return _to_relative_pose(pose), report["model_score"]
+
+    def free_sampson_px(self, seed: int = 0) -> Float[Tensor, " match"]:
+        """Return the Sampson errors under the best fundamental matrix, which needs no cameras."""
+        options = {"max_epipolar_error": MAX_EPIPOLAR_ERROR_PX, "seed": seed, **RANSAC}
+        first, second = (points.numpy() for points in self.points_px)
+        fundamental, _ = poselib.estimate_fundamental(first, second, options, {})
+        return self._sampson_of(torch.from_numpy(fundamental))
 
     def refine_pose(
         self, first2second: Float[Tensor, "4 4"], max_error_px: float = MAX_EPIPOLAR_ERROR_PX

@@ -9,7 +9,7 @@ from PIL import Image
 
 from models.data.colmap import read_model
 from models.options import PoseMethod
-from models.sfm.focal_length import SharedFocal
+from models.sfm.focal_length import FocalEstimate
 
 
 def focal_groups(call) -> list[int | None]:
@@ -140,7 +140,7 @@ def test_a_plot_comes_beside_the_document(pose, fake_pipeline, tmp_path: Path):
 def test_an_estimated_focal_length_is_reported(pose, fake_pipeline):
     guessed = json.loads(pose().out)["views"]
     assert focal_groups(fake_pipeline.calls[0]) == [0, 0]
-    focal = SharedFocal(1.25, 0.04, (0, 1))
+    focal = FocalEstimate({0: 1.25, 1: 1.25}, 0.04)
     cameras = focal.applied_to(tuple(view.camera for view in fake_pipeline.calls[0].views))
     fake_pipeline.reconstruction = replace(
         fake_pipeline.reconstruction, cameras=cameras, focal=focal
