@@ -1,4 +1,5 @@
 import json
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 
@@ -147,6 +148,17 @@ def test_a_missing_photo_is_one_sentence_and_no_report_is_written(nps, data, tmp
     assert ran.code == 1
     assert "b.png cannot be read" in ran.err
     assert not (tmp_path / "report.json").exists()
+
+
+def test_a_process_that_is_killed_ends_an_evaluation_with_a_sentence(nps, data, monkeypatch):
+    def killed(*arguments, **options):
+        raise BrokenProcessPool("killed")
+        yield
+
+    monkeypatch.setattr("models.evaluation.evaluate.evaluate_pairs", killed)
+    ran = nps("evaluate", data, "--pose", "--jobs", 2)
+    assert ran.code == 1
+    assert "error: A process of the evaluation was killed" in ran.err
 
 
 class Counting:
