@@ -10,7 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing import get_context, parent_process
-from threading import Thread
+from threading import Thread, current_thread, main_thread
 from typing import Any, Literal, NoReturn, TypeVar
 
 import torch
@@ -113,7 +113,10 @@ def map_on_ray(
     if starts_ray:
         address = os.environ.get("RAY_ADDRESS")
         local: dict[str, Any] = {} if address else {"num_cpus": jobs, "include_dashboard": False}
+        on_signal = signal.getsignal(signal.SIGTERM)
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **local)
+        if current_thread() is main_thread():  # Ray's own prints a stack, and aborts
+            signal.signal(signal.SIGTERM, on_signal)
     try:
         kind = "GPU" if gpus else "CPU"
         count = jobs or max(1, int(ray.cluster_resources().get(kind, 1)))

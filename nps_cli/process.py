@@ -60,6 +60,8 @@ def _stop(number: int, frame: FrameType | None) -> None:
     if _received is not None or _is_importing(frame):
         _end(number)
     _received = number
+    if hasattr(signal, "alarm"):
+        signal.alarm(0)  # Ray's own handler, called before, aborts after three seconds
     _end_workers()
     if number == signal.SIGINT:
         raise KeyboardInterrupt

@@ -64,6 +64,14 @@ def test_a_signal_ends_the_run_without_a_traceback_and_leaves_nothing(
     assert [name for name in os.listdir(tmp_path) if not name.startswith(("slow", "__"))] == []
 
 
+def test_an_alarm_that_a_library_set_to_abort_is_called_off():
+    code = "import time\nsignal.alarm(60)\ntry:\n    print(flush=True)\n    time.sleep(60)\n"
+    run = start(code + "except SystemExit: print(signal.alarm(0), flush=True)")
+    run.stdout.readline()
+    run.send_signal(signal.SIGTERM)
+    assert run.communicate(timeout=20)[0] == b"0\n"
+
+
 def test_importing_the_entry_point_imports_next_to_nothing():
     code = "import sys, nps_cli.__main__; print(sys.modules.keys() & {'typer', 'json', 'typing'})"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
