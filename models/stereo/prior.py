@@ -63,7 +63,7 @@ def triangulated_prior(
     distance, nearest = cKDTree(points).query(pixels)
     distance_weight = np.exp(-distance / DECAY_DISTANCE)
     surface, weight = values[nearest], OUTSIDE_WEIGHT * distance_weight
-    inside, interpolated, spread = _interpolate_triangles(points, values, pixels)
+    inside, interpolated, spread = _interpolate_triangles(points * side, values, size)
     surface[inside] = interpolated
     weight[inside] = np.maximum(distance_weight[inside], MIN_DISTANCE_WEIGHT) * np.exp(
         -spread / DECAY_STEPS
@@ -96,23 +96,48 @@ def _average_per_pixel(
 
 
 def _interpolate_triangles(
-    points: np.ndarray, values: np.ndarray, pixels: np.ndarray
+    points: np.ndarray, values: np.ndarray, size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return which pixels lie in a triangle, their interpolated values, and its range of values."""
-    from scipy.spatial import ConvexHull, Delaunay, QhullError
+    """Return which pixels lie in a triangle, their interpolated values, and its range of values.
+
+    Scan conversion: the pixels of all triangles, row by row. Points are in pixels of this (height,
+    width); pixels are numbered row by row.
+    """
+    from scipy.spatial import Delaunay, QhullError
 
     try:
-        triangles, borders = Delaunay(points), ConvexHull(points).equations
+        simplices = Delaunay(points).simplices
     except QhullError:  # all points on one line
         return np.zeros(0, dtype=int), np.zeros(0), np.zeros(0)
-    # For points outside, `find_simplex` tries every triangle: a hundred times slower.
-    x, y = pixels[:, :1], pixels[:, 1:]
-    in_hull = x * borders[:, 0] + y * borders[:, 1] + borders[:, 2] < 0
-    inside = np.nonzero(in_hull.all(axis=1))[0]
-    found = triangles.find_simplex(pixels[inside])
-    inside, found = inside[found >= 0], found[found >= 0]
-    affine = triangles.transform[found]
-    first_two = np.einsum("pij,pj->pi", affine[:, :2], pixels[inside] - affine[:, 2])
-    barycentric = np.concatenate([first_two, 1 - first_two.sum(axis=1, keepdims=True)], axis=1)
-    corners = values[triangles.simplices[found]]
-    return inside, (barycentric * corners).sum(axis=1), np.ptp(corners, axis=1)
+    corners, limits = points[simplices], values[simplices]
+    triangle, row = _centers_between(corners[..., 1].min(1), corners[..., 1].max(1), size[0])
+    start, end = corners[triangle], np.roll(corners, -1, axis=1)[triangle]
+    y = row[:, None] + 0.5
+    crosses = (start[..., 1] <= y) != (end[..., 1] <= y)
+    with np.errstate(divide="ignore", invalid="ignore"):  # edges along rows cross none
+        share = (y - start[..., 1]) / (end[..., 1] - start[..., 1])
+        x = start[..., 0] + share * (end[..., 0] - start[..., 0])
+    left, right = (np.where(crosses, x, fill) for fill in (np.inf, -np.inf))
+    span, column = _centers_between(left.min(1), right.max(1), size[1])
+    triangle, row = triangle[span], row[span]
+    origin, (first, second) = corners[triangle, 0], (corners[:, 1:] - corners[:, :1]).swapaxes(0, 1)
+    area = first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]
+    x, y = column + 0.5 - origin[:, 0], row + 0.5 - origin[:, 1]
+    first, second, area = first[triangle], second[triangle], area[triangle]
+    of_first = (x * second[:, 1] - y * second[:, 0]) / area
+    of_second = (y * first[:, 0] - x * first[:, 1]) / area
+    own = limits[triangle]
+    surface = own[:, 0] + of_first * (own[:, 1] - own[:, 0]) + of_second * (own[:, 2] - own[:, 0])
+    surface = surface.clip(own.min(1), own.max(1))  # of needles too thin for their numbers
+    return row * size[1] + column, surface, np.ptp(own, axis=1)
+
+
+def _centers_between(
+    first: np.ndarray, last: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return all pixels whose centers lie in intervals: each one's interval, and its number."""
+    start, stop = (np.ceil(each - 0.5).clip(0, count).astype(int) for each in (first, last))
+    lengths = (stop - start).clip(min=0)
+    interval = np.repeat(np.arange(len(lengths)), lengths)
+    before = np.cumsum(lengths) - lengths
+    return interval, np.arange(len(interval)) + (start - before)[interval]

@@ -1,5 +1,6 @@
 """Priors from matched points, and smoothing."""
 
+import numpy as np
 import torch
 from two_planes_scene import CARD, HALF_CARD, INTRINSICS, SIZE, WALL, raytrace
 
@@ -8,7 +9,13 @@ from models.geometry.rigid import se3_exponential
 from models.geometry.views import View
 from models.stereo.depth import estimate_depths
 from models.stereo.network import StereoConfig, StereoNetwork
-from models.stereo.prior import MAX_PENALTY, SurfacePrior, penalty, triangulated_prior
+from models.stereo.prior import (
+    MAX_PENALTY,
+    SurfacePrior,
+    _interpolate_triangles,
+    penalty,
+    triangulated_prior,
+)
 from models.stereo.smoothing import smooth
 from models.training.stereo_examples import imitate_matches
 
@@ -46,6 +53,21 @@ def test_two_points_give_nothing_and_points_on_a_line_are_no_accident():
     line = torch.linspace(0.1, 0.9, 9)[:, None].expand(-1, 2)
     prior = triangulated_prior(line, torch.full((9,), 7.0), (8, 8))
     torch.testing.assert_close(prior.position, torch.full((1, 8, 8), 7.0))
+
+
+def test_every_pixel_within_the_hull_is_in_one_triangle_and_on_its_plane():
+    """Against scipy's own search: thousands of points, some of them nearly on lines."""
+    from scipy.interpolate import LinearNDInterpolator
+
+    points = random_points(3000)
+    points[:300, 0] = 0.5 + 1e-7 * points[:300, 0]
+    values = 30 + 10 * torch.sin(6 * points[:, 0]) + 5 * points[:, 1]
+    in_pixels = points.double().numpy() * [64, 48]
+    pixel, surface, _ = _interpolate_triangles(in_pixels, values.double().numpy(), (48, 64))
+    centers = pixel_grid((48, 64), points).double().numpy().reshape(-1, 2) * [64, 48]
+    expected = LinearNDInterpolator(in_pixels, values.double().numpy())(centers)
+    assert sorted(pixel) == np.nonzero(np.isfinite(expected))[0].tolist()
+    np.testing.assert_allclose(surface, expected[pixel], atol=1e-6)
 
 
 def test_a_triangle_across_a_gap_in_depth_has_little_weight():
