@@ -22,6 +22,7 @@ HOMES = {  # foreign package: the only places that know it
     "av": ("nps_cli.formats",),
     "cv2": ("models.features", "models.sfm", "models.pose", "models.data"),
     "exifread": ("nps_cli.photos",),
+    "gaussforge": ("nps_cli.formats",),
     "gsplat": ("models.render",),
     "huggingface_hub": ("nps_cli.weights",),
     "matplotlib": ("nps_cli.formats",),

@@ -76,7 +76,7 @@ def convert(
     verbose: options.Verbose = False,
     json: options.Json = False,
 ) -> None:
-    """Write a scene in another format: .ply, .spz, .splat, .glb or .html."""
+    """Write a scene in another format: .ply, .spz, .splat, .glb, .sog or .html."""
     console.set_verbosity(quiet=quiet, verbose=verbose)
     if out == STDOUT and json:
         raise typer.BadParameter("stdout cannot take both the scene and the report of --json.")

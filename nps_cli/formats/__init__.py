@@ -25,7 +25,7 @@ __all__ = [
 ]
 STREAM = "-"
 READABLE = (".ply", ".spz", ".splat", ".glb", ".sog", ".ksplat")
-WRITABLE = (".ply", ".spz", ".splat", ".glb", ".html")
+WRITABLE = (".ply", ".spz", ".splat", ".glb", ".sog", ".html")
 
 
 def is_readable(path: Path) -> bool:
@@ -80,6 +80,7 @@ def _encode(
     from nps_cli.formats.glb import encode_glb
     from nps_cli.formats.page import encode_page
     from nps_cli.formats.ply import encode_ply
+    from nps_cli.formats.sog import encode_sog
     from nps_cli.formats.splat import encode_splat
     from nps_cli.formats.spz import encode_spz
 
@@ -90,6 +91,8 @@ def _encode(
             return encode_splat(gaussians)
         case ".glb":
             return encode_glb(gaussians, comments)
+        case ".sog":
+            return encode_sog(gaussians)
         case ".html":
             return encode_page(gaussians, cameras)
         case _:

@@ -1,4 +1,4 @@
-""".sog, PlayCanvas' scenes as lossless WebP images in a zip archive, versions 1 and 2; read only.
+""".sog, PlayCanvas' scenes as lossless WebP images in a zip: versions 1 and 2 are read, 2 written.
 
 Every Gaussian is a pixel: positions are 16 bits of sign(x) log(1 + |x|), rotations "smallest
 three", other numbers bytes, which version 2 looks up in a codebook and version 1 spreads evenly.
@@ -20,6 +20,7 @@ from torch import Tensor
 from models.files.json_reader import parse_json
 from models.geometry.gaussians import Gaussians
 from nps_cli.errors import NpsError
+from nps_cli.formats.ply import encode_ply
 from nps_cli.formats.scene_file import COPY_AGAIN, PIECE, SceneFile, Source, damaged
 
 META = "meta.json"
@@ -31,6 +32,16 @@ DAMAGE = (  # what zipfile and Pillow raise
     *(zipfile.BadZipFile, Image.DecompressionBombError),
 )
 FIRST_QUATERNION_TAG = 252  # of the last byte: w is the largest component; then x, y, z
+
+
+def encode_sog(gaussians: Gaussians) -> Iterator[bytes]:
+    """Yield a file of SH degree 0, as palettes of more take minutes; ValueError as `encode_ply`."""
+    from gaussforge import GaussForge
+
+    written = GaussForge().convert(b"".join(encode_ply(gaussians, sh_degree=0)), "ply", "sog")
+    if "data" not in written:
+        raise ValueError(written["error"])
+    yield written["data"]
 
 
 def open_sog(source: Source) -> SceneFile:

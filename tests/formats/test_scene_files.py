@@ -214,6 +214,19 @@ def test_a_glb_is_upright_in_front_of_a_camera_that_looks_along_minus_z(tmp_path
     torch.testing.assert_close(turned, scene.means @ TURN, atol=1e-5, rtol=0)
 
 
+def test_a_sog_is_read_back_as_it_was_but_for_its_few_bits_and_its_order(tmp_path: Path):
+    scene = random_scene(300)
+    save_scene(scene, tmp_path / "scene.sog")
+    back, _ = load_scene(tmp_path / "scene.sog")
+    scene, back = (each.at(each.means[:, 0].argsort()) for each in (scene, back))
+    torch.testing.assert_close(back.means, scene.means, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(back.opacities, scene.opacities, atol=0.003, rtol=0)
+    color = scene.harmonics[:, :, :1]
+    torch.testing.assert_close(back.harmonics, color, atol=0.02, rtol=0)
+    assert (back.scales.log() - scene.scales.log()).abs().median() < 0.02
+    assert angles_deg(back.rotations, scene.rotations).median() < 1
+
+
 CUT = struct.pack("<4sIIBBBx", b"NGSP", 3, 9, 0, 12, 0)
 STRANGE = struct.pack("<4sIIBBBx", b"NGSP", 9, 1, 0, 12, 0)
 
@@ -240,7 +253,7 @@ def test_what_cannot_be_read_is_said(nps, tmp_path: Path, name: str, content: by
     assert not (tmp_path / "a.png").exists()
 
 
-@pytest.mark.parametrize("suffix", ["ply", "spz", "splat", "glb"])
+@pytest.mark.parametrize("suffix", ["ply", "spz", "splat", "glb", "sog"])
 def test_a_picture_of_the_scene_is_the_same_from_every_file(
     nps, tmp_path: Path, tiny_scene: Gaussians, suffix: str
 ):
@@ -267,7 +280,7 @@ def test_large_scenes_are_encoded_in_pieces(monkeypatch, format: str):
 
 
 def test_inspect_knows_every_scene_that_can_be_read(nps, tmp_path: Path):
-    for suffix in ("spz", "splat", "glb"):
+    for suffix in ("spz", "splat", "glb", "sog"):
         save_scene(random_scene(sh_degree=0), tmp_path / f"scene.{suffix}")
         (facts,) = json.loads(nps("inspect", tmp_path / f"scene.{suffix}", "--json").out)
         assert (facts["kind"], facts["gaussians"], facts["sh_degree"]) == ("scene", 60, 0)
