@@ -7,8 +7,8 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 RUN python3 -m venv /opt/nps
 ENV PATH=/opt/nps/bin:$PATH NUMBA_CACHE_DIR=/tmp/numba TORCH_EXTENSIONS_DIR=/tmp/torch_extensions
-RUN pip install --no-cache-dir ninja torch --index-url https://download.pytorch.org/whl/cu126
+RUN pip install --no-cache-dir torch --index-url https://download.pytorch.org/whl/cu126
 COPY . /src
-RUN pip install --no-cache-dir /src && rm -rf /src && nps --version
+RUN pip install --no-cache-dir ninja /src && rm -rf /src && nps --version
 WORKDIR /work
 ENTRYPOINT ["nps"]
