@@ -55,7 +55,8 @@ types: $(STAMP) ## check the types
 fuzz: $(STAMP) ## damage files of every kind that nps reads, for MINUTES=20
 	@OMP_NUM_THREADS=1 FUZZ_MINUTES=$(MINUTES) $(BIN)/python -m pytest -q -n auto tests/fuzz
 
-bench: $(STAMP) ## time the renderer, the alignment of cameras, the loading of data, the making of worlds and the full-size network (against a checkout: ORIGINAL=folder)
+bench: $(STAMP) ## time whole commands, the renderer, the alignment of cameras, the loading of data, the making of worlds and the full-size network (against a checkout: ORIGINAL=folder)
+	@$(BIN)/python tests/benchmarks/startup.py
 	@$(BIN)/python tests/benchmarks/render.py
 	@$(BIN)/python tests/benchmarks/pose.py
 	@$(BIN)/python tests/benchmarks/data.py
