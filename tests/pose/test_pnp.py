@@ -153,3 +153,12 @@ def test_five_centers_are_too_few():
     opacities[10, 20:] = 1
     opacities[10, 22:] = 0
     assert pose_from_centers(centers, opacities, INTRINSICS) is None
+
+
+def test_a_row_of_pixels_on_a_wall_is_a_line_that_a_camera_may_turn_about():
+    camera = Camera(INTRINSICS, WORLD2CAM, LANDSCAPE)
+    wall, opacities = camera.unproject(torch.full(LANDSCAPE, 3.0)), torch.zeros(LANDSCAPE)
+    opacities[10] = 1
+    assert pose_from_centers(wall, opacities, INTRINSICS) is None
+    opacities[30] = 1
+    assert pose_from_centers(wall, opacities, INTRINSICS) is not None
