@@ -42,7 +42,14 @@ PARTS = {  # modules, and tests that are run before those of a module's own name
         ),
         tuple(
             f"formats/test_{name}.py"
-            for name in ("format_facts", "scene_files", "foreign_scenes", "pose_document", "ply")
+            for name in (
+                "format_facts",
+                "glb_facts",
+                "scene_files",
+                "foreign_scenes",
+                "pose_document",
+                "ply",
+            )
         ),
     ),
 }
