@@ -18,7 +18,8 @@ Begin with `reconstruct`, or with `estimate_poses` where the scene does not matt
       v                                                     the poses, or its own, aligned with the
     posed        list[View]                                 photos, are more certain
       |
-      | plane sweep, semi-global matching, stereo network
+      | plane sweep, semi-global matching (again, with features of DINOv2, where unsure),
+      | stereo network
       v
     depth        list[DepthMap]
       |
@@ -103,7 +104,9 @@ def reconstruct(
     points, observations = registration.points, registration.observations
     near_far = [depth_bounds(points, camera) for camera in registration.cameras]
     posed = _posed(views, registration, options.resolution)
-    depth_maps = estimate_depths(posed, near_far, points, observations, networks.stereo)
+    depth_maps = estimate_depths(
+        posed, near_far, points, observations, networks.stereo, networks.encoder
+    )
     surfaces = compensate_exposure(regularize(depth_maps, near_far, networks.stereo.config.steps))
     surfaces = [
         replace(surface, mask=view.mask) for surface, view in zip(surfaces, posed, strict=True)

@@ -14,6 +14,7 @@ from models.geometry.gaussians import PARAMETERS, Gaussians
 from models.geometry.rigid import transform_points
 from models.geometry.views import View, Views
 from models.metrics.lpips import Lpips
+from models.network.dinov2 import Dinov2
 from models.network.noposplat import NoPoSplat
 from models.network.preprocessing import Preprocessing
 from models.options import PoseMethod
@@ -33,6 +34,7 @@ class Networks:
         matchers: Find matches; each is asked if the ones before it found too few.
         stereo: Refines depth; where it or `matchers` are missing, the prediction is the result.
         lpips: The perceptual distance by which poses are aligned, beside color and structure.
+        encoder: Tells what belongs together where stereo is not sure.
     """
 
     noposplat: NoPoSplat
@@ -40,6 +42,7 @@ class Networks:
     matchers: tuple[Matcher, ...] = ()
     stereo: StereoNetwork | None = None
     lpips: Lpips | None = None
+    encoder: Dinov2 | None = None
 
     @property
     def device(self) -> torch.device:

@@ -21,6 +21,14 @@ class BFloat16Linear(nn.Module):
         return linear(x.bfloat16(), self.weight, self.bias)
 
 
+def round_linear(network: nn.Module) -> None:
+    """Convert all linear layers inside a network in place."""
+    for block in [*network.modules()]:
+        for name, child in block.named_children():
+            if isinstance(child, nn.Linear):
+                setattr(block, name, BFloat16Linear(child))
+
+
 def round_to_bfloat16(network: NoPoSplat) -> None:
     """Convert a network in place to bfloat16, for inference, where that costs little accuracy.
 
@@ -28,10 +36,8 @@ def round_to_bfloat16(network: NoPoSplat) -> None:
     the center heads. Residual sums, norms and the last layers of the center heads stay in float32,
     because rounding a center itself moves it by pixels.
     """
-    for block in (*network.backbone.encoder.modules(), *network.backbone.decoder.modules()):
-        for name, child in block.named_children():
-            if isinstance(child, nn.Linear):
-                setattr(block, name, BFloat16Linear(child))
+    round_linear(network.backbone.encoder)
+    round_linear(network.backbone.decoder)
     if network.config.heads == "linear":
         return
     network.parameter_head.to(torch.bfloat16)

@@ -1,4 +1,9 @@
-"""Depth maps of posed views, by plane sweep, semi-global matching and the stereo network."""
+"""Depth maps of posed views, by plane sweep, semi-global matching and the stereo network.
+
+Matching is done twice. What stays unsure, or contradicts the other views, after the first time is
+matched once more with the likeness of a pretrained encoder's patches: they tell parts of things
+apart where gray values are alike, but are too coarse to be asked where those suffice.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -11,9 +16,11 @@ from models.geometry.camera import Camera, camera_rays
 from models.geometry.depth_map import DepthMap
 from models.geometry.rigid import transform_points
 from models.geometry.views import View
+from models.network.dinov2 import Dinov2
 from models.stereo.color_transfer import match_colors
 from models.stereo.features import compare_features
 from models.stereo.network import StereoNetwork
+from models.stereo.patches import describe_patches
 from models.stereo.plane_sweep import Comparison, inverse_depth_planes, sweep
 from models.stereo.prior import SurfacePrior, triangulated_prior
 from models.stereo.semi_global import SgmResult, position_to_depth, semi_global_matching
@@ -21,16 +28,34 @@ from models.stereo.smoothing import mean_consistency
 
 COLOR_SIGMA = 0.06  # of the color difference at which a coarse neighbor stops counting
 SAME_SURFACE_STEPS = 1.5  # coarse neighbors further apart are not averaged
+LIKENESS_WEIGHT = 1.2  # of patches, where a match is not sure at all
+NEUTRAL_LIKENESS = 0.7  # speaks neither for a plane nor against it
 
 
 @dataclass(frozen=True)
 class _HalfView:
-    """A view at half size, with its features and where it observes the points (or NaN)."""
+    """A view at half size, with its features and where it observes the points (or NaN).
+
+    `patches` are features of the pretrained encoder, or None.
+    """
 
     image: Float[Tensor, "3 height width"]
     camera: Camera
     features: Float[Tensor, "1 channel _height _width"]
     observations: Float[Tensor, "point 2"]
+    patches: Float[Tensor, "1 _channel _h _w"] | None
+
+
+@dataclass(frozen=True)
+class _Match:
+    """What was compared for one view, and what was found."""
+
+    compared: Comparison
+    likeness: Float[Tensor, "1 plane height width"] | None  # of patches, as `similarity`
+    inverse_depths: Float[Tensor, "1 plane"]
+    planes_per_step: int
+    prior: SurfacePrior
+    sgm: SgmResult
 
 
 def estimate_depths(
@@ -39,6 +64,7 @@ def estimate_depths(
     points: Float[Tensor, "point 3"],
     observations: Float[Tensor, "view point 2"],
     network: StereoNetwork,
+    encoder: Dinov2 | None = None,
 ) -> list[DepthMap]:
     """Estimate the depth of every view from all the others.
 
@@ -48,28 +74,29 @@ def estimate_depths(
         points: In the world, known from matches.
         observations: Coordinates of the points in each view, NaN where it does not show one.
         network: Corrects semi-global matches.
+        encoder: Tells where unsure matches belong; None leaves them as they are.
     """
     steps = network.config.steps
+    patches = describe_patches(views, encoder) if encoder else [None] * len(views)
     halves = []
-    for view, observed in zip(views, observations, strict=True):
+    for view, observed, described in zip(views, observations, patches, strict=True):
         height, width = view.camera.size
         small = view.resized((height // 2, width // 2))
         features = network.features(small.image[None])
-        halves.append(_HalfView(small.image, small.camera, features, observed))
-    matched, coarse = [], []
+        halves.append(_HalfView(small.image, small.camera, features, observed, described))
+    matches = []
     for half, limits in zip(halves, near_far, strict=True):
         others = [other for other in halves if other is not half]
-        inverse_depths, prior, sgm = _match_view(half, others, limits, points, steps)
-        depth = position_to_depth(sgm.position, inverse_depths, steps)[0]
-        matched.append((inverse_depths, prior, sgm))
-        coarse.append(DepthMap(half.image, depth, sgm.confidence[0], half.camera))
+        matches.append(_match_view(half, others, limits, points, steps))
+    consistent = _consistencies(halves, matches, steps)
+    matches = [_match_again(*each) for each in zip(halves, matches, consistent, strict=True)]
+    consistent = _consistencies(halves, matches, steps)
     depth_maps = []
-    for view, half_map, (inverse_depths, prior, sgm) in zip(views, coarse, matched, strict=True):
-        step = float(inverse_depths[0, 0] - inverse_depths[0, -1]) / (steps - 1)
-        consistent = mean_consistency(half_map, coarse, step)
-        refined = network(sgm, consistent[None], half_map.image[None], prior)
-        position, confidence = upsample_guided(torch.cat([refined, sgm.confidence]), view.image)
-        depth = position_to_depth(position[None], inverse_depths, steps)[0]
+    for view, half, match, agreement in zip(views, halves, matches, consistent, strict=True):
+        refined = network(match.sgm, agreement[None], half.image[None], match.prior)
+        found = torch.cat([refined, match.sgm.confidence])
+        position, confidence = upsample_guided(found, view.image)
+        depth = position_to_depth(position[None], match.inverse_depths, steps)[0]
         depth_maps.append(DepthMap(view.image, depth, confidence, view.camera))
     return depth_maps
 
@@ -110,16 +137,15 @@ def _match_view(
     near_far: tuple[float, float],
     points: Float[Tensor, "point 3"],
     steps: int,
-) -> tuple[Float[Tensor, "1 plane"], SurfacePrior, SgmResult]:
-    """Match one view with all others, guided by points of known depth.
-
-    Returns the inverse depths of the planes, the prior of the points, and what was found.
-    """
+) -> _Match:
+    """Match one view with all others, guided by points of known depth."""
     disparity = max(_disparity_range(near_far, view.camera, other.camera) for other in others)
     planes_per_step = 1 if disparity < steps else 2
     near, far = (points.new_tensor([limit]) for limit in near_far)
     inverse_depths = inverse_depth_planes(near, far, planes_per_step * (steps - 1) + 1)
-    compared = _average([_compare(view, each, inverse_depths, planes_per_step) for each in others])
+    pairs = [_compare(view, each, inverse_depths, planes_per_step) for each in others]
+    compared = _average([each for each, _ in pairs])
+    alike = [replace(each, similarity=likeness) for each, likeness in pairs if likeness is not None]
     observed = ~view.observations[:, 0].isnan()
     depth = transform_points(points[observed], view.camera.world2cam)[:, 2]
     nearest, farthest = inverse_depths[0, 0], inverse_depths[0, -1]
@@ -129,7 +155,39 @@ def _match_view(
         view.observations[observed][in_range], position[in_range], view.camera.size
     )
     sgm = semi_global_matching(compared, view.image[None], prior, planes_per_step)
-    return inverse_depths, prior, sgm
+    likeness = _average(alike).similarity if alike else None
+    return _Match(compared, likeness, inverse_depths, planes_per_step, prior, sgm)
+
+
+def _match_again(
+    view: _HalfView, match: _Match, consistent: Float[Tensor, "height width"]
+) -> _Match:
+    """Match a view by the likeness of patches too, the more the less sure a pixel was.
+
+    Where nothing is alike on planes that others see, those that they do not see are likelier.
+    """
+    compared, sgm, likeness = match.compared, match.sgm, match.likeness
+    if likeness is None:
+        return match
+    unsure = 1 - sgm.confidence * sgm.seen * consistent
+    described = (likeness != 0).any(1, keepdim=True)
+    alike = LIKENESS_WEIGHT * unsure[:, None] * described * (likeness - NEUTRAL_LIKENESS)
+    compared = replace(compared, similarity=compared.similarity + alike)
+    sgm = semi_global_matching(compared, view.image[None], match.prior, match.planes_per_step)
+    return replace(match, sgm=sgm)
+
+
+def _consistencies(
+    views: list[_HalfView], matches: list[_Match], steps: int
+) -> list[Float[Tensor, "height width"]]:
+    """Return for every view how well its match agrees with the others'."""
+    coarse = []
+    for view, match in zip(views, matches, strict=True):
+        depth = position_to_depth(match.sgm.position, match.inverse_depths, steps)[0]
+        coarse.append(DepthMap(view.image, depth, match.sgm.confidence[0], view.camera))
+    ends = [match.inverse_depths[0, [0, -1]].tolist() for match in matches]
+    unit = [(first - last) / (steps - 1) for first, last in ends]
+    return [mean_consistency(each, coarse, step) for each, step in zip(coarse, unit, strict=True)]
 
 
 def _compare(
@@ -137,8 +195,8 @@ def _compare(
     other: _HalfView,
     inverse_depths: Float[Tensor, "1 plane"],
     planes_per_step: int,
-) -> Comparison:
-    """Compare a view with one other on every plane, by colors and features."""
+) -> tuple[Comparison, Float[Tensor, "1 plane height width"] | None]:
+    """Compare a view with one other on every plane, by colors and features; and by patches."""
     shared = ~(view.observations[:, 0].isnan() | other.observations[:, 0].isnan())
     source, tolerance = match_colors(
         view.image, other.image, view.observations[shared], other.observations[shared]
@@ -148,7 +206,11 @@ def _compare(
     cameras = (reference[None], _in_axes_of(view.camera, other.camera)[None], inverse_depths)
     correlation, difference, seen = sweep(view.image[None], source[None], tolerance[None], *cameras)
     similarity = compare_features(view.features, other.features, *cameras, planes_per_step)
-    return Comparison(correlation, difference, similarity * seen, seen)
+    compared = Comparison(correlation, difference, similarity * seen, seen)
+    if view.patches is None or other.patches is None:
+        return compared, None
+    alike = compare_features(view.patches, other.patches, *cameras, planes_per_step)
+    return compared, alike * seen
 
 
 def _average(compared: list[Comparison]) -> Comparison:

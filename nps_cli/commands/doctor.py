@@ -83,7 +83,7 @@ def _weights() -> Iterator[Check]:
     from models.weights import CHECKPOINTS, embedded_path, read_info
     from nps_cli.weights import hub, lpips
 
-    for name in ("network", "stereo"):
+    for name in ("network", "stereo", "dinov2"):
         path, found, works = embedded_path(name), "missing", False
         if path.is_file():
             try:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import torch
 
     from models.features.matcher import Matcher
+    from models.network.dinov2 import Dinov2
     from models.network.noposplat import NoPoSplat
     from models.network.preprocessing import Preprocessing
     from models.reconstruction import Networks
@@ -48,7 +49,7 @@ def load_networks(
         precision: "float32", "bfloat16", or "auto": bfloat16 for large networks on CPUs with it.
         crop: "square" or "full" photos; None is what the weights were trained on.
         views: Number of photos; published weights were trained for 2 or for 3.
-        refine: Load also those that refine the prediction: matchers and stereo network.
+        refine: Load also those that refine the prediction: matchers, stereo network and encoder.
         lpips: Load also the perceptual distance, if its weights are here.
 
     Raises:
@@ -60,11 +61,11 @@ def load_networks(
 
     torch_device = pick_device(device)
     noposplat, info = open_network(weights, torch_device, views, precision)
-    matchers, stereo = load_refinement(torch_device) if refine else ((), None)
+    matchers, stereo, encoder = load_refinement(torch_device) if refine else ((), None, None)
     distance = find_lpips() if lpips else None
     preprocessing = preprocessing_for(info, crop)
     distance = distance and distance.to(torch_device)
-    return Networks(noposplat, preprocessing, matchers, stereo, distance), info
+    return Networks(noposplat, preprocessing, matchers, stereo, distance, encoder), info
 
 
 def open_network(
@@ -114,20 +115,25 @@ def load_file(path: Path, sha256: str | None = None) -> "tuple[NoPoSplat, Weight
 
 def load_refinement(
     device: "torch.device",
-) -> "tuple[tuple[Matcher, ...], StereoNetwork | None]":
-    """Load the matchers and the stereo network; none, with a warning, where one is missing."""
+) -> "tuple[tuple[Matcher, ...], StereoNetwork | None, Dinov2 | None]":
+    """Load matchers, stereo network and encoder; none, with a warning, where one is missing."""
     from models.features.aliked_lightglue import LearnedMatcher
     from models.features.sift import SiftMatcher
-    from models.weights import embedded_path, load_stereo
+    from models.network.precision import round_linear
+    from models.weights import embedded_path, load_encoder, load_stereo
     from nps_cli.device import cpu_multiplies_bfloat16
 
+    bfloat16 = device.type == "cpu" and cpu_multiplies_bfloat16()
     try:
         stereo, _ = load_stereo(embedded_path("stereo"))
-        learned = LearnedMatcher(device, device.type == "cpu" and cpu_multiplies_bfloat16())
+        encoder, _ = load_encoder(embedded_path("dinov2"))
+        learned = LearnedMatcher(device, bfloat16)
     except FileNotFoundError as error:
         console.warning(f"no refinement: {error} (see `nps doctor`)")
-        return (), None
-    return (SiftMatcher(), learned), stereo.to(device)
+        return (), None, None
+    if bfloat16:
+        round_linear(encoder.blocks)
+    return (SiftMatcher(), learned), stereo.to(device), encoder.to(device)
 
 
 def preprocessing_for(info: "WeightsInfo", crop: str | None) -> "Preprocessing":
