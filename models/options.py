@@ -21,11 +21,13 @@ class Options:
         method: How poses are found.
         resolution: Long side of the depth maps, in pixels: one Gaussian per pixel of these.
         seed: Of the random samples from which poses are estimated.
+        polish: Change the Gaussians of a refined scene until they look more like the photos.
     """
 
     method: PoseMethod = PoseMethod.matches
     resolution: int = 512
     seed: int = 0
+    polish: bool = False
 
 
 SCENE = Options()

@@ -63,6 +63,7 @@ from models.reconstruction import (
 from models.scene.disocclusion import extrapolate
 from models.scene.exposure import compensate_exposure
 from models.scene.fusion import fuse
+from models.scene.polish import polish
 from models.scene.visibility import push_back_contradicted
 from models.sfm.registration import MIN_PARALLAX_RAD, Registration, register
 from models.sfm.tracks import depth_bounds, spread_depth
@@ -112,9 +113,13 @@ def reconstruct(
         replace(surface, mask=view.mask) for surface, view in zip(surfaces, posed, strict=True)
     ]
     surfaces = push_back_contradicted(surfaces)
+    gaussians = join([fuse(surfaces), extrapolate(surfaces)])
+    if options.polish:
+        on_stage("polishing the scene")
+        gaussians = polish(gaussians, surfaces)
     return replace(
         _registered(prediction, registration, depth_maps),
-        gaussians=join([fuse(surfaces), extrapolate(surfaces)]),
+        gaussians=gaussians,
         depths=tuple(surface.depth for surface in surfaces),
     )
 

@@ -167,6 +167,9 @@ Intrinsics = Annotated[
 Refine = Annotated[
     bool, typer.Option(help="Refine the network's prediction by matches and stereo.")
 ]
+Polish = Annotated[
+    bool, typer.Option("--polish", help="Fit the scene to the photos once more; takes seconds.")
+]
 Resolution = Annotated[
     int,
     typer.Option(

@@ -128,6 +128,15 @@ def test_a_refined_scene_looks_like_the_photos_from_where_they_were_taken(views,
     assert 0.5 < pair.overlap <= 1 and pair.photometric_error < 0.05
 
 
+def test_a_scene_is_polished_on_demand(views, networks, scene):
+    stages: list[str] = []
+    polished = reconstruct(views[:2], networks, replace(FAST, polish=True), stages.append)
+    assert stages[-1] == "polishing the scene"
+    assert len(polished.gaussians) == len(scene.gaussians)
+    assert not torch.equal(polished.gaussians.harmonics, scene.gaussians.harmonics)
+    assert torch.equal(polished.gaussians.guessed, scene.gaussians.guessed)
+
+
 def test_depth_keeps_the_networks_scale(prediction, scene):
     medians = [float(result.depths[0].median()) for result in (scene, prediction)]
     assert medians[0] == pytest.approx(medians[1], rel=0.3)

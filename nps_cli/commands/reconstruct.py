@@ -48,6 +48,7 @@ def reconstruct(
     stereo: options.Stereo = False,
     refine: options.Refine = True,
     resolution: options.Resolution = SCENE.resolution,
+    polish: options.Polish = False,
     seed: options.Seed = SCENE.seed,
     force: options.Force = False,
     quiet: options.Quiet = False,
@@ -72,7 +73,7 @@ def reconstruct(
     check_outputs(*scenes, video, poses, report, folder=depth, inputs=read, force=force)
     given = options.given_intrinsics(focal_35mm, fov, intrinsics)
     choice = NetworkChoice(weights, device, precision, crop)
-    run = Options(PoseMethod.matches if refine else PoseMethod.pnp, resolution, seed)
+    run = Options(PoseMethod.matches if refine else PoseMethod.pnp, resolution, seed, polish)
     with two_or_three_files(photos) as files:
         load = partial(load_for, choice, run)
         result = reconstruct_photos(files, given, load, run, side_by_side=stereo)
