@@ -51,9 +51,15 @@ class PairQuality:
 
 
 def pnp_quality(
-    method: PoseMethod, second: int, pose: PnpPose, depth_maps: list[DepthMap]
+    method: PoseMethod,
+    second: int,
+    pose: PnpPose,
+    depth_maps: list[DepthMap],
+    reliability: float = 1.0,
 ) -> PairQuality:
     """Return the quality of the network's pose of a view relative to the first.
+
+    `reliability` is the share of such poses that are right, where that was measured.
 
     Photos without contrast agree under any pose: that is no evidence.
     """
@@ -61,7 +67,7 @@ def pnp_quality(
     contrast = min(structural_contrast(depth_maps[view].image) for view in (0, second))
     shown = min(1.0, max(0.0, (contrast - NO_CONTRAST) / (ENOUGH_CONTRAST - NO_CONTRAST)))
     agreement = max(0.0, 1 - error / (MAX_PHOTOMETRIC_ERROR * shown)) if shown else 0.0
-    confidence = pose.inlier_ratio * agreement
+    confidence = pose.inlier_ratio * agreement * reliability
     inliers, ratio = pose.inliers, pose.inlier_ratio
     return PairQuality(0, second, method, inliers, ratio, error, overlap, confidence)
 

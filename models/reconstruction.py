@@ -35,6 +35,8 @@ class Networks:
         stereo: Refines depth; where it or `matchers` are missing, the prediction is the result.
         lpips: The perceptual distance by which poses are aligned, beside color and structure.
         encoder: Tells what belongs together where stereo is not sure.
+        pose_reliability: Share of its poses that are right where it was measured: a factor of the
+            confidence in them.
     """
 
     noposplat: NoPoSplat
@@ -43,11 +45,16 @@ class Networks:
     stereo: StereoNetwork | None = None
     lpips: Lpips | None = None
     encoder: Dinov2 | None = None
+    pose_reliability: float = 1.0
 
     @property
     def device(self) -> torch.device:
         """The device that all are on; photos are moved there."""
         return next(self.noposplat.parameters()).device
+
+    def inputs(self, views: list[View]) -> Views:
+        """Return what `noposplat` sees of photos."""
+        return self.preprocessing.apply(views, self.noposplat.config.patch_size)
 
 
 @dataclass(frozen=True)
@@ -99,7 +106,7 @@ def predict(views: list[View], networks: Networks) -> Reconstruction:
 
     Raises FloatingPointError where the Gaussians are not finite.
     """
-    inputs = networks.preprocessing.apply(views)
+    inputs = networks.inputs(views)
     gaussians = networks.noposplat.reconstruct(inputs)
     check_finite("The network's prediction", gaussians)
     maps = (len(views), *inputs.size)
@@ -109,7 +116,8 @@ def predict(views: list[View], networks: Networks) -> Reconstruction:
         pose_from_centers(centers[view], opacities[view], inputs.intrinsics[0, view]) or unknown
         for view in range(1, len(views))
     ]
-    return _prediction(views, inputs, gaussians, [unknown, *poses], PoseMethod.pnp)
+    poses = [unknown, *poses]
+    return _prediction(views, inputs, gaussians, poses, PoseMethod.pnp, networks.pose_reliability)
 
 
 @torch.no_grad()
@@ -117,7 +125,7 @@ def align_prediction(
     prediction: Reconstruction, views: list[View], networks: Networks
 ) -> Reconstruction:
     """Move a prediction's poses until its Gaussians, rendered, look most like the photos."""
-    inputs = networks.preprocessing.apply(views)
+    inputs = networks.inputs(views)
     poses = [PnpPose(prediction.cameras[0].world2cam, 0, 0.0)]
     for pair in prediction.pairs:
         number, world2cam = pair.second, prediction.cameras[pair.second].world2cam
@@ -128,7 +136,8 @@ def align_prediction(
                 aligned = align_pose(prediction.gaussians, view, lpips=networks.lpips)
             world2cam = aligned.world2cam
         poses.append(PnpPose(world2cam, pair.inliers, pair.inlier_ratio))
-    found = _prediction(views, inputs, prediction.gaussians, poses, PoseMethod.photometric)
+    method, reliability = PoseMethod.photometric, networks.pose_reliability
+    found = _prediction(views, inputs, prediction.gaussians, poses, method, reliability)
     return replace(found, focal=prediction.focal)
 
 
@@ -143,12 +152,17 @@ def without_masked(
         for view in views
     ]
     as_images = [replace(view, image=mask) for view, mask in zip(views, masks, strict=True)]
-    kept = networks.preprocessing.apply(as_images).images[0, :, 0].flatten() > 0.5
+    kept = networks.inputs(as_images).images[0, :, 0].flatten() > 0.5
     return replace(prediction, gaussians=prediction.gaussians.select(kept))
 
 
 def _prediction(
-    views: list[View], inputs: Views, gaussians: Gaussians, poses: list[PnpPose], method: PoseMethod
+    views: list[View],
+    inputs: Views,
+    gaussians: Gaussians,
+    poses: list[PnpPose],
+    method: PoseMethod,
+    reliability: float,
 ) -> Reconstruction:
     """Return the network's reconstruction with these poses.
 
@@ -158,6 +172,7 @@ def _prediction(
         gaussians: One per pixel of `inputs`, view by view.
         poses: Of all views, with the inliers of PnP.
         method: How the poses were found; see `PairQuality`.
+        reliability: See `Networks`.
     """
     world2cam = torch.stack([pose.world2cam for pose in poses])
     depth_maps = []
@@ -170,7 +185,8 @@ def _prediction(
         depth = transform_points(centers, camera.world2cam)[:, 2].unflatten(0, inputs.size)
         depth_maps.append(DepthMap(image, depth, torch.ones_like(depth), camera))
     pairs = tuple(
-        pnp_quality(method, second, poses[second], depth_maps) for second in range(1, len(views))
+        pnp_quality(method, second, poses[second], depth_maps, reliability)
+        for second in range(1, len(views))
     )
     return Reconstruction(
         gaussians=gaussians,

@@ -59,14 +59,19 @@ class Backbone(nn.Module):
     decoder each view also attends to all tokens of all other views.
     """
 
+    feature_mean: Tensor  # of every channel of a pretrained encoder, and their deviation
+    feature_deviation: Tensor
+
     def __init__(self, config: NoPoSplatConfig) -> None:
         super().__init__()
         self.config = config
         head_width, rays = config.attention_head_width, ray_width(config.ray_degree)
-        self.encoder: Dinov2 | nn.ModuleList
+        self.encoder: nn.Module
         if config.encoder == "dinov2":
             shape = Dinov2Config(width=config.encoder_width, depth=config.encoder_depth)
             self.encoder = Dinov2(shape)
+            self.register_buffer("feature_mean", torch.zeros(config.feature_width))
+            self.register_buffer("feature_deviation", torch.ones(config.feature_width))
         else:
             channels = 3 + (rays if config.intrinsics_input == "rays" else 0)
             patch = config.patch_size
@@ -132,7 +137,7 @@ class Backbone(nn.Module):
         tokens = self.embed(images, intrinsics)
         positions = token_positions(self.grid((images.shape[-2], images.shape[-1])), images)
         rotary = rotary_table(positions[: tokens.shape[1]], self.config.attention_head_width)
-        for block in self.encoder:
+        for block in self.encoder.children():
             tokens = block(tokens, rotary)
         return self.encoder_norm(tokens).unflatten(0, images.shape[:2])
 
@@ -144,6 +149,8 @@ class Backbone(nn.Module):
     ) -> list[Float[Tensor, "batch view _channel grid_height grid_width"]]:
         """Turn the encoder's output for images of a size into feature maps; see `forward`."""
         grid = self.grid(size)
+        if self.config.encoder == "dinov2":
+            encoded = self.standardize(encoded)
         decoder_input = encoded
         if self.config.intrinsics_input in ("decoder_rays", "decoder"):
             rays = ray_features(intrinsics, grid, self.config.ray_degree).flatten(2, 3)
@@ -152,8 +159,10 @@ class Backbone(nn.Module):
         if self.config.intrinsics_input == "decoder":
             camera = self.intrinsics_embed(intrinsics.flatten(2))[:, :, None]
             tokens = torch.cat([tokens, camera], dim=2)
-        positions = token_positions(grid, intrinsics)[: tokens.shape[2]]
-        rotary = rotary_table(positions, self.config.attention_head_width)
+        rotary = None
+        if self.config.rotary:
+            positions = token_positions(grid, intrinsics)[: tokens.shape[2]]
+            rotary = rotary_table(positions, self.config.attention_head_width)
         outputs = [encoded, *self.attend(tokens, rotary)]
         outputs[-1] = self.decoder_norm(outputs[-1])
         depth = len(self.decoder)
@@ -161,6 +170,12 @@ class Backbone(nn.Module):
             outputs[layer][:, :, : grid[0] * grid[1]].mT.unflatten(-1, grid)
             for layer in (0, depth // 2, depth * 3 // 4, depth)
         ]
+
+    def standardize(
+        self, encoded: Float[Tensor, "*batch channel"]
+    ) -> Float[Tensor, "*batch channel"]:
+        """Give every channel of a pretrained encoder mean 0 and deviation 1: some are huge."""
+        return (encoded - self.feature_mean) / self.feature_deviation
 
     def grid(self, size: tuple[int, int]) -> tuple[int, int]:
         """Return how many patches an image of this size has, down and across."""
@@ -187,14 +202,14 @@ class Backbone(nn.Module):
     def attend(
         self,
         tokens: Float[Tensor, "batch view token width"],
-        rotary: Float[Tensor, "2 token 2 frequency"],
+        rotary: Float[Tensor, "2 token 2 frequency"] | None,
     ) -> list[Float[Tensor, "batch view token width"]]:
         """Run the decoder layers; in each, all views see the others as the last layer left them."""
         count = tokens.shape[1]
         views = torch.arange(count, device=tokens.device)
         # Row i: the numbers of all views but i.
         other_views = views[:-1] + (views[:-1] >= views[:, None])
-        memory_rotary = rotary.repeat(1, count - 1, 1, 1)
+        memory_rotary = None if rotary is None else rotary.repeat(1, count - 1, 1, 1)
         outputs = []
         for layer in self.decoder:
             memory = tokens[:, other_views].flatten(2, 3)

@@ -36,12 +36,15 @@ class NoPoSplatConfig:
     decoder_width: Width = 768
     decoder_depth: Depth = 12
     attention_head_width: Width = 64
+    rotary: bool = True  # positions in attention; DINOv2's tokens know theirs
     trunk_widths: LevelWidths = (96, 192, 384, 768)  # of the DPTs' levels, fine to coarse
     fusion_width: Annotated[int, Meta(ge=2, le=8192)] = 256
     dropout: Annotated[float, Meta(ge=0, lt=1)] = 0.1  # in the parameter heads, while training
     sh_degree: HarmonicDegree = 4
     # Centers start on the pixel's own ray, this far away.
     anchor_distance: Annotated[float, Meta(ge=1e-3, le=1e3)] | None = None
+    # Centers start where a pretrained encoder's features of this width say (see `MatchedAnchors`).
+    anchor_width: Width | None = None
     pixel_color: bool = False  # colors start from the pixel's
     # What follows is for ablations only; the defaults are the published network.
     intrinsics_input: IntrinsicsInput = "token"
@@ -93,18 +96,6 @@ class NoPoSplatConfig:
         return (self.sh_degree + 1) ** 2
 
 
-SMALL = NoPoSplatConfig(
-    encoder_width=384,
-    encoder_depth=6,
-    decoder_width=256,
-    decoder_depth=6,
-    trunk_widths=(32, 64, 96, 128),
-    fusion_width=64,
-    dropout=0.0,
-    sh_degree=0,
-    anchor_distance=1.0,
-    pixel_color=True,
-)
 EMBEDDED = NoPoSplatConfig(  # the variant in the package
     encoder="dinov2",
     encoder_layers=(5, 8, 11),
@@ -114,9 +105,11 @@ EMBEDDED = NoPoSplatConfig(  # the variant in the package
     decoder_depth=4,
     trunk_widths=(24, 48, 96, 128),
     fusion_width=48,
+    rotary=False,
     dropout=0.0,
     sh_degree=0,
     anchor_distance=1.0,
+    anchor_width=128,
     pixel_color=True,
     intrinsics_input="decoder",
 )

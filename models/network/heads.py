@@ -5,7 +5,7 @@ Attributes have the names under which weights files hold their parameters.
 
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, pixel_shuffle, relu, relu_
+from torch.nn.functional import conv2d, interpolate, pixel_shuffle, relu, relu_
 
 from models.network.config import LevelWidths
 
@@ -109,13 +109,14 @@ class CenterHead(nn.Module):
         self.out = nn.Conv2d(fusion_width // 2, 3, 1)
 
     def forward(
-        self, *features: Float[Tensor, "batch _channel h w"]
+        self, *features: Float[Tensor, "batch _channel h w"], stride: int = 1
     ) -> Float[Tensor, "batch 3 _height _width"]:
-        """Predict one vector per pixel."""
+        """Predict one vector per pixel of every `stride`th row and column."""
         coarse = self.trunk(list(features)).to(self.coarse.weight.dtype)
         height, width = features[0].shape[-2:]
         x = upsample(self.coarse(coarse), (height * self.patch_size, width * self.patch_size))
-        return self.out(relu_(self.fine(x)))
+        fine = conv2d(x, self.fine.weight, self.fine.bias, stride, padding=1)
+        return self.out(relu_(fine))
 
 
 class ParameterHead(nn.Module):

@@ -47,6 +47,19 @@ def split_heads(
     return x.unflatten(-1, (-1, head_width)).transpose(1, 2)
 
 
+def attend(
+    q: Float[Tensor, "batch head token channel"],
+    k: Float[Tensor, "batch head memory_token channel"],
+    v: Float[Tensor, "batch head memory_token channel"],
+) -> Float[Tensor, "batch token width"]:
+    """Average values by the softmax of products, and join the heads."""
+    if q.requires_grad and q.dtype is torch.bfloat16 and not q.is_cuda:
+        # Twice as fast as torch's own kernel, in training on a CPU.
+        weights = (q @ k.mT * q.shape[-1] ** -0.5).softmax(-1)
+        return (weights.to(v.dtype) @ v).transpose(1, 2).flatten(2)
+    return scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+
 class SelfAttention(nn.Module):
     """Multi-head attention among the tokens of one view."""
 
@@ -65,8 +78,7 @@ class SelfAttention(nn.Module):
         q, k, v = (split_heads(part, self.head_width) for part in self.qkv(x).chunk(3, dim=-1))
         if rotary is not None:
             q, k = apply_rotary(q, rotary), apply_rotary(k, rotary)
-        mixed = scaled_dot_product_attention(q, k, v)
-        return self.out(mixed.transpose(1, 2).flatten(2))
+        return self.out(attend(q, k, v))
 
 
 class CrossAttention(nn.Module):
@@ -84,16 +96,16 @@ class CrossAttention(nn.Module):
         self,
         x: Float[Tensor, "batch token width"],
         memory: Float[Tensor, "batch memory_token width"],
-        rotary: Float[Tensor, "2 token 2 frequency"],
-        memory_rotary: Float[Tensor, "2 memory_token 2 frequency"],
+        rotary: Float[Tensor, "2 token 2 frequency"] | None,
+        memory_rotary: Float[Tensor, "2 memory_token 2 frequency"] | None,
     ) -> Float[Tensor, "batch token width"]:
         """Attend from every token to those of the memory."""
         q = split_heads(self.query(x), self.head_width)
         k = split_heads(self.key(memory), self.head_width)
         v = split_heads(self.value(memory), self.head_width)
-        q, k = apply_rotary(q, rotary), apply_rotary(k, memory_rotary)
-        mixed = scaled_dot_product_attention(q, k, v)
-        return self.out(mixed.transpose(1, 2).flatten(2))
+        if rotary is not None and memory_rotary is not None:
+            q, k = apply_rotary(q, rotary), apply_rotary(k, memory_rotary)
+        return self.out(attend(q, k, v))
 
 
 class MLP(nn.Sequential):
@@ -154,8 +166,8 @@ class DecoderBlock(nn.Module):
         self,
         x: Float[Tensor, "batch token width"],
         memory: Float[Tensor, "batch memory_token width"],
-        rotary: Float[Tensor, "2 token 2 frequency"],
-        memory_rotary: Float[Tensor, "2 memory_token 2 frequency"],
+        rotary: Float[Tensor, "2 token 2 frequency"] | None,
+        memory_rotary: Float[Tensor, "2 memory_token 2 frequency"] | None,
     ) -> Float[Tensor, "batch token width"]:
         """Update the tokens of one view."""
         x = x + self.attention(self.attention_norm(x), rotary)

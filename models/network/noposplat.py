@@ -12,6 +12,7 @@ from models.geometry.camera import camera_rays
 from models.geometry.gaussians import SH_DEGREE_0, Gaussians
 from models.geometry.views import Views
 from models.network import transform_then_fuse
+from models.network.anchors import MatchedAnchors, spread
 from models.network.backbone import Backbone, FirstAndOthers
 from models.network.config import NoPoSplatConfig
 from models.network.heads import CenterHead, LinearHead, ParameterHead
@@ -45,6 +46,8 @@ class NoPoSplat(nn.Module):
         super().__init__()
         self.config = config
         self.backbone = Backbone(config)
+        if config.anchor_width is not None:
+            self.anchors = MatchedAnchors(config, config.anchor_width)
         decoder_widths = (config.decoder_width,) * 3
         widths = (config.feature_width, *decoder_widths), config.trunk_widths, config.fusion_width
         patch = config.patch_size
@@ -107,9 +110,15 @@ class NoPoSplat(nn.Module):
         with torch.autocast(images.device.type, torch.bfloat16, enabled=autocast):
             features = self.backbone(images, views.intrinsics)
         features = [feature.to(images.dtype) for feature in features]
-        centers = self.raw_centers(features, views.intrinsics, views.size)
+        centers, certainty = self.raw_centers(features, views.intrinsics, views.size)
         parameters = self.parameter_head(images, *features).movedim(2, -1).to(images.dtype)
         prediction = activate(centers, parameters)
+        if self.config.anchor_distance is not None:  # the size of a pixel grows with the distance
+            distance = prediction.means.norm(dim=-1, keepdim=True)
+            scales = prediction.scales * distance / self.config.anchor_distance
+            opacities = prediction.opacities * certainty
+            scales = scales.clamp(max=MAX_SCALE)
+            prediction = replace(prediction, scales=scales, opacities=opacities)
         if self.config.frame == "own":
             if cam2world is None:
                 raise ValueError("Gaussians in each view's own frame need `cam2world` to be joined")
@@ -129,13 +138,28 @@ class NoPoSplat(nn.Module):
         intrinsics: Float[Tensor, "batch view 3 3"],
         size: tuple[int, int],
         stride: int = 1,
-    ) -> Float[Tensor, "batch view _height _width 3"]:
-        """Predict centers before `exponential_distance`, of every `stride`th row and column."""
-        centers = self.center_head(*features)[..., ::stride, ::stride].movedim(2, -1)
-        if self.config.anchor_distance is None:
-            return centers
-        rays = normalize(camera_rays(intrinsics, size)[:, :, ::stride, ::stride], dim=-1)
-        return centers + rays * math.log1p(self.config.anchor_distance)
+    ) -> tuple[Float[Tensor, "batch view _height _width 3"], Float[Tensor, "*maps"]]:
+        """Predict centers before `exponential_distance`, of every `stride`th row and column.
+
+        Returns:
+            The centers, and how likely each is where the first view shows the same: 1 without
+            anchors that match.
+        """
+        every = {} if stride == 1 else {"stride": stride}
+        centers = self.center_head(*features, **every).movedim(2, -1)
+        certainty = centers.new_ones(())
+        if self.config.anchor_width is not None:
+            encoded = features[0].flatten(3).mT
+            grid = (features[0].shape[-2], features[0].shape[-1])
+            points, shares = self.anchors(encoded, intrinsics, grid)
+            start = spread(torch.cat([points, shares], dim=-1), grid, size)
+            start, certainty = start[:, :, ::stride, ::stride].split([3, 1], dim=-1)
+            length = start.norm(dim=-1, keepdim=True).clamp(min=1e-4)
+            centers = centers + start * (length.log1p() / length)
+        elif self.config.anchor_distance is not None:
+            rays = normalize(camera_rays(intrinsics, size)[:, :, ::stride, ::stride], dim=-1)
+            centers = centers + rays * math.log1p(self.config.anchor_distance)
+        return centers, certainty.squeeze(-1)
 
     def reconstruct(self, views: Views, autocast: bool = False) -> Gaussians:
         """Predict one scene, without gradients; Gaussians are ordered by view, row and column.

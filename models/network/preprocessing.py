@@ -8,6 +8,8 @@ import torch
 from models.geometry.views import View, Views, center_crop, crop_to_aspect
 from models.network.config import PATCH_SIZES
 
+PUBLISHED_PATCH = PATCH_SIZES["croco"]
+
 
 class Crop(StrEnum):
     """The part of a photo that the network sees."""
@@ -22,20 +24,19 @@ class Preprocessing:
 
     crop: Crop = Crop.full
     side: int = 256
-    patch_size: int = PATCH_SIZES["croco"]
 
-    def apply(self, views: list[View]) -> Views:
-        """Crop and resize photos, one of each camera, to one size.
+    def apply(self, views: list[View], patch_size: int = PUBLISHED_PATCH) -> Views:
+        """Crop and resize photos, one of each camera, to one size: as many patches of any size.
 
         The published networks were trained on squares, cut by `Crop.square`'s rule from frames of
         one camera: focal lengths were equal in both directions and in all views.
         """
         if self.crop is Crop.square:
-            size = network_size(1.0, self.side, self.patch_size)
+            size = network_size(1.0, self.side, patch_size)
             cropped = equal_focal_squares(views)
         else:
             aspects = torch.tensor([view.camera.size[1] / view.camera.size[0] for view in views])
-            size = network_size(float(aspects.log().mean().exp()), self.side, self.patch_size)
+            size = network_size(float(aspects.log().mean().exp()), self.side, patch_size)
             cropped = [crop_to_aspect(view, size[1] / size[0]) for view in views]
         resized = [view.resized(size) for view in cropped]
         return Views(
@@ -45,11 +46,14 @@ class Preprocessing:
 
 
 def network_size(
-    aspect: float, side: int = Preprocessing.side, patch_size: int = Preprocessing.patch_size
+    aspect: float, side: int = Preprocessing.side, patch_size: int = PUBLISHED_PATCH
 ) -> tuple[int, int]:
-    """Return (height, width) in whole patches, of about `side` pixels squared."""
+    """Return (height, width) of about `side` pixels squared, if patches are the published ones.
+
+    Of smaller patches there are as many.
+    """
     height, width = side / aspect**0.5, side * aspect**0.5
-    patches = [max(2, round(length / patch_size)) for length in (height, width)]
+    patches = [max(2, round(length / PUBLISHED_PATCH)) for length in (height, width)]
     return patches[0] * patch_size, patches[1] * patch_size
 
 

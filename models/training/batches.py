@@ -16,7 +16,7 @@ from models.training import processes
 from models.training.config import TrainConfig
 from models.training.losses import mean_distance
 
-Unit = Literal["baseline", "distance", "free"]
+Unit = Literal["baseline", "distance"]
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def batch_from_worlds(
             views have the same targets.
         unit: Which length becomes 1: the distance from the first context view's camera to the
             last one's ("baseline"), as in data sets, or the mean distance of what the first two
-            see, which takes the scale of a scene out of the question ("distance", "free").
+            see, which takes the scale of a scene out of the question ("distance").
         artifacts: Strength of the simulated phone camera, of the context views.
         generator: Source of randomness of those artifacts; none without it.
     """

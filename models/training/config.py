@@ -112,8 +112,9 @@ class TrainConfig(ABC, Generic[NetworkT]):
 
         Biases and other vectors do not decay.
         """
-        matrices = [parameter for parameter in network.parameters() if parameter.ndim > 1]
-        vectors = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
+        learning = [each for each in network.parameters() if each.requires_grad]
+        matrices = [parameter for parameter in learning if parameter.ndim > 1]
+        vectors = [parameter for parameter in learning if parameter.ndim <= 1]
         return [
             {"params": matrices, "lr_scale": 1.0},
             {"params": vectors, "lr_scale": 1.0, "weight_decay": 0.0},

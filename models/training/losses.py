@@ -1,7 +1,5 @@
 """Losses of the network: relative errors of centers, and differences of rendered images."""
 
-from dataclasses import replace
-
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -25,16 +23,6 @@ def mean_distance(
     weight = seen[:, :2].float()
     logarithms = points[:, :2].norm(dim=-1).clamp(min=1e-6).log() * weight
     return (logarithms.sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp(min=1)).exp()
-
-
-def normalize_scale(
-    prediction: Prediction, seen: Bool[Tensor, "batch view height width"]
-) -> tuple[Prediction, Float[Tensor, " batch"]]:
-    """Divide each scene by the mean distance of its centers; return that too."""
-    scale = mean_distance(prediction.means, seen)
-    factor = 1 / scale[:, None, None, None, None]
-    means, scales = prediction.means * factor, prediction.scales * factor
-    return replace(prediction, means=means, scales=scales), scale
 
 
 def relative_errors(

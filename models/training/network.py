@@ -18,16 +18,15 @@ from models.network.noposplat import NoPoSplat, Prediction
 from models.render import render
 from models.render.constants import MIN_DEPTH
 from models.training.batches import TrainingBatch, Unit, batch_from_worlds
-from models.training.checkpointing import recompute_blocks, round_heads
+from models.training.checkpointing import recompute_blocks
 from models.training.config import TrainConfig
-from models.training.losses import center_loss, normalize_scale, perceptual_loss, relative_errors
+from models.training.losses import center_loss, perceptual_loss, relative_errors
 from models.training.validation import held_out_worlds, score_prediction, summarize
 from models.weights import save_network
 
 NOT_PRETRAINED = ("parameter_head", "intrinsics_embed")  # MASt3R has no such weights
 NEAR_PLANE = 0.1  # of the data sets, in their own unit
 RENDERER_NEAR = 0.2  # of the original renderer, in near planes or baselines
-UNIT_SCALE_WEIGHT = 0.01  # holds scenes of free scale where Gaussians have the size of pixels
 LOGGED_EXAMPLES = 4
 
 
@@ -62,15 +61,13 @@ class NetworkTraining(TrainConfig[NoPoSplat]):
     lpips_weight: float = 0.05
     structure_weight: float = 0.05  # of SSIM's structure term, where LPIPS has no weights
     center_weight: float = 0.0  # of the relative errors of centers, of worlds; the paper has none
-    unit: Unit = "baseline"  # of worlds; "free": scenes of any scale are compared at unit scale
+    unit: Unit = "baseline"  # of worlds
     scale_invariant: bool = True  # of the original renderer's near plane: see `near_limit`
     autocast: bool = True  # on CUDA devices, the backbone in bfloat16
-    bfloat16_heads: bool = False  # on CUDA devices: see `round_heads`
     recompute: bool = True  # activations in the backward pass, to save memory
     first_difficulty: float = 0.2
     last_difficulty: float = 0.6
     artifacts: float = 0.0
-    half_precision: bool = False  # of exported weights
 
     def build(self) -> NoPoSplat:
         """Return a network with random weights."""
@@ -80,8 +77,6 @@ class NetworkTraining(TrainConfig[NoPoSplat]):
         """Save memory or time, if that is set."""
         if self.recompute:
             recompute_blocks(network)
-        if self.bfloat16_heads:
-            round_heads(network)
 
     def parameter_groups(self, network: NoPoSplat) -> list[dict[str, Any]]:
         """Return new and pretrained parameters; everything decays, as published."""
@@ -127,8 +122,8 @@ class NetworkTraining(TrainConfig[NoPoSplat]):
     ) -> tuple[Float[Tensor, ""], dict[str, float]]:
         """MSE and LPIPS of rendered targets, and relative errors of centers, if there are any."""
         examples, details = batch.examples, {}
-        prediction, scale = self.predict(network, batch)
-        loss = UNIT_SCALE_WEIGHT * scale.log().square().mean()
+        prediction = self.predict(network, batch)
+        loss = prediction.means.new_zeros(())
         if examples.target_images.shape[1]:
             rendered = self.render_targets(prediction, batch).flatten(0, 1)
             images = examples.target_images.flatten(0, 1)
@@ -145,23 +140,14 @@ class NetworkTraining(TrainConfig[NoPoSplat]):
             loss = loss + self.center_weight * centers
         return loss, details
 
-    def predict(
-        self, network: NoPoSplat, batch: TrainingBatch
-    ) -> tuple[Prediction, Float[Tensor, " batch"]]:
-        """Predict Gaussians from the context views, in the batch's unit.
-
-        Returns:
-            The prediction, and what it was divided by: 1, unless scenes have a free scale.
-        """
+    def predict(self, network: NoPoSplat, batch: TrainingBatch) -> Prediction:
+        """Predict Gaussians from the context views, in the batch's unit."""
         examples = batch.examples
         views = Views(examples.images, examples.cameras.intrinsics)
         # Only an ablation is told where the views are.
         cam2world = examples.cameras.cam2world if self.network.frame == "own" else None
         autocast = self.autocast and examples.images.is_cuda
-        prediction = network(views, autocast=autocast, cam2world=cam2world)
-        if self.unit == "free" and batch.seen is not None:
-            return normalize_scale(prediction, batch.seen)
-        return prediction, torch.ones_like(examples.scale)
+        return network(views, autocast=autocast, cam2world=cam2world)
 
     def render_targets(
         self, prediction: Prediction, batch: TrainingBatch
@@ -189,7 +175,7 @@ class NetworkTraining(TrainConfig[NoPoSplat]):
             return None
         was_training = network.training
         network.eval()
-        rendered = self.render_targets(self.predict(network, few)[0], few)
+        rendered = self.render_targets(self.predict(network, few), few)
         network.train(was_training)
         examples = few.examples
         columns = [*examples.images.unbind(1), examples.target_images[:, 0], rendered[:, 0]]
@@ -206,7 +192,7 @@ class NetworkTraining(TrainConfig[NoPoSplat]):
         views = self.context + self.skipped_views + self.targets
         for worlds in held_out_worlds(textures, self.sizes[0], pairs, views):
             batch = self.make_batch(worlds)
-            prediction, _ = self.predict(network, batch)
+            prediction = self.predict(network, batch)
             prediction = Prediction(*(value.cpu() for value in vars(prediction).values()))
             batch = batch.to(torch.device("cpu"))
             rendered = self.render_targets(prediction, batch)
@@ -214,8 +200,8 @@ class NetworkTraining(TrainConfig[NoPoSplat]):
         return summarize(scores)
 
     def write(self, network: NoPoSplat, path: Path, about: dict[str, str]) -> None:
-        """Write a weights file, in half or full precision."""
-        save_network(network, path, about, torch.float16 if self.half_precision else torch.float32)
+        """Write a weights file."""
+        save_network(network, path, about)
 
 
 def near_limit(scale: Float[Tensor, " batch"], scale_invariant: bool) -> Float[Tensor, " batch"]:

@@ -1,8 +1,10 @@
-"""Experiments by name: the paper's, as published, and those of the embedded network."""
+"""Experiments by name: the paper's, as published, and the recipes of the embedded network."""
 
 from dataclasses import replace
 
-from models.network.config import SMALL, NoPoSplatConfig
+from models.network.config import EMBEDDED as EMBEDDED_NETWORK
+from models.network.config import NoPoSplatConfig
+from models.training.embedded import EmbeddedTraining
 from models.training.network import NetworkTraining
 
 _TWO_SETS = NetworkTraining(
@@ -33,9 +35,20 @@ PRESETS = {
         ),
     )
 }
-NETWORKS = {  # the published architecture in several sizes, and the embedded variant of it
+NETWORKS = {  # the published architecture in several sizes
     "published": NoPoSplatConfig(),
-    "embedded": SMALL,
+    "anchored": NoPoSplatConfig(
+        encoder_width=384,
+        encoder_depth=6,
+        decoder_width=256,
+        decoder_depth=6,
+        trunk_widths=(32, 64, 96, 128),
+        fusion_width=64,
+        dropout=0.0,
+        sh_degree=0,
+        anchor_distance=1.0,
+        pixel_color=True,
+    ),
     "tiny": NoPoSplatConfig(
         encoder_width=96,
         encoder_depth=3,
@@ -48,55 +61,31 @@ NETWORKS = {  # the published architecture in several sizes, and the embedded va
         sh_degree=0,
     ),
 }
-_EMBEDDED = NetworkTraining(
-    preset="embedded",
-    weights_name="nps-small",
-    data=(),
-    network=SMALL,
-    # Whole photos of 9:16 to 16:9, all with about as many pixels.
-    sizes=((256, 256), (224, 288), (288, 224), (192, 336), (336, 192), (208, 304), (304, 208)),
-    targets=1,
-    batch=64,
-    batches_per_draw=4,
-    steps_per_batch=4,
-    buffer_size=8,
-    warmup_steps=1_000,
-    total_steps=60_000,
-    learning_rate=4e-4,
-    pretrained_lr_scale=1.0,
-    min_lr_fraction=0.01,
-    clip_norm=1.0,
-    max_norm=100.0,
-    averaged=True,
-    render_from=None,
-    center_weight=1.0,
-    unit="free",
-    bfloat16_heads=True,
-    recompute=False,
-    artifacts=0.7,
-    texture_size=256,
-    half_precision=True,
-)
-EMBEDDED = {  # on a GPU, and to rehearse that on a CPU
-    "embedded": _EMBEDDED,
-    "embedded-tiny": replace(
-        _EMBEDDED,
-        preset="embedded-tiny",
+EMBEDDED = {  # frozen on a CPU, all of it on a GPU; and to rehearse
+    "cpu": EmbeddedTraining(),
+    "gpu": EmbeddedTraining(
+        encoder_lr_scale=0.05,
+        batch=32,
+        batches_per_draw=4,
+        steps_per_batch=4,
+        buffer_size=8,
+        warmup_steps=1_000,
+        total_steps=60_000,
+    ),
+    "tiny": EmbeddedTraining(
         network=replace(
-            SMALL,
-            encoder_width=96,
-            encoder_depth=2,
+            EMBEDDED_NETWORK,
             decoder_width=64,
             decoder_depth=2,
-            attention_head_width=32,
             trunk_widths=(16, 16, 24, 32),
             fusion_width=16,
         ),
-        sizes=((64, 64), (48, 80), (80, 48)),
+        sizes=((70, 70), (56, 84), (84, 56)),
         batch=2,
-        batches_per_draw=2,
-        steps_per_batch=2,
-        buffer_size=3,
+        fit_steps=8,
+        chunk_worlds=3,
+        chunk_views=3,
+        first_chunks=2,
         warmup_steps=10,
         total_steps=2_000,
         texture_count=100,

@@ -18,13 +18,14 @@ from models.files.pickled import read_pickled
 from models.metrics.lpips import Lpips
 from models.training import processes
 from models.training.config import NetworkT, TrainConfig
+from models.training.embedded import EmbeddedTraining
 from models.training.network import NetworkTraining
 from models.training.stereo import StereoTraining
 from models.weights import load_strictly
 
 CHECKPOINT = "checkpoint.pt"
 PARTS: dict[str, type[TrainConfig[Any]]] = {
-    config.part: config for config in (NetworkTraining, StereoTraining)
+    config.part: config for config in (NetworkTraining, EmbeddedTraining, StereoTraining)
 }
 
 
@@ -92,7 +93,7 @@ def start(
         groups,
         betas=config.betas,
         weight_decay=config.weight_decay,
-        fused=True if device.type == "cuda" else None,  # a few launches instead of hundreds
+        fused=True,  # a few launches instead of hundreds, and one pass over memory
     )
     objective = Objective(config, network, lpips.to(device) if lpips else None)
     return Run(config, network, average, processes.share_gradients(objective), optimizer, device)
@@ -134,11 +135,10 @@ def take_step(run: Run[NetworkT], batch: Any) -> StepResult:
     run.optimizer.step()
     if config.averaged:
         with torch.no_grad():
-            torch._foreach_lerp_(
-                list(run.average.parameters()),
-                list(network.parameters()),
-                1 - config.average_decay(run.step),
-            )
+            pairs = zip(run.average.parameters(), network.parameters(), strict=True)
+            learning = [(slow, fast) for slow, fast in pairs if fast.requires_grad]
+            averages, parameters = map(list, zip(*learning, strict=True))
+            torch._foreach_lerp_(averages, parameters, 1 - config.average_decay(run.step))
     return StepResult(loss.item(), norm, details)
 
 

@@ -22,6 +22,7 @@ from models.weights.published import read_published
 from models.weights.strict import EXPECTED, cut_short, empty_network, load_strictly, summarize
 
 Config = TypeVar("Config", NoPoSplatConfig, StereoConfig, Dinov2Config)
+ENCODER = "backbone.encoder."  # of a file without these weights, the encoder is the package's
 REQUIRED = ("name", "license", "description")  # metadata of every file of ours
 
 
@@ -88,7 +89,11 @@ def load_network(path: Path, sha256: str | None = None) -> tuple[NoPoSplat, Weig
         network, about = read_published(path)
     else:
         state, about = read_weights(path)
-        network = empty_network(parse_config(NoPoSplatConfig, about["config"], path))
+        config = parse_config(NoPoSplatConfig, about["config"], path)
+        if config.encoder == "dinov2" and not any(key.startswith(ENCODER) for key in state):
+            encoder, _ = read_weights(embedded_path("dinov2"))
+            state |= {ENCODER + key: value for key, value in encoder.items()}
+        network = empty_network(config)
         load_strictly(network, state)
     return network.eval(), describe(path, about, sha256)
 

@@ -83,14 +83,14 @@ def _weights() -> Iterator[Check]:
     from models.weights import CHECKPOINTS, embedded_path, read_info
     from nps_cli.weights import hub, lpips
 
-    for name in ("network", "stereo", "dinov2"):
+    for name in ("network", "dinov2", "stereo"):
         path, found, works = embedded_path(name), "missing", False
         if path.is_file():
             try:
                 found, works = f"sha256 {read_info(path).sha256[:12]}, {path}", True
             except ValueError as error:
                 found = str(error)
-        yield Check(f"weights: {name}", works, found, "install nps again", needed=name == "network")
+        yield Check(f"weights: {name}", works, found, "install nps again", needed=name != "stereo")
     try:
         learned = import_module("models.features.aliked_lightglue")
         yield Check("weights: matching", True, str(learned.weights_files()[0].parent), needed=False)

@@ -46,12 +46,12 @@ def paper(options: PaperOptions) -> None:
 @train.command()
 @takes(EmbeddedOptions)
 def embedded(options: EmbeddedOptions) -> None:
-    """Train the embedded network on procedural worlds: distances of centers only."""
+    """Train the embedded network on procedural worlds: centers of pairs of views."""
     from nps_cli.training import runs, setup
 
     with _training(options) as device:
-        run = setup.begin(setup.embedded_config(options), options, device, options.init)
-        runs.train_run(run, options)
+        run = setup.begin(setup.embedded_config(options, device), options, device)
+        runs.train_run(run, options, worlds=options.worlds or options.out / "worlds")
 
 
 @train.command()

@@ -18,6 +18,7 @@ class TrainOptions:
     """Options of every command."""
 
     command: ClassVar[str]
+    patch_px: ClassVar[int] = 16
 
     out: Annotated[Path, options.out_option("DIR", "Folder for the checkpoint and the logs.")]
     textures: options.Textures = None
@@ -25,8 +26,8 @@ class TrainOptions:
         list[str] | None,
         typer.Option(
             metavar="WxH",
-            help="Training images, multiples of 16 pixels. Worlds: repeat for several, used in "
-            "turn. Default: the recipe's own.",
+            help="Training images, multiples of 16 pixels (14: embedded). Worlds: repeat for "
+            "several, used in turn. Default: the recipe's own.",
         ),
     ] = None
     batch: Annotated[
@@ -62,7 +63,7 @@ class TrainOptions:
 
     def changes(self) -> dict[str, Any]:
         """Return the settings of `TrainConfig` that were given."""
-        sizes = [options.parse_size(text, multiple_px=16) for text in self.size or ()]
+        sizes = [options.parse_size(text, multiple_px=self.patch_px) for text in self.size or ()]
         given = {
             "sizes": tuple(sizes) or None,
             "batch": self.batch,
@@ -112,8 +113,42 @@ class StereoOptions(RunOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkOptions(RunOptions):
-    """Options of commands that train NoPoSplat."""
+class EmbeddedOptions(RunOptions):
+    """Options of `nps train embedded`."""
+
+    command = "embedded"
+    patch_px = 14
+
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="cpu: the encoder stays as it is; gpu: it learns too; tiny: to rehearse. "
+            "Default: by the device.",
+        ),
+    ] = None
+    worlds: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Where encoded worlds are kept; those that are there are used. "
+            "Default: worlds in --out.",
+        ),
+    ] = None
+
+    def arguments(self) -> str:
+        """Return the command and the options that choose the same recipe and data again."""
+        words = [super().arguments()]
+        words += [f"--preset {self.preset}"] if self.preset else []
+        words += [f"--worlds {options.quoted(self.worlds)}"] if self.worlds else []
+        return " ".join(words)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaperOptions(RunOptions):
+    """Options of `nps train paper`."""
+
+    command = "paper"
 
     init: Annotated[
         Path | None,
@@ -122,32 +157,6 @@ class NetworkOptions(RunOptions):
             "Default: random."
         ),
     ] = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class EmbeddedOptions(NetworkOptions):
-    """Options of `nps train embedded`."""
-
-    command = "embedded"
-
-    preset: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help="embedded, on a GPU, or embedded-tiny, small enough to rehearse that on a CPU.",
-        ),
-    ] = "embedded"
-
-    def arguments(self) -> str:
-        """Return the command and the options that choose the same recipe and data again."""
-        return f"{super().arguments()} --preset {self.preset}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class PaperOptions(NetworkOptions):
-    """Options of `nps train paper`."""
-
-    command = "paper"
 
     data: Annotated[
         list[str] | None,
@@ -181,8 +190,8 @@ class PaperOptions(NetworkOptions):
         str | None,
         typer.Option(
             metavar="SIZE",
-            help="published, small, tiny, or embedded, whose Gaussians start in front of their "
-            "pixels. Default: published.",
+            help="published, tiny, or anchored: smaller, and its Gaussians start in front of "
+            "their pixels. Default: published.",
         ),
     ] = None
     centers: Annotated[

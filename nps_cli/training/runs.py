@@ -24,12 +24,22 @@ RESULTS, TABLE, HISTORY = "results.jsonl", "ablations.md", "history.jsonl"
 
 
 def train_run(
-    run: "Run[Any]", options: RunOptions, data_sets: list[DataSet] | None = None, workers: int = 0
+    run: "Run[Any]",
+    options: RunOptions,
+    data_sets: list[DataSet] | None = None,
+    workers: int = 0,
+    worlds: Path | None = None,
 ) -> None:
-    """Train for the time or steps of the options; export, validate, and print how to go on."""
+    """Train for the time or steps of the options; export, validate, and print how to go on.
+
+    `worlds` is a folder of encoded ones, from which the embedded network learns.
+    """
     from models.data.report import Report
     from models.training import loop, processes
     from models.training import run as training
+    from models.training.anchors import fit_start
+    from models.training.embedded import EmbeddedTraining
+    from models.training.encoded_worlds import encoded_batches
     from nps_cli.formats.video import write_png
     from nps_cli.output import whole_file
 
@@ -55,8 +65,12 @@ def train_run(
         raise NpsError(
             str(error), hint=f"`nps train {options.command} --help` says what worlds are made of."
         ) from error
+    if isinstance(run.config, EmbeddedTraining) and worlds and run.step == 0:
+        console.info("fitting where centers start")
+        examples = encoded_batches(run.config, assets, worlds)
+        fit_start(run.network, run.average, examples, run.config.fit_steps)
     loop.train(
-        run, batches(run, data_sets or [], assets, workers, report), out,
+        run, batches(run, data_sets or [], assets, workers, report, worlds), out,
         options.minutes, options.steps, log_every=options.log_every,
         image_every=options.pictures or None, on_report=on_report, on_image=on_image,
     )  # fmt: skip

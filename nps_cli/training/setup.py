@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from models.data.report import Report
     from models.metrics.lpips import Lpips
     from models.training.config import TrainConfig
+    from models.training.embedded import EmbeddedTraining
     from models.training.network import NetworkTraining
     from models.training.run import Run
 
@@ -79,12 +80,17 @@ def paper_config(options: PaperOptions, data_sets: list[DataSet]) -> "NetworkTra
     return ABLATIONS[options.ablation].apply(config) if options.ablation else config
 
 
-def embedded_config(options: EmbeddedOptions) -> "NetworkTraining":
-    """Return the recipe of the embedded network, at full size or tiny, with changes."""
+def embedded_config(options: EmbeddedOptions, device: "torch.device") -> "EmbeddedTraining":
+    """Return the recipe of the embedded network, as chosen or for the device, with changes."""
     from models.training.presets import EMBEDDED
+    from nps_cli.device import cpu_multiplies_bfloat16
 
     _check_choice(options.preset, EMBEDDED, "--preset")
-    return replace(EMBEDDED[options.preset], **options.changes())
+    config = EMBEDDED[options.preset or ("gpu" if device.type == "cuda" else "cpu")]
+    if not config.encoder_lr_scale and device.type != "cpu":
+        raise typer.BadParameter(f"{options.preset} is for a CPU: add --device cpu.")
+    autocast = device.type == "cuda" or cpu_multiplies_bfloat16()
+    return replace(config, autocast=autocast, **options.changes())
 
 
 def _check_choice(value: str | None, known: dict[str, Any], option: str) -> None:
@@ -158,7 +164,7 @@ def _warn_of_random_weights(config: "TrainConfig[Any]") -> None:
     ):
         console.warning(
             "starting from random weights, whose renderings show next to nothing to learn from: "
-            "give MASt3R's or others with --init, or take --network embedded"
+            "give MASt3R's or others with --init, or take --network anchored"
         )
 
 
@@ -187,13 +193,22 @@ def start_from(
 
 
 def batches(
-    run: "Run[Any]", data_sets: list[DataSet], assets: "Assets", workers: int, report: "Report"
+    run: "Run[Any]",
+    data_sets: list[DataSet],
+    assets: "Assets",
+    workers: int,
+    report: "Report",
+    worlds: Path | None = None,
 ) -> Iterator[Any]:
     """Return the batches from the run's next step on: of data sets, or of procedural worlds."""
     from models.training.batches import TrainingBatch, world_batches
+    from models.training.embedded import EmbeddedTraining
+    from models.training.encoded_worlds import encoded_batches
     from models.training.network import NetworkTraining
 
     config = run.config
+    if isinstance(config, EmbeddedTraining) and worlds and not config.encoder_lr_scale:
+        return encoded_batches(config, assets, worlds, run.step)
     if not isinstance(config, NetworkTraining) or not config.data:
         return world_batches(config, assets, run.device, run.step)
     if len(data_sets) != len(config.data):

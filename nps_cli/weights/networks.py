@@ -65,7 +65,9 @@ def load_networks(
     distance = find_lpips() if lpips else None
     preprocessing = preprocessing_for(info, crop)
     distance = distance and distance.to(torch_device)
-    return Networks(noposplat, preprocessing, matchers, stereo, distance, encoder), info
+    reliability = _pose_reliability(info)
+    networks = Networks(noposplat, preprocessing, matchers, stereo, distance, encoder, reliability)
+    return networks, info
 
 
 def open_network(
@@ -151,6 +153,17 @@ def preprocessing_for(info: "WeightsInfo", crop: str | None) -> "Preprocessing":
         )
     usual = Crop.square if side else Crop.full
     return Preprocessing(Crop(crop or usual), int(side or Preprocessing.side))
+
+
+def _pose_reliability(info: "WeightsInfo") -> float:
+    """Return the share of its poses that are right, if the weights say it; else 1."""
+    text = info.metadata.get("pose_reliability", "1")
+    if not re.fullmatch(r"0(\.[0-9]{1,6})?|1", text):
+        raise NpsError(
+            f"{info.name} has a pose_reliability of {text[:20]!r}.",
+            hint="Correct it in the file: a number from 0 to 1.",
+        )
+    return float(text)
 
 
 def _gains_from_rounding(network: "NoPoSplat", device: "torch.device") -> bool:

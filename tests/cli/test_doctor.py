@@ -13,12 +13,13 @@ from models.network.noposplat import NoPoSplat
 
 @pytest.fixture
 def embedded(tmp_path: Path, monkeypatch) -> Path:
-    """A folder in place of the one that comes with the package, with one small network."""
+    """A folder in place of the one that comes with the package, with two small networks."""
     monkeypatch.setattr(
         weights, "embedded_path", lambda name="network": tmp_path / f"{name}.safetensors"
     )
     about = {"name": "tiny", "license": "MIT", "description": "made of [noise]"}
-    weights.save_network(NoPoSplat(TINY), tmp_path / "network.safetensors", about)
+    for name in ("network", "dinov2"):
+        weights.save_network(NoPoSplat(TINY), tmp_path / f"{name}.safetensors", about)
     return tmp_path
 
 
@@ -30,15 +31,16 @@ def test_a_machine_that_can_do_the_main_job_gets_0(nps, embedded: Path):
     assert "nps reconstruct" in ran.err
 
 
-def test_missing_weights_are_told_with_a_way_out(nps, embedded: Path):
-    (embedded / "network.safetensors").unlink()
+@pytest.mark.parametrize("name", ["network", "dinov2"])
+def test_missing_weights_are_told_with_a_way_out(nps, embedded: Path, name: str):
+    (embedded / f"{name}.safetensors").unlink()
     ran = nps("doctor", "--json")
     assert ran.code == 1
     report = json.loads(ran.out)
     assert report["works"] is False
-    (check,) = (check for check in report["checks"] if check["name"] == "weights: network")
+    (check,) = (check for check in report["checks"] if check["name"] == f"weights: {name}")
     assert (check["works"], check["found"]) == (False, "missing")
-    assert "weights: network" in ran.err
+    assert f"weights: {name}" in ran.err
 
 
 def test_missing_matching_weights_are_told_with_a_way_out(nps, embedded: Path, monkeypatch):

@@ -42,7 +42,7 @@ def test_a_run_is_not_overwritten_unasked(begun: Path):
 
 def test_a_run_of_another_part_is_not_resumed(begun: Path):
     with pytest.raises(NpsError, match="stereo"):
-        train.embedded(out=begun, preset="embedded-tiny", resume=True, steps=1)
+        train.embedded(out=begun, preset="tiny", resume=True, steps=1, device="cpu")
 
 
 def test_sizes_that_no_network_takes_are_refused(tmp_path: Path):
@@ -51,7 +51,7 @@ def test_sizes_that_no_network_takes_are_refused(tmp_path: Path):
 
 
 def train_paper(out: Path, **options: object) -> None:
-    given = {"size": ["48x32"], "batch": 1, "steps": 1, "device": "cpu", "network": "embedded"}
+    given = {"size": ["48x32"], "batch": 1, "steps": 1, "device": "cpu", "network": "anchored"}
     train.paper(out=out, **{**given, "workers": 0, "log_every": 1, "pictures": 1, **options})
 
 

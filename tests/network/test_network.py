@@ -8,7 +8,7 @@ import torch
 from models.geometry.gaussians import SH_DEGREE_0
 from models.geometry.views import Views
 from models.network.backbone import token_positions
-from models.network.config import SMALL, NoPoSplatConfig
+from models.network.config import EMBEDDED, NoPoSplatConfig
 from models.network.layers import apply_rotary, rotary_table
 from models.network.noposplat import NoPoSplat, exponential_distance
 
@@ -266,8 +266,10 @@ def test_initial_linear_layers_are_xavier_uniform():
 
 def test_the_embedded_network_is_small():
     with torch.device("meta"):
-        network = NoPoSplat(SMALL)
-    assert 20e6 < sum(parameter.numel() for parameter in network.parameters()) < 30e6
+        network = NoPoSplat(EMBEDDED)
+    size = {name: value.numel() for name, value in network.named_parameters()}
+    encoder = sum(size[name] for name in size if name.startswith("backbone.encoder."))
+    assert 20e6 < encoder < 24e6 and sum(size.values()) - encoder < 12.5e6
 
 
 def test_widths_that_do_not_split_into_attention_heads_are_refused():

@@ -208,14 +208,14 @@ def test_a_run_that_starts_from_weights_keeps_their_shape_and_their_license(
     torch.save({"model": mast3r_state()}, tmp_path / "mast3r.pth")
     out = tmp_path / "out.safetensors"
 
-    config = NetworkTraining(network=TINY, half_precision=True)
+    config = NetworkTraining(network=TINY)
     run = start_from(tmp_path / "mast3r.pth", config, torch.device("cpu"))
     export(run, out)
 
     network, info = load_network(out)
     assert network.config == run.config.network == TINY and "CC BY-NC-SA" in info.license
     theirs = mast3r_state()["enc_blocks.1.mlp.fc2.weight"]
-    assert torch.equal(network.backbone.encoder[1].mlp[2].weight, theirs.half().float())
+    assert torch.equal(network.backbone.encoder[1].mlp[2].weight, theirs)
     assert torch.equal(run.network.backbone.encoder[1].mlp[2].weight, theirs)
 
 
@@ -223,7 +223,7 @@ def test_a_run_starts_from_networks_only(nps, tmp_path: Path):
     file = tmp_path / "any"
     file.write_text("nothing")
     start = ("--steps", 1, "--init", file, "-o", tmp_path / "run")
-    ran = nps("train", "embedded", *start)
+    ran = nps("train", "paper", "--procedural", *start)
     assert ran.code == 1 and "no weights file" in ran.err and not (tmp_path / "run").exists()
     assert nps("train", "stereo", *start).code == 2
 
