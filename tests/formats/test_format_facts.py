@@ -156,6 +156,12 @@ def test_poses_that_are_no_numbers_are_not_written(tmp_path: Path):
     assert not list(tmp_path.iterdir())
 
 
+def test_quaternions_of_sog_that_leave_nothing_for_the_last_number_are_unit_ones():
+    packed = np.array([[255, 255, 255, sog.FIRST_QUATERNION_TAG]], np.uint8)
+    (wxyz,) = sog._unpack_rotations(packed)
+    torch.testing.assert_close(wxyz, torch.tensor([0, 1, 1, 1]) / 3**0.5)
+
+
 def test_a_ksplat_of_another_level_is_named(tmp_path: Path):
     content = bytearray(FILES["plain.ksplat"](known_scene()))
     content[20] = 3
