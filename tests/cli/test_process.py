@@ -20,8 +20,15 @@ def start(code: str, **options) -> subprocess.Popen:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd=ROOT,
+        preexec_fn=heed_signals,
         **options,
     )
+
+
+def heed_signals() -> None:
+    """Undo what a parent like `nohup` has set: what it ignores, `nps` would ignore too."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def nps_with(redirections: str, *arguments: object) -> subprocess.CompletedProcess:
