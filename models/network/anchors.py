@@ -1,4 +1,4 @@
-"""Where centers start: at a guessed distance and, in other views, where the first one is alike."""
+"""Initial Gaussian centers: regressed distances, and matches of the other views with the first."""
 
 import math
 

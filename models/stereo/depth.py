@@ -48,7 +48,7 @@ class _HalfView:
 
 @dataclass(frozen=True)
 class _Match:
-    """What was compared for one view, and what was found."""
+    """One view's matching costs and the semi-global match of them."""
 
     compared: Comparison
     likeness: Float[Tensor, "1 plane height width"] | None  # of patches, as `similarity`

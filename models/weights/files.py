@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TypeVar
@@ -9,7 +10,7 @@ from typing import TypeVar
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.files.atomic import atomic_write
 from models.files.json_reader import convert, parse_json
@@ -22,6 +23,7 @@ from models.weights.published import read_published
 from models.weights.strict import EXPECTED, cut_short, empty_network, load_strictly, summarize
 
 Config = TypeVar("Config", NoPoSplatConfig, StereoConfig, Dinov2Config)
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
 ENCODER = "backbone.encoder."  # of a file without these weights, the encoder is the package's
 REQUIRED = ("name", "license", "description")  # metadata of every file of ours
 
@@ -100,22 +102,23 @@ def load_network(path: Path, sha256: str | None = None) -> tuple[NoPoSplat, Weig
 
 def load_stereo(path: Path) -> tuple[StereoNetwork, WeightsInfo]:
     """Build a stereo network from a file of ours, on the CPU, for inference, as `load_network`."""
-    state, about = read_weights(path)
-    config = parse_config(StereoConfig, about["config"], path)
-    with torch.device("meta"):
-        network = StereoNetwork(config)
-    load_strictly(network, state)
-    return network.eval(), describe(path, about)
+    return _load(path, StereoConfig, StereoNetwork)
 
 
 def load_encoder(path: Path) -> tuple[Dinov2, WeightsInfo]:
     """Build the pretrained encoder from a file of ours, for inference, as `load_network`."""
+    return _load(path, Dinov2Config, Dinov2)
+
+
+def _load(
+    path: Path, kind: type[Config], network_type: Callable[[Config], NetworkT]
+) -> tuple[NetworkT, WeightsInfo]:
     state, about = read_weights(path)
-    config = parse_config(Dinov2Config, about["config"], path)
+    config = parse_config(kind, about["config"], path)
     with torch.device("meta"):
-        encoder = Dinov2(config)
-    load_strictly(encoder, state)
-    return encoder.eval(), describe(path, about)
+        network = network_type(config)
+    load_strictly(network, state)
+    return network.eval(), describe(path, about)
 
 
 def read_info(path: Path, sha256: str | None = None) -> WeightsInfo:
