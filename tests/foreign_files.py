@@ -5,19 +5,33 @@ import io
 import json
 import struct
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import torch
 import zstandard
 from PIL import Image
 
-from models.geometry.gaussians import SH_DEGREE_0, Gaussians
+from models.geometry.gaussians import PARAMETERS, SH_DEGREE_0, Gaussians
+from nps_cli.formats import load_scene
 from nps_cli.formats.glb import encode_glb
 from nps_cli.formats.ply import encode_ply
 from nps_cli.formats.splat import encode_splat
 from nps_cli.formats.spz import encode_spz
 
 EXTENSION = "KHR_gaussian_splatting"
+
+
+def read(folder: Path, name: str, content: bytes) -> Gaussians:
+    path = folder / name
+    path.write_bytes(content)
+    return load_scene(path)[0]
+
+
+def assert_same(found: Gaussians, expected: Gaussians, tolerance: float = 1e-6) -> None:
+    for name in PARAMETERS:
+        one, other = getattr(found, name), getattr(expected, name)
+        torch.testing.assert_close(one, other, atol=tolerance, rtol=0)
 
 
 def known_scene(sh_degree: int = 1) -> Gaussians:

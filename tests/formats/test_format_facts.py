@@ -10,30 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from foreign_files import FILES, known_scene, spz_content
+from foreign_files import FILES, assert_same, known_scene, read, spz_content
 
-from models.geometry.gaussians import PARAMETERS, Gaussians
+from models.geometry.gaussians import Gaussians
 from models.geometry.rigid import from_wxyz, rotation_angle
 from nps_cli.errors import NpsError
-from nps_cli.formats import load_scene, sog, spz_bits
+from nps_cli.formats import sog, spz_bits
 from nps_cli.formats.ply import encode_ply
 from nps_cli.formats.poses import write_poses
 from nps_cli.formats.scene_file import Source
 from nps_cli.formats.spz import encode_spz
 
 MODULES = ("scene_file", "ply", "sog", "ksplat", "splat", "spz", "glb_reader", "compressed_ply")
-
-
-def read(folder: Path, name: str, content: bytes) -> Gaussians:
-    path = folder / name
-    path.write_bytes(content)
-    return load_scene(path)[0]
-
-
-def assert_same(found: Gaussians, expected: Gaussians, tolerance: float = 1e-6) -> None:
-    for name in PARAMETERS:
-        one, other = getattr(found, name), getattr(expected, name)
-        torch.testing.assert_close(one, other, atol=tolerance, rtol=0)
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -10,24 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from foreign_files import FILES, known_scene
+from foreign_files import FILES, assert_same, known_scene, read
 
-from models.geometry.gaussians import PARAMETERS, Gaussians, transform
+from models.geometry.gaussians import transform
 from models.geometry.rigid import from_wxyz, rigid_motion
 from nps_cli.errors import NpsError
-from nps_cli.formats import load_scene
-
-
-def read(folder: Path, name: str, content: bytes) -> Gaussians:
-    path = folder / name
-    path.write_bytes(content)
-    return load_scene(path)[0]
-
-
-def assert_same(found: Gaussians, expected: Gaussians, tolerance: float = 1e-6) -> None:
-    for name in PARAMETERS:
-        one, other = getattr(found, name), getattr(expected, name)
-        torch.testing.assert_close(one, other, atol=tolerance, rtol=0)
 
 
 def glb(change: Callable[[dict[str, Any]], None], name: str = "ours.glb") -> bytes:
